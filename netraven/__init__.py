@@ -1,0 +1,46 @@
+"""NetRaven collects the configurations of large fleets of network devices: the right credential first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from netraven.app import NetRaven, RunReport
+    from netraven.config import CollectSettings, Settings
+    from netraven.errors import NetRavenError
+    from netraven.model import Credential, Device, Outcome, RunStatus, Status
+
+__all__ = [
+    "CollectSettings",
+    "Credential",
+    "Device",
+    "NetRaven",
+    "NetRavenError",
+    "Outcome",
+    "RunReport",
+    "RunStatus",
+    "Settings",
+    "Status",
+]
+
+_HOME = {
+    "NetRaven": "netraven.app",
+    "RunReport": "netraven.app",
+    "CollectSettings": "netraven.config",
+    "Settings": "netraven.config",
+    "NetRavenError": "netraven.errors",
+    "Credential": "netraven.model",
+    "Device": "netraven.model",
+    "Outcome": "netraven.model",
+    "RunStatus": "netraven.model",
+    "Status": "netraven.model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name when it is first used: ``import netraven`` itself costs nothing."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'netraven' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,198 @@
+"""Settings: one TOML file, every key also as an environment variable, nothing guessed.
+
+Found as ``--config``, ``$NETRAVEN_CONFIG``, ``./netraven.toml``, ``/etc/netraven/netraven.toml``, in this order. A key
+``k`` of a section ``s`` is also read from ``NETRAVEN_S__K``, which wins. Relative paths are relative to the file's
+folder. An unknown key or a value of the wrong kind is an error that names the key.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from netraven.errors import SettingsError
+
+PREFIX = "NETRAVEN_"
+_RESERVED = frozenset({"NETRAVEN_CONFIG", "NETRAVEN_KEY"})
+SYSTEM_FILE = Path("/etc/netraven/netraven.toml")
+SQLITE = ("sqlite:///", "sqlite+aiosqlite:///")
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseSettings:
+    url: str = field(default="sqlite+aiosqlite:///netraven.db", repr=False)
+    """``sqlite+aiosqlite:///FILE`` or ``postgresql+asyncpg://USER:PASSWORD@HOST/NAME``."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecretsSettings:
+    key_file: str = "netraven.key"
+    """The keyring that seals stored secrets; mode 0600."""
+
+
+@dataclass(frozen=True, slots=True)
+class CollectSettings:
+    """Timeouts are in seconds."""
+
+    concurrency: int = field(default=200, metadata={"least": 1})
+    retries: int = field(default=1, metadata={"least": 0})
+    strategy: str = "priority"
+    connect_timeout: float = field(default=10.0, metadata={"least": 0.001})
+    login_timeout: float = field(default=20.0, metadata={"least": 0.001})
+    command_timeout: float = field(default=60.0, metadata={"least": 0.001})
+    device_timeout: float = field(default=300.0, metadata={"least": 0.001})
+
+
+@dataclass(frozen=True, slots=True)
+class SshSettings:
+    host_keys: str = field(default="accept-new", metadata={"one_of": ("accept-new", "strict")})
+
+
+@dataclass(frozen=True, slots=True)
+class LogSettings:
+    level: str = field(
+        default="warning", metadata={"one_of": ("debug", "info", "warning", "error", "critical")}
+    )
+    format: str = field(default="auto", metadata={"one_of": ("auto", "console", "json")})
+    """``auto``: for people on a terminal, JSON lines elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    database: DatabaseSettings = DatabaseSettings()
+    secrets: SecretsSettings = SecretsSettings()
+    collect: CollectSettings = CollectSettings()
+    ssh: SshSettings = SshSettings()
+    log: LogSettings = LogSettings()
+    file: Path | None = None
+    """Where the settings were read, None for defaults and environment alone."""
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths are relative to."""
+        return self.file.parent if self.file is not None else Path.cwd()
+
+    @property
+    def key_file(self) -> Path:
+        return self.folder / Path(self.secrets.key_file).expanduser()
+
+    @property
+    def database_url(self) -> str:
+        """The URL with a relative SQLite file made absolute."""
+        for prefix in SQLITE:
+            path = self.database.url.removeprefix(prefix)
+            if path not in (self.database.url, ":memory:"):
+                return f"{prefix}{self.folder.absolute() / Path(path).expanduser()}"
+        return self.database.url
+
+
+_SECTIONS: dict[str, type[Any]] = {
+    "database": DatabaseSettings,
+    "secrets": SecretsSettings,
+    "collect": CollectSettings,
+    "ssh": SshSettings,
+    "log": LogSettings,
+}
+
+
+def load_settings(path: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings. Raises ``SettingsError``.
+
+    ``path``: this file and no other. Without one, and without any of the usual files, the defaults hold.
+    """
+    environ = os.environ if environ is None else environ
+    file = find_file(path, environ)
+    data = _read(file) if file is not None else {}
+    sections: dict[str, Any] = {}
+    for name in data:
+        if name not in _SECTIONS:
+            raise SettingsError(f"{file}: unknown section [{name}]{_closest(name, _SECTIONS)}")
+    overrides = _overrides(environ)
+    for name, section in _SECTIONS.items():
+        table = data.get(name, {})
+        if not isinstance(table, dict):
+            raise SettingsError(f"{file}: {name} must be a section: [{name}]")
+        values = {key: _checked(section, name, key, value, str(file)) for key, value in table.items()}
+        values |= {key: _from_text(section, name, key, text) for key, text in overrides.get(name, {}).items()}
+        sections[name] = section(**values)
+    return Settings(**sections, file=file)
+
+
+def find_file(path: str | Path | None, environ: Mapping[str, str]) -> Path | None:
+    """The settings file in force; raises ``SettingsError`` where a named one does not exist."""
+    named = path or environ.get("NETRAVEN_CONFIG")
+    if named:
+        file = Path(named)
+        if not file.is_file():
+            raise SettingsError(f"{file}: no such settings file; `netraven init` writes one")
+        return file
+    return next((file for file in (Path("netraven.toml"), SYSTEM_FILE) if file.is_file()), None)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"{file}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{file}: is not UTF-8") from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{file}: is not valid TOML: {error}") from error
+
+
+def _overrides(environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for name, text in environ.items():
+        if not name.startswith(PREFIX) or "__" not in name or name in _RESERVED:
+            continue
+        section, _, key = name.removeprefix(PREFIX).lower().partition("__")
+        if section not in _SECTIONS:
+            raise SettingsError(f"${name}: unknown section {section!r}{_closest(section, _SECTIONS)}")
+        found.setdefault(section, {})[key] = text
+    return found
+
+
+def _field(section: type[Any], name: str, key: str, where: str) -> dataclasses.Field[Any]:
+    fields = {f.name: f for f in dataclasses.fields(section)}
+    if key not in fields:
+        raise SettingsError(f"{where}: unknown setting {name}.{key}{_closest(key, fields)}")
+    return fields[key]
+
+
+def _checked(section: type[Any], name: str, key: str, value: Any, where: str) -> Any:
+    spec = _field(section, name, key, where)
+    kind = type(spec.default)
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        raise SettingsError(f"{where}: {name}.{key} must be {_KINDS[kind]}, not {value!r}")
+    least, one_of = spec.metadata.get("least"), spec.metadata.get("one_of")
+    if least is not None and not value >= least:
+        raise SettingsError(f"{where}: {name}.{key} must be at least {least}, not {value!r}")
+    if one_of is not None and value not in one_of:
+        raise SettingsError(f"{where}: {name}.{key} must be one of {', '.join(one_of)}, not {value!r}")
+    return value
+
+
+def _from_text(section: type[Any], name: str, key: str, text: str) -> Any:
+    where = f"${PREFIX}{name.upper()}__{key.upper()}"
+    kind: type[Any] = type(_field(section, name, key, where).default)
+    try:
+        value: Any = kind(text)
+    except ValueError as error:
+        raise SettingsError(f"{where}: must be {_KINDS[kind]}, not {text!r}") from error
+    return _checked(section, name, key, value, where)
+
+
+_KINDS = {str: "text", int: "a whole number", float: "a number"}
+
+
+def _closest(word: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f", did you mean {close[0]!r}?" if close else f". Known are: {', '.join(sorted(known))}"

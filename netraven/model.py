@@ -1,0 +1,308 @@
+"""The facts that NetRaven speaks of. Frozen, free of I/O, and free of secrets in their repr.
+
+Times are timezone-aware UTC. Durations are whole milliseconds where a name ends in ``_ms``, else seconds.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+
+def utcnow() -> datetime:
+    """Now, as every stored time is: timezone-aware UTC."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One thing to log in to. ``name`` identifies it; ``id`` is the store's own and None until stored."""
+
+    name: str
+    host: str
+    platform: str
+    port: int = 22
+    tags: frozenset[str] = frozenset()
+    id: int | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tags", _tag_set(self.tags))
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """What opens a device. Never shown, logged, compared in clear or written anywhere but sealed."""
+
+    password: str | None = field(default=None, repr=False)
+    private_key: str | None = field(default=None, repr=False)
+    enable: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A username with a secret, and where it may be offered.
+
+    A credential matches a device when they share at least one tag. ``priority``: lower goes first. ``realm`` names
+    who judges the password, and (realm, username) is the account that can be locked. ``secret_version`` counts up
+    with every changed secret. The secret fields are set by embedders who keep credentials in memory; a credential
+    that comes from a store carries none, and its secret is revealed on request (``ports.Secrets``).
+    """
+
+    name: str
+    username: str
+    password: str | None = field(default=None, repr=False, compare=False)
+    tags: frozenset[str] = frozenset()
+    priority: int = 100
+    realm: str = "default"
+    private_key: str | None = field(default=None, repr=False, compare=False)
+    enable_password: str | None = field(default=None, repr=False, compare=False)
+    secret_version: int = 1
+    id: int | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tags", _tag_set(self.tags))
+
+    @property
+    def account(self) -> tuple[str, str]:
+        """The thing that an AAA server locks."""
+        return (self.realm, self.username)
+
+    def matches(self, device: Device) -> bool:
+        return not self.tags.isdisjoint(device.tags)
+
+
+def _tag_set(tags: Iterable[str]) -> frozenset[str]:
+    if isinstance(tags, str):
+        raise TypeError(f'tags are a set of strings, not one string: write {{"{tags}"}}')
+    return frozenset(tags)
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialMetrics:
+    """What has been learned of a credential; see ``credentials.success_rate`` for how the rate moves."""
+
+    success_rate: float | None = None
+    attempts: int = 0
+    successes: int = 0
+    last_used: datetime | None = None
+    last_success: datetime | None = None
+    held_until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class HostKey:
+    """An SSH host key: ``algorithm`` as on the wire (``ssh-ed25519``), ``key`` the public key blob of RFC 4253."""
+
+    algorithm: str
+    key: bytes = field(repr=False)
+
+    @property
+    def fingerprint(self) -> str:
+        """As OpenSSH prints it: ``SHA256:`` and the unpadded base64 of the blob's digest."""
+        return "SHA256:" + base64.b64encode(hashlib.sha256(self.key).digest()).decode().rstrip("=")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A device as a run meets it, with what the store already knows of it."""
+
+    device: Device
+    host_keys: tuple[HostKey, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Which devices: those that carry any of ``tags`` and, where ``names`` is not empty, are named there.
+
+    Empty on both sides means every device.
+    """
+
+    tags: frozenset[str] = frozenset()
+    names: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tags", _tag_set(self.tags))
+        object.__setattr__(self, "names", _tag_set(self.names))
+
+    def selects(self, device: Device) -> bool:
+        return (not self.tags or not self.tags.isdisjoint(device.tags)) and (
+            not self.names or device.name in self.names
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A credential's place in a strategy's order, and the one-line reason for it."""
+
+    credential: Credential
+    reason: str
+
+
+class Verdict(StrEnum):
+    """What came of an attempt. ``PENDING`` stands on record from before the secret is sent until it is answered."""
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    NO_VERDICT = "no_verdict"
+
+
+class Status(StrEnum):
+    """What a device came to in a run."""
+
+    COLLECTED = "collected"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+
+
+class RunStatus(StrEnum):
+    """``COMPLETE``: all collected; ``PARTIAL``: some; ``FAILED``: none."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PARTIAL = "partial"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"
+    NO_DEVICES = "no_devices"
+    NO_CREDENTIALS = "no_credentials"
+
+
+class SkipReason(StrEnum):
+    NO_CREDENTIALS = "no_credentials"
+    """No credential shares a tag with the device, or none that does can be read."""
+    INTERRUPTED = "interrupted"
+    """The run was stopped while the device was in session."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """One output of a device, exactly as it came but for the echo, the prompt and line ends."""
+
+    text: str = field(repr=False)
+    kind: str = "running"
+
+    @property
+    def data(self) -> bytes:
+        return self.text.encode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one device came to in one run. One connection log row is made of it.
+
+    ``reason`` is a failure class (``errors``) or a :class:`SkipReason`, None when collected. ``attempts`` counts
+    secrets offered on the wire; ``retry_count`` the further credentials offered after the first. ``credential`` is
+    the one that opened the device, or the last one offered. ``snapshot`` and ``changed`` are filled in by the store.
+    """
+
+    device: Device
+    status: Status
+    started_at: datetime
+    duration_ms: int
+    reason: str | None = None
+    detail: str | None = None
+    credential: Credential | None = None
+    attempts: int = 0
+    retry_count: int = 0
+    snapshot: str | None = None
+    changed: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """A run in numbers. ``devices`` is what was selected at its start."""
+
+    devices: int = 0
+    collected: int = 0
+    failed: int = 0
+    skipped: int = 0
+    attempts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One execution. ``owner`` tells which process holds it while it runs (host, pid, start)."""
+
+    id: int
+    started_at: datetime
+    status: RunStatus
+    selector: Selector = Selector()
+    strategy: str = "priority"
+    concurrency: int = 0
+    finished_at: datetime | None = None
+    counts: Counts = Counts()
+    error: str | None = None
+
+
+# ---- what a run puts on record, in the order in which it happens (ports.Ledger) ----
+
+
+@dataclass(frozen=True, slots=True)
+class HostKeySeen:
+    """A host key met for the first time. The store answers with the device's keys as they stand on record."""
+
+    device: Device
+    key: HostKey
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """A secret is about to be offered. The store answers with the attempt's id (int)."""
+
+    run_id: int
+    device: Device
+    credential: Credential
+    at: datetime
+    reason: str
+    """Why the strategy offered this credential now."""
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptWithdrawn:
+    """The connection went away before the secret was handed over: there was no attempt after all."""
+
+    attempt_id: int
+    credential: Credential
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptConcluded:
+    """The verdict on an attempt."""
+
+    attempt_id: int
+    device: Device
+    credential: Credential
+    verdict: Verdict
+    at: datetime
+    duration_ms: int
+    error_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFinished:
+    """A device's outcome with what was captured. The store answers with the outcome, snapshot and changed filled in."""
+
+    run_id: int
+    outcome: Outcome
+    captures: tuple[Capture, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Logged:
+    """A line of the run's readable log."""
+
+    run_id: int
+    at: datetime
+    level: str
+    message: str
+    device: str | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+Entry = HostKeySeen | AttemptStarted | AttemptWithdrawn | AttemptConcluded | DeviceFinished | Logged
+"""Anything that the recorder writes."""
