@@ -1,0 +1,295 @@
+"""Where the parts are put together. The command line, the daemon and embedding programs all call what is here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from netraven.collect.collector import Collector, Limits
+from netraven.collect.fleet import Fleet
+from netraven.collect.recorder import Recorder
+from netraven.collect.retry import RetryPolicy
+from netraven.config import CollectSettings, Settings, load_settings
+from netraven.credentials.matching import CredentialIndex
+from netraven.credentials.strategy import strategy_named
+from netraven.errors import DatabaseError, InputError, NetRavenError
+from netraven.model import Counts, Credential, Device, Outcome, Run, RunStatus, Selector, Status
+from netraven.ports import Inventory, Ledger, Runs, Secrets, Transport
+
+if TYPE_CHECKING:
+    from netraven.storage.store import SqlStore
+
+HEARTBEAT = 15.0
+"""Seconds between two signs of life of a run; one that gives none for 90 s is taken for dead by other hosts."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """A finished run. ``outcomes`` in the order in which devices were finished."""
+
+    run: Run
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def failed_by_class(self) -> dict[str, int]:
+        """How many devices failed or were skipped, by reason, most first."""
+        reasons = Counter(o.reason for o in self.outcomes if o.reason is not None)
+        return dict(reasons.most_common())
+
+
+class Observer(Protocol):
+    """Watches a run while it goes on; its methods are called in the event loop and must not block."""
+
+    def run_started(self, run: Run, fleet: Fleet) -> None: ...
+
+    def device_finished(self, outcome: Outcome) -> None: ...
+
+
+class Store(Inventory, Secrets, Ledger, Runs, Protocol):
+    """What a run needs of a store."""
+
+
+class NetRaven:
+    """A collector with its store. Made by :meth:`open` or :meth:`in_memory`; one event loop each."""
+
+    def __init__(self, *, store: Any, transport: Transport, settings: CollectSettings) -> None:
+        self._store = store
+        self._transport = transport
+        self._settings = settings
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, config: str | Path | Settings | None = None) -> AsyncIterator[NetRaven]:
+        """Open with a settings file (found as the command line finds it when None) and its database.
+
+        Raises ``SettingsError``, ``DatabaseError``, and ``KeyringError`` once a secret is needed.
+        """
+        from netraven.storage.store import SqlStore
+
+        settings = config if isinstance(config, Settings) else load_settings(config)
+        async with SqlStore.open(settings.database_url, key_file=settings.key_file) as store:
+            await store.runs.recover()
+            yield cls(
+                store=store,
+                transport=_ssh(settings.collect, accept_new=settings.ssh.host_keys == "accept-new"),
+                settings=settings.collect,
+            )
+
+    @classmethod
+    @asynccontextmanager
+    async def in_memory(
+        cls,
+        devices: Iterable[Device],
+        credentials: Iterable[Credential],
+        *,
+        settings: CollectSettings = CollectSettings(),
+        transport: Transport | None = None,
+    ) -> AsyncIterator[NetRaven]:
+        """Without database and files: nothing outlives the object."""
+        from netraven.storage.memory import MemoryStore
+
+        store = MemoryStore(devices, credentials)
+        yield cls(store=store, transport=transport or _ssh(settings, accept_new=True), settings=settings)
+
+    @property
+    def store(self) -> SqlStore:
+        """The store, for what is not a run: inventory, credentials, logs (with :meth:`in_memory`: its memory)."""
+        return self._store
+
+    async def collect(
+        self,
+        tags: Iterable[str] = (),
+        names: Iterable[str] = (),
+        *,
+        concurrency: int | None = None,
+        strategy: str | None = None,
+        observer: Observer | None = None,
+    ) -> RunReport:
+        """Collect every device that carries one of ``tags`` and is one of ``names`` (each: all when empty).
+
+        Raises ``InputError`` for unknown tags, names or strategies before anything is done, ``RecorderStopped``
+        when the run can no longer be recorded. When cancelled, sessions are closed, what was done is kept, and the
+        run is marked interrupted.
+        """
+        outcomes: list[Outcome] = []
+        run = await self._run(
+            Selector(frozenset(tags), frozenset(names)),
+            concurrency=concurrency or self._settings.concurrency,
+            strategy=strategy or self._settings.strategy,
+            observer=observer,
+            on_outcome=outcomes.append,
+        )
+        return RunReport(run, tuple(outcomes))
+
+    async def stream(
+        self,
+        tags: Iterable[str] = (),
+        names: Iterable[str] = (),
+        *,
+        concurrency: int | None = None,
+        strategy: str | None = None,
+    ) -> AsyncIterator[Outcome]:
+        """The same, giving each outcome as soon as it is on record. Leaving the loop early ends the run."""
+        outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue()
+        run = asyncio.create_task(
+            self._run(
+                Selector(frozenset(tags), frozenset(names)),
+                concurrency=concurrency or self._settings.concurrency,
+                strategy=strategy or self._settings.strategy,
+                observer=None,
+                on_outcome=outcomes.put_nowait,
+            )
+        )
+        run.add_done_callback(lambda _: outcomes.put_nowait(None))
+        try:
+            while (outcome := await outcomes.get()) is not None:
+                yield outcome
+            await run
+        finally:
+            run.cancel()
+            await asyncio.wait([run])
+
+    async def _run(
+        self,
+        selector: Selector,
+        *,
+        concurrency: int,
+        strategy: str,
+        observer: Observer | None,
+        on_outcome: Callable[[Outcome], None],
+    ) -> Run:
+        chosen = strategy_named(strategy)
+        await self._check(selector)
+        credentials = await self._store.credentials()
+        devices = await self._store.count(selector)
+        run = await self._store.start(selector, strategy=strategy, concurrency=concurrency, devices=devices)
+        tally = _Tally(devices)
+        status: RunStatus | None = None
+        error: str | None = None
+        try:
+            async with Recorder(self._store) as recorder, self._alive(run):
+                collector = Collector(
+                    run_id=run.id,
+                    credentials=CredentialIndex(credentials),
+                    strategy=chosen,
+                    secrets=self._store,
+                    transport=self._transport,
+                    recorder=recorder,
+                    limits=Limits(self._settings.device_timeout, RetryPolicy(self._settings.retries)),
+                )
+                fleet = Fleet(collector, concurrency=concurrency)
+                if observer is not None:
+                    observer.run_started(run, fleet)
+
+                def finished(outcome: Outcome) -> None:
+                    tally.add(outcome)
+                    on_outcome(outcome)
+                    if observer is not None:
+                        observer.device_finished(outcome)
+
+                await fleet.run(self._store.targets(selector), finished)
+            status = tally.status(credentials=bool(credentials))
+        except asyncio.CancelledError:
+            status = RunStatus.INTERRUPTED
+            raise
+        except BaseExceptionGroup as group:
+            first = _first(group)
+            status, error = RunStatus.INTERRUPTED, str(first)
+            raise first from None
+        except BaseException as failure:
+            status, error = RunStatus.INTERRUPTED, str(failure)
+            raise
+        finally:
+            run = await self._end(run, status or RunStatus.INTERRUPTED, tally.counts, error)
+        return run
+
+    async def _end(self, run: Run, status: RunStatus, counts: Counts, error: str | None) -> Run:
+        """Mark the run as ended, whatever is being raised; a store that has failed leaves it to the next start."""
+        try:
+            return await asyncio.shield(self._store.finish(run, status, counts, error))
+        except DatabaseError:
+            if error is None:
+                raise
+            return run
+
+    async def _check(self, selector: Selector) -> None:
+        if selector.tags and (unknown := sorted(selector.tags - await self._store.known_tags())):
+            raise InputError(f"no device or credential carries the tag {', '.join(map(repr, unknown))}")
+        if selector.names and (missing := await self._store.missing(selector.names)):
+            raise InputError(f"no such device: {', '.join(map(repr, missing))}")
+
+    @asynccontextmanager
+    async def _alive(self, run: Run) -> AsyncIterator[None]:
+        async def beat() -> None:
+            while True:
+                await asyncio.sleep(HEARTBEAT)
+                with contextlib.suppress(NetRavenError):  # the recorder is who notices a lost database
+                    await self._store.heartbeat(run)
+
+        beating = asyncio.create_task(beat(), name="netraven-heartbeat")
+        try:
+            yield
+        finally:
+            beating.cancel()
+            await asyncio.wait([beating])
+
+
+class _Tally:
+    """A run in numbers as it goes on."""
+
+    def __init__(self, devices: int) -> None:
+        self._devices = devices
+        self._by_status: Counter[Status] = Counter()
+        self._attempts = 0
+        self._offered = False
+
+    def add(self, outcome: Outcome) -> None:
+        self._by_status[outcome.status] += 1
+        self._attempts += outcome.attempts
+
+    @property
+    def counts(self) -> Counts:
+        return Counts(
+            devices=self._devices,
+            collected=self._by_status[Status.COLLECTED],
+            failed=self._by_status[Status.FAILED],
+            skipped=self._by_status[Status.SKIPPED],
+            attempts=self._attempts,
+        )
+
+    def status(self, *, credentials: bool) -> RunStatus:
+        counts = self.counts
+        if not counts.devices:
+            return RunStatus.NO_DEVICES
+        if not credentials or counts.skipped == counts.devices:
+            return RunStatus.NO_CREDENTIALS
+        if counts.collected == counts.devices:
+            return RunStatus.COMPLETE
+        return RunStatus.PARTIAL if counts.collected else RunStatus.FAILED
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one exception that a person should see of a group: ours before any other."""
+    flat = list(_flatten(group))
+    return next((e for e in flat if isinstance(e, NetRavenError)), flat[0])
+
+
+def _flatten(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _flatten(error)
+        else:
+            yield error
+
+
+def _ssh(settings: CollectSettings, *, accept_new: bool) -> Transport:
+    from netraven.transport.ssh import Deadlines, SshTransport
+
+    deadlines = Deadlines(settings.connect_timeout, settings.login_timeout, settings.command_timeout)
+    return SshTransport(deadlines, accept_new=accept_new)

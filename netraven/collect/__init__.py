@@ -1,0 +1,1 @@
+"""A run: devices in, outcomes out."""

@@ -1,0 +1,184 @@
+"""The one writer of a run: whoever waits for an entry is answered once it is durable.
+
+Entries queue up while a transaction is under way and go into the next one together (group commit). A batch that
+fails is halved until the entry that the database will not take stands alone and is refused alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any
+
+import structlog
+
+from netraven.errors import DatabaseError, RecorderStopped, RowRefused
+from netraven.model import Entry
+from netraven.ports import Ledger
+
+_log = structlog.get_logger("netraven.recorder")
+
+MOST_PER_BATCH = 500
+MOST_WAITING = 5_000
+LINGER = 0.02
+"""Seconds that an entry waits for others to share its transaction."""
+
+
+class Recorder:
+    """Group commit over a ledger. An async context manager; leaving it writes what still waits.
+
+    ``max_waiting`` bounds the queue: past it, :meth:`record` waits before it enqueues.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        max_batch: int = MOST_PER_BATCH,
+        max_waiting: int = MOST_WAITING,
+        linger: float = LINGER,
+    ) -> None:
+        self._ledger = ledger
+        self._linger = linger
+        self._max_batch = max_batch
+        self._waiting: deque[tuple[Entry, asyncio.Future[Any]]] = deque()
+        self._room = asyncio.Semaphore(max_waiting)
+        self._wake = asyncio.Event()
+        self._closing = False
+        self._stopped: RecorderStopped | None = None
+        self._writer: asyncio.Task[None] | None = None
+        self.failed: asyncio.Future[None] | None = None
+        """Done, with the ``RecorderStopped``, once nothing can be recorded any more."""
+
+    async def __aenter__(self) -> Recorder:
+        self.failed = asyncio.get_running_loop().create_future()
+        self._writer = asyncio.create_task(self._write(), name="netraven-recorder")
+        self._writer.add_done_callback(self._writer_ended)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closing = True
+        self._wake.set()
+        if self._writer is not None:
+            await asyncio.wait([self._writer])
+        if self.failed is not None and self.failed.done() and not self.failed.cancelled():
+            self.failed.exception()  # whoever ran has seen it as RecorderStopped
+        elif self.failed is not None:
+            self.failed.cancel()
+
+    async def record(self, entry: Entry, *, undo: Callable[[Any], Entry] | None = None) -> Any:
+        """Write ``entry``; returns the ledger's answer once it is durable.
+
+        A caller that is cancelled meanwhile leaves its entry to be written, followed by ``undo(answer)`` where
+        given. Raises ``RowRefused`` where the database will not take this entry, ``RecorderStopped`` where nothing
+        can be written any more.
+        """
+        self._refuse_when_over()
+        await self._room.acquire()
+        if self._stopped is not None:
+            self._room.release()
+        self._refuse_when_over()
+        answer = self._enqueue(entry)
+        try:
+            return await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            if undo is not None:
+                answer.add_done_callback(partial(self._undo, undo))
+            raise
+
+    def post(self, entry: Entry) -> None:
+        """Write ``entry`` without waiting for it: a last word of something that is being cancelled."""
+        if self._stopped is None:
+            _ = self._enqueue(entry)
+
+    def _refuse_when_over(self) -> None:
+        if self._stopped is not None:
+            raise self._stopped
+        if self._closing:
+            raise RecorderStopped("the run has ended, nothing more is recorded")
+
+    def _enqueue(self, entry: Entry) -> asyncio.Future[Any]:
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        answer.add_done_callback(_seen)
+        self._waiting.append((entry, answer))
+        self._wake.set()
+        return answer
+
+    def _undo(self, undo: Callable[[Any], Entry], answer: asyncio.Future[Any]) -> None:
+        if not answer.cancelled() and answer.exception() is None:
+            self.post(undo(answer.result()))
+
+    async def _write(self) -> None:
+        while True:
+            if not self._waiting:
+                if self._closing:
+                    return
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            if not self._closing and len(self._waiting) < self._max_batch:
+                await asyncio.sleep(self._linger)  # company makes a transaction cheap
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
+            await self._commit(batch)
+            for _ in batch:
+                self._room.release()
+
+    async def _commit(self, batch: Sequence[tuple[Entry, asyncio.Future[Any]]]) -> None:
+        try:
+            answers = await self._ledger.commit([entry for entry, _ in batch])
+        except RowRefused as error:
+            if len(batch) == 1:
+                entry, answer = batch[0]
+                _log.error("entry_refused", entry=type(entry).__name__, error=str(error))
+                _settle(answer, error=error)
+                return
+            middle = len(batch) // 2
+            await self._commit(batch[:middle])
+            await self._commit(batch[middle:])
+        except BaseException as error:
+            self._stop(error, batch)
+            raise
+        else:
+            for (_, answer), value in zip(batch, answers, strict=True):
+                _settle(answer, value=value)
+
+    def _writer_ended(self, writer: asyncio.Task[None]) -> None:
+        if writer.cancelled():
+            self._stop(RuntimeError("the recorder was cancelled"), ())
+        elif (error := writer.exception()) is not None:
+            self._stop(error, ())
+
+    def _stop(self, error: BaseException, batch: Sequence[tuple[Entry, asyncio.Future[Any]]]) -> None:
+        """Answer everybody, now and later, with why nothing can be recorded."""
+        if self._stopped is None:
+            said = str(error) if isinstance(error, DatabaseError) else f"{type(error).__name__}: {error}"
+            self._stopped = RecorderStopped(
+                f"the run stops, because what happens can no longer be recorded: {said}"
+            )
+            self._stopped.__cause__ = error
+            if self.failed is not None and not self.failed.done():
+                self.failed.set_exception(self._stopped)
+        for _, answer in (*batch, *self._waiting):
+            _settle(answer, error=self._stopped)
+        self._waiting.clear()
+        self._room.release()  # whoever waits for room passes this on when it sees that all is over
+
+
+def _seen(answer: asyncio.Future[Any]) -> None:
+    """An answer whose caller has gone is no error of its own."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _settle(answer: asyncio.Future[Any], *, value: Any = None, error: Exception | None = None) -> None:
+    if answer.done():
+        return  # its caller has gone
+    if error is None:
+        answer.set_result(value)
+    else:
+        answer.set_exception(error)

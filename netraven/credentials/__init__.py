@@ -1,0 +1,1 @@
+"""Which credential, in which order, and may it be tried."""

@@ -1,0 +1,26 @@
+"""Which credentials match a device: those that share a tag with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from netraven.model import Credential, Device
+
+
+class CredentialIndex:
+    """Credentials by tag, so that matching costs a device's tags and not the number of credentials."""
+
+    def __init__(self, credentials: Iterable[Credential]) -> None:
+        self._by_tag: dict[str, list[Credential]] = {}
+        self._cache: dict[frozenset[str], tuple[Credential, ...]] = {}
+        for credential in sorted(credentials, key=lambda c: c.name):
+            for tag in credential.tags:
+                self._by_tag.setdefault(tag, []).append(credential)
+
+    def matching(self, device: Device) -> tuple[Credential, ...]:
+        """Every credential that shares a tag with the device, once, by name."""
+        found = self._cache.get(device.tags)
+        if found is None:
+            by_name = {c.name: c for tag in device.tags for c in self._by_tag.get(tag, ())}
+            found = self._cache[device.tags] = tuple(by_name[name] for name in sorted(by_name))
+        return found

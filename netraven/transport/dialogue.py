@@ -1,0 +1,214 @@
+"""The dialogue with a device's shell: scrapli's channel over a connection that is open already.
+
+scrapli's drivers know the prompts, privilege levels and paging commands of each platform; they speak through this
+channel. It differs from scrapli's own in cost and in care: the end of an output is where the last line is a prompt
+(scrapli looks for a prompt anywhere in the last kilobyte), nothing is searched twice, a command is one packet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+from scrapli.channel.async_channel import AsyncChannel
+from scrapli.channel.base_channel import ANSI_ESCAPE_PATTERN
+from scrapli.driver.network.base_driver import PrivilegeLevel
+from scrapli.exceptions import ScrapliConnectionError, ScrapliPrivilegeError
+from scrapli.transport.base import AsyncTransport
+from scrapli.transport.base.base_transport import BasePluginTransportArgs, BaseTransportArgs
+
+from netraven.transport.channel import ShellChannel
+
+_LONGEST_PROMPT = 256
+_GREETING_WAIT = 5.0
+"""Seconds for the first prompt to come by itself before a return is sent to call for it."""
+_QUIET = 0.5
+"""Seconds without output after which a prompt that differs from the one before is believed."""
+
+
+class OpenTransport(AsyncTransport):
+    """scrapli's transport, in name only: the connection was opened and logged in by ``transport.ssh``."""
+
+    def __init__(
+        self, base_transport_args: BaseTransportArgs, plugin_transport_args: BasePluginTransportArgs
+    ) -> None:
+        super().__init__(base_transport_args)
+        self.shell: ShellChannel | None = None
+
+    async def open(self) -> None:
+        """Nothing to do."""
+
+    def close(self) -> None:
+        """Nothing to do: who opened the connection closes it."""
+
+    def isalive(self) -> bool:
+        return self.shell is not None and not self.shell.ended
+
+    async def read(self) -> bytes:
+        return await self.open_shell().read()
+
+    def write(self, channel_input: bytes) -> None:
+        self.open_shell().write(channel_input)
+
+    def open_shell(self) -> ShellChannel:
+        if self.shell is None:
+            raise ScrapliConnectionError("the session is not open")
+        return self.shell
+
+
+class Dialogue(AsyncChannel):
+    """One line out, everything up to the next prompt in."""
+
+    transport: OpenTransport
+    prompt: bytes = b""
+    """The prompt that was seen last; empty while something was written whose answer has not been read."""
+
+    def write(self, channel_input: str, redacted: bool = False) -> None:
+        self.prompt = b""
+        self.transport.write(channel_input.encode())
+
+    async def get_prompt(self) -> str:
+        """The device's prompt as it stands; the first one ends the greeting."""
+        if not self.prompt:
+            try:
+                async with asyncio.timeout(_GREETING_WAIT):
+                    await self.until_prompt()
+            except TimeoutError:
+                self.send_return()
+                await self.until_prompt()
+        return self.prompt.decode("utf-8", "replace")
+
+    async def send_input(
+        self, channel_input: str, *, strip_prompt: bool = True, eager: bool = False, eager_input: bool = False
+    ) -> tuple[bytes, bytes]:
+        """scrapli's verb for :meth:`command`; the prompt is never part of what is returned."""
+        output = await self.command(channel_input)
+        return output, output
+
+    async def send_inputs_interact(self, *args: Any, **kwargs: Any) -> tuple[bytes, bytes]:
+        raw, processed = await super().send_inputs_interact(*args, **kwargs)
+        self.prompt = _plain(raw[_last_line(raw) :]).strip()
+        return raw, processed
+
+    async def _read_until_prompt(self, buf: bytes = b"") -> bytes:
+        text = await self.until_prompt()
+        return buf + text + self.prompt
+
+    async def command(self, line: str, *, careful: bool = False) -> bytes:
+        """Send ``line``; returns its output without echo, prompt and terminal codes, lines ended by ``\\n``.
+
+        ``careful``: another prompt than the one that stood before is believed only once the device is quiet.
+        """
+        expected = self.prompt if careful else b""
+        shell = self.transport.open_shell()
+        shell.discard()
+        shell.write(f"{line}{self._base_channel_args.comms_return_char}".encode())
+        raw = await self.until_prompt(after_newline=True, expected=expected)
+        return _without_echo(raw, line)
+
+    async def escalate(self, level: PrivilegeLevel, secret: str) -> None:
+        """Ask for a privilege level; the secret is offered once, to that level's own question only.
+
+        Raises ``ScrapliPrivilegeError`` where the device asks and there is no secret, or asks again.
+        """
+        asked = re.compile(level.escalate_prompt.encode(), re.IGNORECASE | re.MULTILINE)
+        shell = self.transport.open_shell()
+        shell.write(f"{level.escalate}{self._base_channel_args.comms_return_char}".encode())
+        if not await self._prompt_or(asked, shell):
+            return
+        if not secret:
+            raise ScrapliPrivilegeError("the device asks for an enable secret and the credential has none")
+        shell.write(f"{secret}{self._base_channel_args.comms_return_char}".encode())
+        if await self._prompt_or(asked, shell) or not re.search(
+            level.pattern.encode(), self.prompt, re.IGNORECASE | re.MULTILINE
+        ):
+            raise ScrapliPrivilegeError("the device refused the enable secret")
+
+    async def _prompt_or(self, asked: re.Pattern[bytes], shell: ShellChannel) -> bool:
+        """Read up to a prompt below the line that was sent (False) or up to the question ``asked`` (True)."""
+        buffer = bytearray()
+        while True:
+            buffer += await shell.read()
+            start = _last_line(buffer)
+            line = _plain(bytes(buffer[start:]))
+            if not start or not line.strip() or shell.pending:
+                continue
+            if asked.search(line):
+                return True
+            if self._is_prompt(line.strip()):
+                self.prompt = line.strip()
+                return False
+
+    async def until_prompt(self, *, after_newline: bool = False, expected: bytes = b"") -> bytes:
+        """Read until the last line is a prompt; returns what came before it.
+
+        ``after_newline``: the prompt must stand below a line end, that of the echo of what was sent.
+        ``expected``: the prompt that the device should show; another one must be followed by quiet.
+        """
+        shell = self.transport.open_shell()
+        buffer = bytearray()
+        while True:
+            buffer += await shell.read()
+            start = _last_line(buffer)
+            if (after_newline and not start) or not 0 < len(buffer) - start <= _LONGEST_PROMPT:
+                continue
+            line = _plain(bytes(buffer[start:])).strip()
+            if not line or not (line in (self.prompt, expected) or self._is_prompt(line)):
+                continue
+            if shell.pending or (expected and line != expected and not await shell.quiet(_QUIET)):
+                continue  # more comes behind what looks like a prompt
+            self.prompt = line
+            return bytes(buffer[:start])
+
+    def _is_prompt(self, line: bytes) -> bool:
+        pattern: re.Pattern[bytes] = self._get_prompt_pattern(self._base_channel_args.comms_prompt_pattern)
+        return pattern.search(line) is not None
+
+
+def _last_line(text: bytes | bytearray) -> int:
+    return max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
+
+
+def _plain(text: bytes) -> bytes:
+    return re.sub(ANSI_ESCAPE_PATTERN, b"", text) if b"\x1b" in text or b"\x9b" in text else text
+
+
+def _without_echo(raw: bytes, line: str) -> bytes:
+    text = _plain(raw).replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n").replace(b"\r", b"")
+    first, newline, rest = text.partition(b"\n")
+    echoed = b"".join(line.encode().split())
+    return rest if newline and echoed and echoed in b"".join(first.split()) else text
+
+
+def over_open_connection(driver: type[Any]) -> type[Any]:
+    """A scrapli driver class that speaks over a connection which is open already."""
+
+    class OverOpenConnection(driver):  # type: ignore[misc]  # the base is chosen by platform
+        def _transport_factory(self) -> tuple[type[OpenTransport], BasePluginTransportArgs]:
+            return OpenTransport, BasePluginTransportArgs()
+
+        async def _escalate(self, escalate_priv: PrivilegeLevel) -> None:
+            if not escalate_priv.escalate_auth:
+                await self.channel.command(escalate_priv.escalate)
+                return
+            await self.channel.escalate(escalate_priv, self.auth_secondary)
+
+        def update_privilege_levels(self) -> None:
+            self._build_priv_graph()
+            self._generate_comms_prompt_pattern()
+            self.channel.comms_prompt_pattern = self.comms_prompt_pattern
+
+        def _determine_current_priv(self, current_prompt: str) -> list[str]:
+            # scrapli caches this by driver object, which keeps the sessions of finished devices alive
+            found = [
+                level.name
+                for level in self.privilege_levels.values()
+                if re.search(level.pattern, current_prompt, re.IGNORECASE | re.MULTILINE)
+                and not any(word in current_prompt for word in level.not_contains)
+            ]
+            if not found:
+                raise ScrapliPrivilegeError("the prompt is none that the platform knows")
+            return found
+
+    return OverOpenConnection

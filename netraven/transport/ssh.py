@@ -1,0 +1,233 @@
+"""One SSH connection: host key first, then exactly one attempt, counted from what the device does.
+
+asyncssh asks its client object for a password each time it could send one. The first time, the login hands the
+secret over; a second time means that the device has answered the first with a refusal, and nothing more is offered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import cast
+
+import asyncssh
+from asyncssh.constants import DISC_BY_APPLICATION, MSG_DISCONNECT, MSG_IGNORE
+from asyncssh.packet import SSHPacketLogger, String, UInt32
+
+from netraven.errors import DeviceFailure, HostKeyChanged, SessionLost
+from netraven.model import HostKey, Secret, Target
+from netraven.platforms import load_platform
+from netraven.ports import Login, Session
+from netraven.transport.channel import ShellChannel
+from netraven.transport.failures import Stage, login_failure, login_timeout, session_failure
+from netraven.transport.host_keys import judge
+from netraven.transport.session import ShellSession
+from netraven.transport.ssh_profile import options_for
+
+_TERMINAL = (511, 24)
+"""Columns and rows; wide, so that devices do not wrap the echo of a command."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds for each step with a device."""
+
+    connect: float = 10.0
+    """DNS, TCP and key exchange, up to the device's question for a secret."""
+    login: float = 20.0
+    """From the secret to its verdict. Waiting for a permit does not count."""
+    command: float = 60.0
+    """Each command."""
+
+
+class SshTransport:
+    """Opens shells over SSH.
+
+    ``accept_new``: whether a device without a host key on record may show one, which is then remembered.
+    ``close_grace``: seconds that a closing connection is waited for.
+    """
+
+    def __init__(self, deadlines: Deadlines, *, accept_new: bool = True, close_grace: float = 1.0) -> None:
+        self._deadlines = deadlines
+        self._accept_new = accept_new
+        self._close_grace = close_grace
+
+    @asynccontextmanager
+    async def open(self, target: Target, login: Login) -> AsyncIterator[Session]:
+        """Connect and log in with one attempt on the wire. Raises ``DeviceFailure`` subclasses."""
+        client = _Client(login, target.host_keys, accept_new=self._accept_new)
+        known = tuple(key.algorithm for key in target.host_keys)
+        options = options_for(known, with_key=login.wants_key)
+        loop = asyncio.get_running_loop()
+        options.host, options.port = target.device.host, target.device.port
+        options.username = login.username
+        options.protocol_factory = lambda: client
+        options.waiter = loop.create_future()
+        try:
+            connection = await self._log_in(client, options, login)
+            yield await self._shell(connection, target)
+        finally:
+            await self._close(client, options.waiter)
+
+    async def _log_in(
+        self, client: _Client, options: asyncssh.SSHClientConnectionOptions, login: Login
+    ) -> _Connection:
+        loop = asyncio.get_running_loop()
+        waiter = cast("asyncio.Future[None]", options.waiter)
+        try:
+            async with asyncio.timeout(self._deadlines.connect) as deadline:
+                client.deadline, client.login_seconds = deadline, self._deadlines.login
+                _, connection = await loop.create_connection(
+                    lambda: _Connection(loop, options, wait="auth"), options.host, options.port
+                )
+                await waiter
+        except TimeoutError as error:
+            # also raised by the operating system, for a connection that nobody answered
+            seconds = self._deadlines.login if client.offered else self._deadlines.connect
+            failure = client.failure or login_timeout(client.stage, seconds)
+            await self._report(client, login, failure)
+            raise failure from error
+        except (OSError, asyncssh.Error, UnicodeError) as error:
+            failure = client.failure or login_failure(error, client.stage)
+            await self._report(client, login, failure)
+            raise failure from error
+        if client.offered:
+            client.stage = Stage.ACCEPTED
+            await login.accepted()
+        return connection
+
+    @staticmethod
+    async def _report(client: _Client, login: Login, failure: DeviceFailure) -> None:
+        if client.offered:
+            await login.rejected(failure)
+
+    async def _shell(self, connection: _Connection, target: Target) -> Session:
+        try:
+            async with asyncio.timeout(self._deadlines.command):
+                _, shell = await connection.create_session(
+                    ShellChannel, term_type="vt100", term_size=_TERMINAL, encoding=None
+                )
+        except TimeoutError as error:
+            raise SessionLost(f"the device opened no shell within {self._deadlines.command:g} s") from error
+        except Exception as error:
+            raise session_failure(error) from error
+        platform = load_platform(target.device.platform)
+        return ShellSession(cast(ShellChannel, shell), platform, command_timeout=self._deadlines.command)
+
+    async def _close(self, client: _Client, waiter: asyncio.Future[None]) -> None:
+        if waiter.done() and not waiter.cancelled():
+            waiter.exception()  # seen: it has been raised or the connection was given up
+        waiter.cancel()
+        connection = client.connection
+        if connection is None:
+            return
+        connection.leave()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._close_grace):
+                await connection.wait_closed()
+
+
+class _Connection(asyncssh.SSHClientConnection):
+    """asyncssh's connection without the empty packet that it sends ahead of every other.
+
+    The empty packet hides the chained initialisation vectors of CBC ciphers (RFC 4251 section 9.3.1). Counter and
+    GCM modes have none, no CBC cipher is offered, and two of five packets would be such ones.
+    """
+
+    def send_packet(self, pkttype: int, *args: bytes, handler: SSHPacketLogger | None = None) -> None:
+        if pkttype != MSG_IGNORE:
+            super().send_packet(pkttype, *args, handler=handler)
+
+    def leave(self) -> None:
+        """Say goodbye in one packet and close at once, without taking the channels down one by one."""
+        if not self.is_closed():
+            self.send_packet(MSG_DISCONNECT, UInt32(DISC_BY_APPLICATION), String(""), String(""))
+            self.abort()
+
+
+class _Client(asyncssh.SSHClient):
+    """What asyncssh tells and asks while one connection comes up."""
+
+    def __init__(self, login: Login, on_record: Sequence[HostKey], *, accept_new: bool) -> None:
+        self._login = login
+        self._on_record = on_record
+        self._accept_new = accept_new
+        self._key: HostKey | None = None
+        self._new_key = False
+        self.connection: _Connection | None = None
+        self.stage = Stage.TCP
+        self.failure: DeviceFailure | None = None
+        self.deadline: asyncio.Timeout | None = None
+        self.login_seconds = 0.0
+
+    @property
+    def offered(self) -> bool:
+        return self.stage >= Stage.OFFERED
+
+    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
+        self.connection = cast(_Connection, conn)
+        self.stage = Stage.KEY_EXCHANGE
+
+    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+        shown = HostKey(key.get_algorithm(), key.public_data)
+        try:
+            if self._key is None:
+                self._new_key = judge(shown, self._on_record, accept_new=self._accept_new)
+                self._key = shown
+            elif shown != self._key:
+                raise HostKeyChanged("the device shows another host key in the middle of the session")
+        except DeviceFailure as failure:
+            self.failure = failure
+            return False
+        return True
+
+    def begin_auth(self, username: str) -> None:
+        self.stage = Stage.AUTHENTICATION
+
+    async def password_auth_requested(self) -> str | None:
+        return (await self._secret()).password if self._may_offer() else None
+
+    def kbdint_auth_requested(self) -> str | None:
+        return "" if self._may_offer() else None
+
+    async def kbdint_challenge_received(
+        self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
+    ) -> Sequence[str] | None:
+        if not prompts:
+            return []  # a message only
+        hidden = [
+            not echo or "password" in text.lower() or "passcode" in text.lower() for text, echo in prompts
+        ]
+        if hidden.count(True) != 1 or not self._may_offer():
+            return None
+        password = (await self._secret()).password or ""
+        return [password if secret else self._login.username for secret in hidden]
+
+    async def public_key_auth_requested(self) -> asyncssh.SSHKey | None:
+        if not self._may_offer():
+            return None
+        return asyncssh.import_private_key((await self._secret()).private_key or "")
+
+    def _may_offer(self) -> bool:
+        """Whether the secret is still to be offered; being asked again means that it was refused."""
+        if self.stage is Stage.OFFERED:
+            self.stage = Stage.REFUSED
+        return self.stage < Stage.OFFERED
+
+    async def _secret(self) -> Secret:
+        """Get the secret from the login, which may take its time; the device's clock runs from here on."""
+        self._reschedule(None)
+        if self._new_key and self._key is not None:
+            judge(self._key, await self._login.new_host_key(self._key), accept_new=False)
+        secret = await self._login.secret()  # what it raises, asyncssh passes on to who waits for the login
+        self.stage = Stage.OFFERED
+        self._reschedule(self.login_seconds)
+        return secret
+
+    def _reschedule(self, seconds: float | None) -> None:
+        if self.deadline is not None and not self.deadline.expired():
+            when = None if seconds is None else asyncio.get_running_loop().time() + seconds
+            self.deadline.reschedule(when)
