@@ -1,0 +1,243 @@
+"""Devices and what they are collected with, from a database."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Row, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from netraven.errors import InputError
+from netraven.model import Credential, Device, Selector, Target, utcnow
+from netraven.storage import host_keys, tags
+from netraven.storage.engine import Database
+from netraven.storage.schema import credential_tags, credentials, device_tags, devices
+from netraven.storage.schema import tags as tag_table
+from netraven.storage.types import Id
+
+T = TypeVar("T")
+
+PAGE = 500
+"""Devices that are read, or written, together."""
+
+_FIELDS = ("name", "host", "port", "platform")
+_INSERT = insert(devices).returning(devices.c.id, sort_by_parameter_order=True)
+_UPDATE = (
+    update(devices)
+    .where(devices.c.id == bindparam("b_id", type_=Id))
+    .values({name: bindparam(f"b_{name}") for name in ("host", "port", "platform", "updated_at")})
+)
+
+
+EVERY_DEVICE = Selector()
+
+
+@dataclass(frozen=True, slots=True)
+class Upserted:
+    """What an import did, or would do."""
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+
+
+class SqlInventory:
+    """The inventory in a database (``ports.Inventory``)."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def count(self, selector: Selector = EVERY_DEVICE) -> int:
+        counted = 0
+        async with self._database.reading() as connection:
+            for conditions in _slices(selector):
+                statement = select(func.count()).select_from(devices).where(*conditions)
+                counted += (await connection.execute(statement)).scalar_one()
+        return counted
+
+    async def targets(self, selector: Selector = EVERY_DEVICE) -> AsyncIterator[Target]:
+        """Devices in the order of their names, with tags and host keys, a page at a time.
+
+        No transaction is open between pages: a device that is added or removed meanwhile may or may not be met.
+        """
+        for conditions in _slices(selector):
+            last = None
+            while page := await self._page(conditions, last):
+                for target in page:
+                    yield target
+                last = page[-1].device.name
+                if len(page) < PAGE:
+                    break
+
+    async def _page(self, conditions: Sequence[ColumnElement[bool]], last: str | None) -> Sequence[Target]:
+        statement = select(devices).where(*conditions).order_by(devices.c.name).limit(PAGE)
+        if last is not None:
+            statement = statement.where(devices.c.name > last)
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(statement)).all()
+            ids = [row.id for row in rows]
+            names = await tags.of_owners(connection, device_tags, ids) if ids else {}
+            keys = await host_keys.of_devices(connection, ids) if ids else {}
+        return [Target(_device(row, names.get(row.id, frozenset())), keys.get(row.id, ())) for row in rows]
+
+    async def list(self, selector: Selector = EVERY_DEVICE, *, limit: int | None = None) -> Sequence[Device]:
+        """Devices in the order of their names, the first ``limit`` of them."""
+        found: list[Device] = []
+        if limit == 0:
+            return found
+        async for target in self.targets(selector):
+            found.append(target.device)
+            if len(found) == limit:
+                break
+        return found
+
+    async def get(self, name: str) -> Target:
+        """The device of this name with its host keys; ``InputError`` where there is none."""
+        page = await self._page([devices.c.name == name], None)
+        if not page:
+            raise InputError(f"no such device: {name}")
+        return page[0]
+
+    async def remove(self, name: str) -> None:
+        """Remove a device with its versions, host keys and pairs; logs keep its name. ``InputError`` if unknown."""
+        async with self._database.writing() as connection:
+            if not (await connection.execute(delete(devices).where(devices.c.name == name))).rowcount:
+                raise InputError(f"no such device: {name}")
+
+    async def forget_host_keys(self, name: str) -> int:
+        """Forget a device's host keys, so that the next one is taken; how many there were."""
+        target = await self.get(name)
+        async with self._database.writing() as connection:
+            return await host_keys.forget(connection, target.device.id)
+
+    async def upsert_devices(self, rows: Iterable[Device], *, dry_run: bool = False) -> Upserted:
+        """Add devices, or make those of the same name equal to the given ones, tags included; all or none.
+
+        Each name at most once. With ``dry_run`` nothing is written and the counts say what would be.
+        """
+        done = Upserted()
+        opened = self._database.reading() if dry_run else self._database.writing()
+        async with opened as connection:
+            for page in _chunks(list(rows), PAGE):
+                added, changed = await _compare(connection, page)
+                if not dry_run:
+                    await _write(connection, added, changed)
+                done = Upserted(
+                    done.added + len(added),
+                    done.changed + len(changed),
+                    done.unchanged + len(page) - len(added) - len(changed),
+                )
+        return done
+
+    async def known_tags(self) -> frozenset[str]:
+        """Every tag that a device or a credential carries."""
+        carried = [
+            exists().where(table.c.tag_id == tag_table.c.id) for table in (device_tags, credential_tags)
+        ]
+        async with self._database.reading() as connection:
+            statement = select(tag_table.c.name).where(carried[0] | carried[1])
+            return frozenset((await connection.execute(statement)).scalars())
+
+    async def missing(self, names: Iterable[str]) -> Sequence[str]:
+        """Those of ``names`` that no device has, sorted."""
+        unknown = set(names)
+        async with self._database.reading() as connection:
+            for page in _chunks(sorted(unknown), PAGE):
+                statement = select(devices.c.name).where(devices.c.name.in_(page))
+                unknown.difference_update((await connection.execute(statement)).scalars())
+        return sorted(unknown)
+
+    async def credentials(self) -> Sequence[Credential]:
+        """Every credential in the order of their names, without its secret."""
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(select(*CREDENTIAL_COLUMNS).order_by(credentials.c.name))).all()
+            names = await tags.of_owners(connection, credential_tags, [row.id for row in rows])
+        return [credential_of(row, names.get(row.id, frozenset())) for row in rows]
+
+
+CREDENTIAL_COLUMNS = tuple(
+    credentials.c[name] for name in ("id", "name", "username", "realm", "priority", "secret_version")
+)
+
+
+def credential_of(row: Row[Any], names: frozenset[str]) -> Credential:
+    """A credential of :data:`CREDENTIAL_COLUMNS` and its tags."""
+    return Credential(
+        name=row.name,
+        username=row.username,
+        tags=names,
+        priority=row.priority,
+        realm=row.realm,
+        secret_version=row.secret_version,
+        id=row.id,
+    )
+
+
+def _device(row: Row[Any], names: frozenset[str]) -> Device:
+    return Device(row.name, row.host, row.platform, row.port, names, row.id)
+
+
+def _slices(selector: Selector) -> Iterator[list[ColumnElement[bool]]]:
+    """The selector as conditions; named devices come in slices, for a statement takes only so many parameters."""
+    conditions: list[ColumnElement[bool]] = []
+    if selector.tags:
+        tagged = (
+            select(device_tags.c.device_id)
+            .join(tag_table, tag_table.c.id == device_tags.c.tag_id)
+            .where(device_tags.c.device_id == devices.c.id, tag_table.c.name.in_(sorted(selector.tags)))
+        )
+        conditions.append(tagged.exists())
+    if not selector.names:
+        yield conditions
+    for names in _chunks(sorted(selector.names), PAGE):
+        yield [*conditions, devices.c.name.in_(names)]
+
+
+def _chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+async def _compare(
+    connection: AsyncConnection, page: Sequence[Device]
+) -> tuple[Sequence[Device], Sequence[Device]]:
+    """Which devices of a page are new, and which differ from the stored ones (these with their id)."""
+    statement = select(devices).where(devices.c.name.in_([device.name for device in page]))
+    rows = (await connection.execute(statement)).all()
+    names = await tags.of_owners(connection, device_tags, [row.id for row in rows])
+    stored = {row.name: _device(row, names.get(row.id, frozenset())) for row in rows}
+    added = [device for device in page if device.name not in stored]
+    changed = [
+        replace(device, id=known.id)
+        for device in page
+        if (known := stored.get(device.name)) is not None and known != device
+    ]
+    return added, changed
+
+
+async def _write(connection: AsyncConnection, added: Sequence[Device], changed: Sequence[Device]) -> None:
+    now = utcnow()
+    wanted: dict[int, frozenset[str]] = {}
+    if added:
+        rows = [
+            {name: getattr(device, name) for name in _FIELDS} | {"created_at": now, "updated_at": now}
+            for device in added
+        ]
+        ids = (await connection.execute(_INSERT, rows)).scalars().all()
+        wanted.update((key, device.tags) for key, device in zip(ids, added, strict=True))
+    if changed:
+        rows = [
+            {
+                "b_id": device.id,
+                "b_host": device.host,
+                "b_port": device.port,
+                "b_platform": device.platform,
+                "b_updated_at": now,
+            }
+            for device in sorted(changed, key=lambda device: device.id or 0)
+        ]
+        await connection.execute(_UPDATE, rows)
+        wanted.update((device.id or 0, device.tags) for device in changed)
+    await tags.replace(connection, device_tags, wanted)

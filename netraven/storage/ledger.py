@@ -1,0 +1,153 @@
+"""The ledger: whatever happened, in batches, each in one transaction."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from netraven.errors import RowRefused
+from netraven.model import (
+    AttemptConcluded,
+    AttemptStarted,
+    AttemptWithdrawn,
+    Credential,
+    Device,
+    DeviceFinished,
+    Entry,
+    HostKeySeen,
+    Logged,
+)
+from netraven.storage import attempts, host_keys, outcomes, snapshots
+from netraven.storage.engine import Database
+from netraven.storage.faults import Undone
+from netraven.storage.schema import credentials, devices, run_outcomes, runs
+from netraven.storage.snapshots import Taken
+
+E = TypeVar("E", bound=Entry)
+
+_TRIES = 5
+"""How often a transaction that PostgreSQL undid for the sake of another is made."""
+
+
+class SqlLedger:
+    """Keeps what happened in a database (``ports.Ledger``).
+
+    A batch is written kind by kind, with one statement for each kind of row, so that its cost hardly grows with its
+    length: hand over what has piled up, not entry by entry.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def commit(self, entries: Sequence[Entry]) -> Sequence[Any]:
+        """Make all ``entries`` durable in one transaction, or none; answer each as its class says.
+
+        Raises ``RowRefused`` (a ``DatabaseError``) where an entry does not fit the database, for instance because its
+        device was removed meanwhile. Which entry, the message says when there was only one: commit the halves of a
+        refused batch until the bad one stands alone.
+        """
+        try:
+            for _ in range(_TRIES - 1):
+                with contextlib.suppress(Undone):
+                    return await self._commit(entries)
+            return await self._commit(entries)
+        except RowRefused as error:
+            if len(entries) != 1:
+                raise
+            raise RowRefused(f"{await self._what_is_wrong(entries[0]) or error}") from error
+
+    async def _commit(self, entries: Sequence[Entry]) -> Sequence[Any]:
+        batch = _Batch(entries)
+        captures = [
+            await snapshots.take(entry, outcomes.finished_at(entry.outcome)) for entry in batch.finished
+        ]
+        async with self._database.writing() as connection:
+            await batch.write(connection, captures)
+        return batch.answers
+
+    async def _what_is_wrong(self, entry: Entry) -> str | None:
+        """What an entry that the database refused speaks of and does not find, or finds there already."""
+        device, credential, run_id = _subjects(entry)
+        async with self._database.reading() as connection:
+
+            async def missing(column: Any, key: int | None) -> bool:
+                if key is None:
+                    return False
+                return (await connection.execute(select(column).where(column == key))).first() is None
+
+            if device is not None and await missing(devices.c.id, device.id):
+                return f"device {device.name} is no longer in the inventory"
+            if credential is not None and await missing(credentials.c.id, credential.id):
+                return f"credential {credential.name} no longer exists"
+            if await missing(runs.c.id, run_id):
+                return f"run {run_id} no longer exists"
+            if isinstance(entry, DeviceFinished):
+                known = select(run_outcomes.c.id).where(
+                    run_outcomes.c.run_id == run_id, run_outcomes.c.device_name == entry.outcome.device.name
+                )
+                if (await connection.execute(known)).first() is not None:
+                    return f"device {entry.outcome.device.name} has an outcome in run {run_id} already"
+        return None
+
+
+class _Batch:
+    """Entries sorted by kind, and the answers in the order in which the entries came."""
+
+    def __init__(self, entries: Sequence[Entry]) -> None:
+        self.answers: list[Any] = [None] * len(entries)
+        self._places: dict[type, list[int]] = {}
+        self._entries = entries
+        for place, entry in enumerate(entries):
+            self._places.setdefault(type(entry), []).append(place)
+        self.finished = self._of(DeviceFinished)
+
+    def _of(self, kind: type[E]) -> list[E]:
+        return [self._entries[place] for place in self._places.get(kind, ())]  # type: ignore[misc]
+
+    def _answer(self, kind: type[Entry], values: Sequence[Any]) -> None:
+        for place, value in zip(self._places[kind], values, strict=True):
+            self.answers[place] = value
+
+    async def write(self, connection: AsyncConnection, captures: Sequence[Sequence[Taken]]) -> None:
+        """Write every kind, in the one order that all collectors keep; a kind that the batch lacks costs nothing."""
+        lessons = attempts.Lessons()
+        if seen := self._of(HostKeySeen):
+            self._answer(HostKeySeen, await host_keys.remember(connection, seen))
+        if started := self._of(AttemptStarted):
+            self._answer(AttemptStarted, await attempts.start(connection, started))
+            for start in started:
+                lessons.started(start)
+        if withdrawn := self._of(AttemptWithdrawn):
+            await attempts.withdraw(connection, withdrawn)
+            for withdrawal in withdrawn:
+                lessons.withdrawn(withdrawal)
+        if concluded := self._of(AttemptConcluded):
+            await attempts.conclude(connection, concluded)
+            for conclusion in concluded:
+                lessons.concluded(conclusion)
+        if self.finished:
+            self._answer(DeviceFinished, await outcomes.finish(connection, self.finished, captures))
+        if logged := self._of(Logged):
+            await outcomes.log(connection, logged)
+        await lessons.write(connection)
+
+
+def _subjects(entry: Entry) -> tuple[Device | None, Credential | None, int | None]:
+    """The device, the credential and the run that an entry speaks of."""
+    match entry:
+        case HostKeySeen():
+            return entry.device, None, None
+        case AttemptStarted():
+            return entry.device, entry.credential, entry.run_id
+        case AttemptWithdrawn():
+            return None, entry.credential, None
+        case AttemptConcluded():
+            return entry.device, entry.credential, None
+        case DeviceFinished():
+            return entry.outcome.device, entry.outcome.credential, entry.run_id
+        case Logged():
+            return None, None, entry.run_id

@@ -1,0 +1,311 @@
+"""The tables. `alembic/versions` builds the same ones step by step; a test holds the two together.
+
+Sizes that the indexes are made for: 100,000 devices, a run of them each night, so tens of millions of log rows.
+
+- Logs keep names beside ids: removing a device or a credential sets the id to NULL and leaves history readable.
+  The index that finds a device's rows by id also serves that removal; rows of removed devices are found by name
+  through a partial index, which costs nothing while the device exists.
+- Log tables are never scanned: each filter of the `log` commands has an index that ends in the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import (
+    Boolean,
+    CheckConstraint,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
+
+from netraven.model import RunStatus, Status, Verdict
+from netraven.storage.types import Id, Json, Name, UtcDateTime
+
+REVISIONS = ("0001",)
+"""Every schema revision in order; the last one is what this program reads and writes."""
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+def _one_of(column: str, values: Iterable[str]) -> CheckConstraint:
+    """Hold a text column to ``values``: an enum that both databases can extend by a migration without a rewrite."""
+    return CheckConstraint(f"{column} IN ({', '.join(repr(str(value)) for value in values)})", name=column)
+
+
+def _device(*, required: bool = False) -> Column[int]:
+    """The device a row is about: goes with it where ``required``, else outlives it."""
+    if required:
+        return Column("device_id", Id, ForeignKey("devices.id", ondelete="CASCADE"), nullable=False)
+    return Column("device_id", Id, ForeignKey("devices.id", ondelete="SET NULL"))
+
+
+def _credential() -> Column[int]:
+    return Column("credential_id", Id, ForeignKey("credentials.id", ondelete="SET NULL"))
+
+
+def _run() -> Column[int]:
+    return Column("run_id", Id, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False)
+
+
+# ---- what there is to collect, and with what ----
+
+devices = Table(
+    "devices",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Name, nullable=False, unique=True),
+    Column("host", Text, nullable=False),
+    Column("port", Integer, nullable=False),
+    Column("platform", Text, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    sqlite_autoincrement=True,  # ids are never used again: rows elsewhere and caches speak of this very device
+)
+
+tags = Table(
+    "tags",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Name, nullable=False, unique=True),
+)
+
+device_tags = Table(
+    "device_tags",
+    metadata,
+    Column("device_id", Id, ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True),
+    Column("tag_id", Id, ForeignKey("tags.id", ondelete="CASCADE"), primary_key=True),
+    Index(None, "tag_id", "device_id"),
+)
+
+credentials = Table(
+    "credentials",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("uid", Text, nullable=False, unique=True),  # part of what a sealed secret is bound to
+    Column("name", Name, nullable=False, unique=True),
+    Column("username", Text, nullable=False),
+    Column("realm", Text, nullable=False),
+    Column("priority", Integer, nullable=False),
+    Column("secret_version", Integer, nullable=False),
+    Column("sealed_password", LargeBinary),
+    Column("sealed_private_key", LargeBinary),
+    Column("sealed_enable", LargeBinary),
+    Column("success_rate", Float(53)),
+    Column("attempts", Id, nullable=False, server_default=text("0")),
+    Column("successes", Id, nullable=False, server_default=text("0")),
+    Column("last_used", UtcDateTime),
+    Column("last_success", UtcDateTime),
+    Column("held_until", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+credential_tags = Table(
+    "credential_tags",
+    metadata,
+    Column("credential_id", Id, ForeignKey("credentials.id", ondelete="CASCADE"), primary_key=True),
+    Column("tag_id", Id, ForeignKey("tags.id", ondelete="CASCADE"), primary_key=True),
+    Index(None, "tag_id", "credential_id"),
+)
+
+host_keys = Table(
+    "host_keys",
+    metadata,
+    Column("id", Id, primary_key=True),
+    _device(required=True),
+    Column("algorithm", Text, nullable=False),
+    Column("key", LargeBinary, nullable=False),
+    Column("fingerprint", Text, nullable=False),
+    Column("first_seen_at", UtcDateTime, nullable=False),
+    UniqueConstraint("device_id", "algorithm", "key"),
+)
+
+# ---- runs and what came of them ----
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime),
+    Column("status", Text, nullable=False),
+    Column("selector", Json, nullable=False),
+    Column("strategy", Text, nullable=False),
+    Column("concurrency", Integer, nullable=False),
+    Column("owner", Text, nullable=False),  # see owner.py
+    Column("heartbeat_at", UtcDateTime, nullable=False),
+    Column("devices", Integer, nullable=False, server_default=text("0")),
+    Column("collected", Integer, nullable=False, server_default=text("0")),
+    Column("failed", Integer, nullable=False, server_default=text("0")),
+    Column("skipped", Integer, nullable=False, server_default=text("0")),
+    Column("attempts", Id, nullable=False, server_default=text("0")),
+    Column("error", Text),
+    _one_of("status", RunStatus),
+    Index(None, "started_at"),
+    sqlite_autoincrement=True,
+)
+
+run_outcomes = Table(
+    "run_outcomes",
+    metadata,
+    Column("id", Id, primary_key=True),
+    _run(),
+    _device(),
+    Column("device_name", Name, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("reason", Text),
+    Column("detail", Text),
+    _credential(),
+    Column("credential_name", Text),
+    Column("attempts", Integer, nullable=False),
+    Column("retry_count", Integer, nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+    Column("snapshot", Text),  # sha256 in hex, as reports show it
+    Column("changed", Boolean),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("finished_at", UtcDateTime, nullable=False),
+    _one_of("status", Status),
+    UniqueConstraint("run_id", "device_name"),
+    Index(None, "device_id"),
+    Index(None, "credential_id"),
+)
+
+credential_attempts = Table(
+    "credential_attempts",
+    metadata,
+    Column("id", Id, primary_key=True),
+    _run(),
+    _device(),
+    Column("device_name", Text, nullable=False),
+    _credential(),
+    Column("credential_name", Text, nullable=False),
+    Column("credential_username", Text, nullable=False),
+    Column("realm", Text, nullable=False),
+    Column("secret_version", Integer, nullable=False),
+    Column("reason", Text, nullable=False),  # why the strategy offered it
+    Column("verdict", Text, nullable=False),
+    Column("error_type", Text),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("concluded_at", UtcDateTime),
+    Column("duration_ms", Integer),
+    _one_of("verdict", Verdict),
+    Index(None, "started_at"),
+    Index(None, "run_id", "started_at"),
+    Index(None, "device_id", "started_at"),
+    Index(None, "credential_id", "started_at"),
+    Index(
+        "ix_credential_attempts_removed",
+        "device_name",
+        "started_at",
+        sqlite_where=text("device_id IS NULL"),
+        postgresql_where=text("device_id IS NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+credential_pairs = Table(
+    "credential_pairs",
+    metadata,
+    Column("device_id", Id, ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True),
+    Column("credential_id", Id, ForeignKey("credentials.id", ondelete="CASCADE"), primary_key=True),
+    Column("secret_version", Integer, primary_key=True),
+    Column("last_verdict", Text, nullable=False),
+    Column("last_verdict_at", UtcDateTime, nullable=False),
+    Column("last_success", UtcDateTime),
+    Column("failures_in_row", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    _one_of("last_verdict", Verdict),
+    Index(None, "credential_id"),
+)
+
+# ---- logs ----
+
+connection_logs = Table(
+    "connection_logs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("timestamp", UtcDateTime, nullable=False),
+    _run(),
+    _device(),
+    Column("device_name", Text, nullable=False),
+    Column("successful", Boolean, nullable=False),
+    Column("duration_ms", Integer, nullable=False),
+    Column("error_type", Text),
+    Column("error_message", Text),
+    _credential(),
+    Column("credential_name", Text),
+    Column("credential_username", Text),
+    Column("retry_count", Integer, nullable=False, server_default=text("0")),
+    Index(None, "timestamp"),
+    Index(None, "run_id", "timestamp"),
+    Index(None, "device_id", "timestamp"),
+    Index(None, "credential_id"),
+    Index(
+        "ix_connection_logs_removed",
+        "device_name",
+        "timestamp",
+        sqlite_where=text("device_id IS NULL"),
+        postgresql_where=text("device_id IS NULL"),
+    ),
+)
+
+job_logs = Table(
+    "job_logs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    _run(),
+    Column("timestamp", UtcDateTime, nullable=False),
+    Column("level", Text, nullable=False),
+    Column("message", Text, nullable=False),
+    Column("device_name", Text),
+    Column("data", Json, nullable=False),
+    Index(None, "timestamp"),
+    Index(None, "run_id", "timestamp"),
+    Index(None, "device_name", "timestamp"),
+)
+
+# ---- configurations ----
+
+blobs = Table(  # an ordinary rowid table: WITHOUT ROWID takes twice the space for values of this size
+    "blobs",
+    metadata,
+    Column("sha256", LargeBinary, primary_key=True),  # of the content as captured, not as stored
+    Column("codec", Text, nullable=False),
+    Column("size", Integer, nullable=False),  # bytes before the codec
+    Column("data", LargeBinary, nullable=False),
+)
+
+snapshots = Table(
+    "snapshots",
+    metadata,
+    Column("id", Id, primary_key=True),
+    _device(required=True),
+    Column("kind", Text, nullable=False),
+    Column("sha256", LargeBinary, ForeignKey("blobs.sha256"), nullable=False),
+    Column("run_id", Id, ForeignKey("runs.id", ondelete="SET NULL")),
+    Column("first_seen_at", UtcDateTime, nullable=False),
+    Column("last_seen_at", UtcDateTime, nullable=False),
+    Index(None, "device_id", "kind", "id"),  # the version with the highest id is the current one
+    Index(None, "sha256"),
+    Index(None, "run_id"),
+    sqlite_autoincrement=True,
+)

@@ -1,0 +1,88 @@
+"""The whole database behind one object, as a run needs it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from netraven.credentials.sealing import Keyring, load_keyring
+from netraven.errors import KeyringError
+from netraven.model import Counts, Credential, Entry, Run, RunStatus, Secret, Selector, Target
+from netraven.storage.credentials import SqlCredentials
+from netraven.storage.engine import Database
+from netraven.storage.inventory import SqlInventory
+from netraven.storage.ledger import SqlLedger
+from netraven.storage.logs import SqlLogs
+from netraven.storage.runs import SqlRuns
+from netraven.storage.snapshots import SqlSnapshots
+
+
+class SqlStore:
+    """Stands behind ``Inventory``, ``Secrets``, ``Ledger`` and ``Runs`` at once; its parts are attributes.
+
+    Without a usable key everything works but what needs a secret: that raises ``SecretUnreadable`` (reading) or
+    ``KeyringError`` (storing), saying why there is no key.
+    """
+
+    def __init__(self, database: Database, keyring: Keyring | None, *, no_key: str | None = None) -> None:
+        self.database = database
+        self.inventory = SqlInventory(database)
+        self.vault = SqlCredentials(database, keyring, no_key=no_key)
+        self.ledger = SqlLedger(database)
+        self.runs = SqlRuns(database)
+        self.logs = SqlLogs(database)
+        self.snapshots = SqlSnapshots(database)
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, url: str, *, key_file: Path | None = None) -> AsyncIterator[SqlStore]:
+        """Open the database at ``url`` and find its key; raise ``DatabaseError`` where it cannot be used as it is."""
+        keyring: Keyring | None = None
+        no_key: str | None = None
+        try:
+            keyring = load_keyring(key_file, os.environ)
+        except KeyringError as error:
+            no_key = str(error)
+        async with await Database.open(url) as database:
+            yield cls(database, keyring, no_key=no_key)
+
+    # Inventory
+
+    async def count(self, selector: Selector) -> int:
+        return await self.inventory.count(selector)
+
+    def targets(self, selector: Selector) -> AsyncIterator[Target]:
+        return self.inventory.targets(selector)
+
+    async def credentials(self) -> Sequence[Credential]:
+        return await self.inventory.credentials()
+
+    async def known_tags(self) -> frozenset[str]:
+        return await self.inventory.known_tags()
+
+    async def missing(self, names: Iterable[str]) -> Sequence[str]:
+        return await self.inventory.missing(names)
+
+    # Secrets
+
+    async def reveal(self, credential: Credential) -> Secret:
+        return await self.vault.reveal(credential)
+
+    # Ledger
+
+    async def commit(self, entries: Sequence[Entry]) -> Sequence[Any]:
+        return await self.ledger.commit(entries)
+
+    # Runs
+
+    async def start(self, selector: Selector, *, strategy: str, concurrency: int, devices: int) -> Run:
+        return await self.runs.start(selector, strategy=strategy, concurrency=concurrency, devices=devices)
+
+    async def heartbeat(self, run: Run) -> None:
+        await self.runs.heartbeat(run)
+
+    async def finish(self, run: Run, status: RunStatus, counts: Counts, error: str | None = None) -> Run:
+        return await self.runs.finish(run, status, counts, error)
