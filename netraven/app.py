@@ -7,7 +7,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,7 +19,18 @@ from netraven.config import CollectSettings, Settings, load_settings
 from netraven.credentials.matching import CredentialIndex
 from netraven.credentials.strategy import strategy_named
 from netraven.errors import DatabaseError, InputError, NetRavenError
-from netraven.model import Counts, Credential, Device, Outcome, Run, RunStatus, Selector, Status
+from netraven.model import (
+    Counts,
+    Credential,
+    Device,
+    Logged,
+    Outcome,
+    Run,
+    RunStatus,
+    Selector,
+    Status,
+    utcnow,
+)
 from netraven.ports import Inventory, Ledger, Runs, Secrets, Transport
 
 if TYPE_CHECKING:
@@ -193,7 +204,12 @@ class NetRaven:
                     if observer is not None:
                         observer.device_finished(outcome)
 
-                await fleet.run(self._store.targets(selector), finished)
+                run_log = _RunLog(recorder, run)
+                run_log("run_started", devices=devices, credentials=len(credentials), strategy=strategy)
+                try:
+                    await fleet.run(self._store.targets(selector), finished)
+                finally:
+                    run_log("run_finished", **asdict(tally.counts))
             status = tally.status(credentials=bool(credentials))
         except asyncio.CancelledError:
             status = RunStatus.INTERRUPTED
@@ -238,6 +254,27 @@ class NetRaven:
         finally:
             beating.cancel()
             await asyncio.wait([beating])
+
+
+class _RunLog:
+    """Lines of the run's own log that are not about one device."""
+
+    def __init__(self, recorder: Recorder, run: Run) -> None:
+        self._recorder = recorder
+        self._run = run
+
+    def __call__(self, message: str, **data: Any) -> None:
+        self._recorder.post(Logged(self._run.id, utcnow(), "info", message, data=data))
+
+
+@asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[SqlStore]:
+    """The database alone, for what logs in to nothing. Runs whose process has died are marked as interrupted."""
+    from netraven.storage.store import SqlStore
+
+    async with SqlStore.open(settings.database_url, key_file=settings.key_file) as store:
+        await store.runs.recover()
+        yield store
 
 
 class _Tally:

@@ -171,7 +171,10 @@ def _checked(section: type[Any], name: str, key: str, value: Any, where: str) ->
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:
-        raise SettingsError(f"{where}: {name}.{key} must be {_KINDS[kind]}, not {value!r}")
+        got = (
+            repr(value) if spec.repr else f"a {type(value).__name__}"
+        )  # what is kept out of reprs may be secret
+        raise SettingsError(f"{where}: {name}.{key} must be {_KINDS[kind]}, not {got}")
     least, one_of = spec.metadata.get("least"), spec.metadata.get("one_of")
     if least is not None and not value >= least:
         raise SettingsError(f"{where}: {name}.{key} must be at least {least}, not {value!r}")

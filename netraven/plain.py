@@ -10,9 +10,9 @@ import re
 
 # C0 without tab and newline, DEL, C1, the bidirectional overrides (CVE-2021-42574), lone surrogates.
 _UNSAFE = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
-_LINE_BREAKS = re.compile(r"\s*[\r\n]+\s*")
+_LINE_BREAKS = re.compile(r"[\r\n]+")
 
 
 def _shown(match: re.Match[str]) -> str:
@@ -29,5 +29,6 @@ def plain(text: str) -> str:
 
 def plain_line(text: str, limit: int = 300) -> str:
     """The same on one line, cut to ``limit`` characters."""
-    line = plain(_LINE_BREAKS.sub(" / ", text.strip())).replace("\t", " ")
+    parts = (part.strip() for part in _LINE_BREAKS.split(text))
+    line = plain(" / ".join(part for part in parts if part)).replace("\t", " ")
     return line if len(line) <= limit else line[: limit - 1] + "…"

@@ -7,8 +7,6 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import structlog
-
 from netraven.collect.login import RecordedLogin
 from netraven.collect.recorder import Recorder
 from netraven.collect.retry import RetryPolicy
@@ -26,10 +24,22 @@ from netraven.errors import (
     SecretUnreadable,
     Unreachable,
 )
-from netraven.model import Capture, Choice, Credential, DeviceFinished, Outcome, Secret, SkipReason, Status
+from netraven.events import events
+from netraven.model import (
+    Capture,
+    Choice,
+    Credential,
+    DeviceFinished,
+    Logged,
+    Outcome,
+    Secret,
+    SkipReason,
+    Status,
+    utcnow,
+)
 from netraven.ports import Clock, Secrets, Strategy, Transport
 
-_log = structlog.get_logger("netraven.collect")
+_log = events("netraven.collect")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,20 +96,26 @@ class Collector:
                     "device_retry", device=visit.device.name, error_type=failure.reason, wait_s=round(wait, 1)
                 )
                 return Again(visit, wait)
-            return await self._finish(visit.outcome(Status.FAILED, failure.reason, failure.detail))
+            return await self._finish(visit, visit.outcome(Status.FAILED, failure.reason, failure.detail))
         if captures is None:
             return await self._finish(
-                visit.outcome(Status.SKIPPED, SkipReason.NO_CREDENTIALS, self._why_none(visit))
+                visit, visit.outcome(Status.SKIPPED, SkipReason.NO_CREDENTIALS, self._why_none(visit))
             )
-        return await self._finish(visit.outcome(Status.COLLECTED), captures)
+        return await self._finish(visit, visit.outcome(Status.COLLECTED), captures)
 
     def interrupted(self, visit: Visit) -> Outcome:
-        """The outcome of a device whose visit was cancelled; it is written without waiting."""
+        """The outcome of a device whose visit was cancelled; it is written without waiting.
+
+        Where the device had come to its end and only the recording was being waited for, that end stands.
+        """
+        if visit.finished is not None:
+            return visit.finished
         outcome = visit.outcome(Status.SKIPPED, SkipReason.INTERRUPTED, "the run was interrupted")
         self._recorder.post(DeviceFinished(self._run_id, outcome))
         return outcome
 
-    async def _finish(self, outcome: Outcome, captures: Sequence[Capture] = ()) -> Outcome:
+    async def _finish(self, visit: Visit, outcome: Outcome, captures: Sequence[Capture] = ()) -> Outcome:
+        visit.finished = outcome
         try:
             finished: Outcome = await self._recorder.record(
                 DeviceFinished(self._run_id, outcome, tuple(captures))
@@ -111,6 +127,7 @@ class Collector:
 
     async def _one_try(self, visit: Visit) -> Sequence[Capture] | None:
         """What the device gave; None where no credential may be offered to it."""
+        visit.stage = "before"
         try:
             async with asyncio.timeout(self._device_timeout):
                 return await self._next_credentials(visit)
@@ -146,7 +163,6 @@ class Collector:
             try:
                 return await self._log_in_and_capture(visit, choice, secret)
             except AuthRefused:
-                visit.refused.add(choice.credential.name)
                 _log.info("credential_refused", device=visit.device.name, credential=choice.credential.name)
         if not tried and not visit.refused:
             return None
@@ -165,6 +181,8 @@ class Collector:
         except SecretUnreadable as error:
             self._unreadable.add(credential.name)
             _log.error("secret_unreadable", credential=credential.name, error=str(error))
+            data = {"credential": credential.name, "detail": str(error)}
+            self._recorder.post(Logged(self._run_id, utcnow(), "error", "secret_unreadable", data=data))
             return None
 
     async def _log_in_and_capture(self, visit: Visit, choice: Choice, secret: Secret) -> Sequence[Capture]:
@@ -176,6 +194,9 @@ class Collector:
         except asyncio.CancelledError:
             visit.stage = "session" if login.succeeded else "offered" if login.offered else "before"
             login.abandon("interrupted")
+            raise
+        except BaseException:
+            login.abandon(InternalFault.reason)  # nothing stays open on record, whatever the transport did
             raise
 
     def _why_none(self, visit: Visit) -> str:

@@ -36,16 +36,22 @@ class Fleet:
     async def run(self, targets: AsyncIterator[Target], on_outcome: Callable[[Outcome], None]) -> None:
         """Visit all of ``targets``; tells each outcome as soon as it is durable.
 
-        Cancelling stops at once: sessions are closed, what was finished is kept.
+        Cancelling stops at once: sessions are closed, what was finished is kept, and what was in session or waited
+        for its retry is told as interrupted.
         """
-        async with asyncio.TaskGroup() as visits:
-            while True:
-                await self._places.acquire()
-                visit = await self._next(targets)
-                if visit is None:
-                    return
-                self._busy += 1
-                visits.create_task(self._visit(visit, on_outcome))
+        try:
+            async with asyncio.TaskGroup() as visits:
+                while True:
+                    await self._places.acquire()
+                    visit = await self._next(targets)
+                    if visit is None:
+                        return
+                    self._busy += 1
+                    visits.create_task(self._visit(visit, on_outcome))
+        finally:
+            for _, _, visit in self._again:
+                on_outcome(self._collector.interrupted(visit))
+            self._again.clear()
 
     async def _visit(self, visit: Visit, on_outcome: Callable[[Outcome], None]) -> None:
         try:

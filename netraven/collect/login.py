@@ -42,10 +42,8 @@ class RecordedLogin:
         self._clock = clock
         self._attempt: int | None = None
         self._offered_at = 0.0
-
-    @property
-    def offered(self) -> bool:
-        return self._attempt is not None
+        self.offered = False
+        """Whether the secret was handed over and not refused."""
 
     async def new_host_key(self, key: HostKey) -> Sequence[HostKey]:
         on_record: Sequence[HostKey] = await self._recorder.record(HostKeySeen(self._visit.device, key))
@@ -58,6 +56,7 @@ class RecordedLogin:
         self._attempt = await self._recorder.record(
             started, undo=lambda attempt_id: AttemptWithdrawn(attempt_id, credential)
         )
+        self.offered = True
         self._visit.offered(credential)
         self._offered_at = self._clock()
         return self._secret
@@ -67,7 +66,11 @@ class RecordedLogin:
         await self._recorder.record(self._concluded(Verdict.ACCEPTED, None))
 
     async def rejected(self, failure: DeviceFailure) -> None:
-        verdict = Verdict.REFUSED if isinstance(failure, AuthRefused) else Verdict.NO_VERDICT
+        verdict = Verdict.NO_VERDICT
+        if isinstance(failure, AuthRefused):
+            verdict = Verdict.REFUSED
+            self.offered = False
+            self._visit.refused.add(self._choice.credential.name)  # known at once, however the recording goes
         await self._recorder.record(self._concluded(verdict, failure.reason))
 
     def abandon(self, reason: str) -> None:

@@ -13,13 +13,12 @@ from functools import partial
 from types import TracebackType
 from typing import Any
 
-import structlog
-
 from netraven.errors import DatabaseError, RecorderStopped, RowRefused
+from netraven.events import events
 from netraven.model import Entry
 from netraven.ports import Ledger
 
-_log = structlog.get_logger("netraven.recorder")
+_log = events("netraven.collect")
 
 MOST_PER_BATCH = 500
 MOST_WAITING = 5_000
@@ -65,7 +64,12 @@ class Recorder:
         self._closing = True
         self._wake.set()
         if self._writer is not None:
-            await asyncio.wait([self._writer])
+            try:
+                await asyncio.wait([self._writer])
+            except asyncio.CancelledError:  # asked a second time: what still waits is given up
+                self._writer.cancel()
+                await asyncio.wait([self._writer])
+                raise
         if self.failed is not None and self.failed.done() and not self.failed.cancelled():
             self.failed.exception()  # whoever ran has seen it as RecorderStopped
         elif self.failed is not None:
@@ -75,15 +79,20 @@ class Recorder:
         """Write ``entry``; returns the ledger's answer once it is durable.
 
         A caller that is cancelled meanwhile leaves its entry to be written, followed by ``undo(answer)`` where
-        given. Raises ``RowRefused`` where the database will not take this entry, ``RecorderStopped`` where nothing
-        can be written any more.
+        given (an entry with an ``undo`` that still waits for room is not written at all). Raises ``RowRefused``
+        where the database will not take this entry, ``RecorderStopped`` where nothing can be written any more.
         """
         self._refuse_when_over()
-        await self._room.acquire()
-        if self._stopped is not None:
-            self._room.release()
+        try:
+            await self._room.acquire()
+        except asyncio.CancelledError:
+            if undo is None:
+                self.post(entry)
+            raise
+        if self._stopped is not None or self._closing:
+            self._room.release()  # whoever waits behind this caller is to see it too
         self._refuse_when_over()
-        answer = self._enqueue(entry)
+        answer = self._enqueue(entry, holds_room=True)
         try:
             return await asyncio.shield(answer)
         except asyncio.CancelledError:
@@ -94,7 +103,7 @@ class Recorder:
     def post(self, entry: Entry) -> None:
         """Write ``entry`` without waiting for it: a last word of something that is being cancelled."""
         if self._stopped is None:
-            _ = self._enqueue(entry)
+            _ = self._enqueue(entry, holds_room=False)
 
     def _refuse_when_over(self) -> None:
         if self._stopped is not None:
@@ -102,12 +111,16 @@ class Recorder:
         if self._closing:
             raise RecorderStopped("the run has ended, nothing more is recorded")
 
-    def _enqueue(self, entry: Entry) -> asyncio.Future[Any]:
+    def _enqueue(self, entry: Entry, *, holds_room: bool) -> asyncio.Future[Any]:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        answer.add_done_callback(_seen)
+        answer.add_done_callback(self._answered if holds_room else _seen)
         self._waiting.append((entry, answer))
         self._wake.set()
         return answer
+
+    def _answered(self, answer: asyncio.Future[Any]) -> None:
+        _seen(answer)
+        self._room.release()
 
     def _undo(self, undo: Callable[[Any], Entry], answer: asyncio.Future[Any]) -> None:
         if not answer.cancelled() and answer.exception() is None:
@@ -115,18 +128,24 @@ class Recorder:
 
     async def _write(self) -> None:
         while True:
-            if not self._waiting:
-                if self._closing:
-                    return
+            if not self._waiting and not self._closing:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
+            if not self._waiting:
+                await asyncio.sleep(
+                    0
+                )  # callers that were cancelled undo their entries once these are answered
+                if not self._waiting:
+                    return
             if not self._closing and len(self._waiting) < self._max_batch:
                 await asyncio.sleep(self._linger)  # company makes a transaction cheap
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
-            await self._commit(batch)
-            for _ in batch:
-                self._room.release()
+            try:
+                await self._commit(batch)
+            except BaseException as error:
+                self._stop(error, batch)
+                raise
 
     async def _commit(self, batch: Sequence[tuple[Entry, asyncio.Future[Any]]]) -> None:
         try:
@@ -140,9 +159,6 @@ class Recorder:
             middle = len(batch) // 2
             await self._commit(batch[:middle])
             await self._commit(batch[middle:])
-        except BaseException as error:
-            self._stop(error, batch)
-            raise
         else:
             for (_, answer), value in zip(batch, answers, strict=True):
                 _settle(answer, value=value)

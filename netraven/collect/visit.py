@@ -27,6 +27,8 @@ class Visit:
     began: float = 0.0
     stage: Literal["before", "offered", "session"] = "before"
     """How far the present try has come: nothing offered, a secret without a verdict, logged in."""
+    finished: Outcome | None = None
+    """What the device came to, from the moment on at which it is being put on record."""
 
     def __post_init__(self) -> None:
         self.began = self.clock()

@@ -161,7 +161,7 @@ class Connection(asyncssh.SSHServerConnection):
     def send_userauth_packet(
         self, pkttype: int, *args: bytes, handler: object = None, trivial: bool = True
     ) -> None:
-        super().send_userauth_packet(pkttype, *args, handler=handler, trivial=trivial)  # type: ignore[arg-type]
+        super().send_userauth_packet(pkttype, *args, handler=handler, trivial=trivial)  # type: ignore[arg-type]  # None is its default
         if pkttype == _INFO_REQUEST:  # the same question again means that the last answer was wrong
             self.settle(self._sent("expired" if self.ill.kind == "expired_password" else "refused"))
 

@@ -185,7 +185,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
             self._chan.write(data)
 
     def _event(self, kind: str, detail: str = "") -> None:
-        self._connection.lab.log.event(kind, self._connection.device.name, self._connection.number, detail)  # type: ignore[arg-type]
+        self._connection.lab.log.event(kind, self._connection.device.name, self._connection.number, detail)  # type: ignore[arg-type]  # kinds are literals
 
 
 def _line_end(data: bytes) -> int:

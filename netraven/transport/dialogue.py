@@ -12,7 +12,6 @@ import re
 from typing import Any
 
 from scrapli.channel.async_channel import AsyncChannel
-from scrapli.channel.base_channel import ANSI_ESCAPE_PATTERN
 from scrapli.driver.network.base_driver import PrivilegeLevel
 from scrapli.exceptions import ScrapliConnectionError, ScrapliPrivilegeError
 from scrapli.transport.base import AsyncTransport
@@ -21,6 +20,8 @@ from scrapli.transport.base.base_transport import BasePluginTransportArgs, BaseT
 from netraven.transport.channel import ShellChannel
 
 _LONGEST_PROMPT = 256
+_TERMINAL_CODE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-Z\\^-~])")
+"""Escape sequences of ECMA-48. Their one-byte forms (0x9b ...) are left alone: in UTF-8 they are parts of letters."""
 _GREETING_WAIT = 5.0
 """Seconds for the first prompt to come by itself before a return is sent to call for it."""
 _QUIET = 0.5
@@ -171,7 +172,7 @@ def _last_line(text: bytes | bytearray) -> int:
 
 
 def _plain(text: bytes) -> bytes:
-    return re.sub(ANSI_ESCAPE_PATTERN, b"", text) if b"\x1b" in text or b"\x9b" in text else text
+    return _TERMINAL_CODE.sub(b"", text) if b"\x1b" in text else text
 
 
 def _without_echo(raw: bytes, line: str) -> bytes:

@@ -17,9 +17,9 @@ import asyncssh
 from asyncssh.constants import DISC_BY_APPLICATION, MSG_DISCONNECT, MSG_IGNORE
 from asyncssh.packet import SSHPacketLogger, String, UInt32
 
-from netraven.errors import DeviceFailure, HostKeyChanged, SessionLost
+from netraven.errors import DeviceFailure, HostKeyChanged, InputError, InternalFault, SessionLost
 from netraven.model import HostKey, Secret, Target
-from netraven.platforms import load_platform
+from netraven.platforms import Platform, load_platform
 from netraven.ports import Login, Session
 from netraven.transport.channel import ShellChannel
 from netraven.transport.failures import Stage, login_failure, login_timeout, session_failure
@@ -58,6 +58,7 @@ class SshTransport:
     @asynccontextmanager
     async def open(self, target: Target, login: Login) -> AsyncIterator[Session]:
         """Connect and log in with one attempt on the wire. Raises ``DeviceFailure`` subclasses."""
+        platform = _platform(target)
         client = _Client(login, target.host_keys, accept_new=self._accept_new)
         known = tuple(key.algorithm for key in target.host_keys)
         options = options_for(known, with_key=login.wants_key)
@@ -68,7 +69,7 @@ class SshTransport:
         options.waiter = loop.create_future()
         try:
             connection = await self._log_in(client, options, login)
-            yield await self._shell(connection, target)
+            yield await self._shell(connection, platform)
         finally:
             await self._close(client, options.waiter)
 
@@ -104,7 +105,7 @@ class SshTransport:
         if client.offered:
             await login.rejected(failure)
 
-    async def _shell(self, connection: _Connection, target: Target) -> Session:
+    async def _shell(self, connection: _Connection, platform: Platform) -> Session:
         try:
             async with asyncio.timeout(self._deadlines.command):
                 _, shell = await connection.create_session(
@@ -114,7 +115,6 @@ class SshTransport:
             raise SessionLost(f"the device opened no shell within {self._deadlines.command:g} s") from error
         except Exception as error:
             raise session_failure(error) from error
-        platform = load_platform(target.device.platform)
         return ShellSession(cast(ShellChannel, shell), platform, command_timeout=self._deadlines.command)
 
     async def _close(self, client: _Client, waiter: asyncio.Future[None]) -> None:
@@ -128,6 +128,14 @@ class SshTransport:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._close_grace):
                 await connection.wait_closed()
+
+
+def _platform(target: Target) -> Platform:
+    """Looked up before anything is sent; an unknown one is this device's trouble and not the run's."""
+    try:
+        return load_platform(target.device.platform)
+    except InputError as error:
+        raise InternalFault(str(error)) from error
 
 
 class _Connection(asyncssh.SSHClientConnection):

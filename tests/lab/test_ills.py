@@ -12,7 +12,7 @@ from netraven.lab import Ill, Lab, LabDevice
 
 
 def sick(kind: str, **more: object) -> LabDevice:
-    ill = Ill(kind, **more)  # type: ignore[arg-type]
+    ill = Ill(kind, **more)  # type: ignore[arg-type]  # table-driven
     return LabDevice(
         "r1", accepts={"netops": "right"}, ill=ill, config="hostname r1\n" + "line\n" * 10 + "end\n"
     )
@@ -143,4 +143,4 @@ async def test_an_illness_that_passes(dial: Any) -> None:
 
 def test_an_unknown_illness_is_refused() -> None:
     with pytest.raises(ValueError, match="known: none, port_closed"):
-        Ill("tired")  # type: ignore[arg-type]
+        Ill("tired")  # type: ignore[arg-type]  # wrong on purpose

@@ -14,7 +14,7 @@ from netraven.lab import AAA, Ill, Lab, LabDevice, WireLog, secret_hash
 
 
 def router(name: str = "r1", **more: object) -> LabDevice:
-    return LabDevice(name, accepts={"netops": "right", "noc": "other"}, **more)  # type: ignore[arg-type]
+    return LabDevice(name, accepts={"netops": "right", "noc": "other"}, **more)  # type: ignore[arg-type]  # table-driven
 
 
 def verdicts(lab: Lab, name: str = "r1") -> list[tuple[str, str, str | None]]:
