@@ -1,0 +1,107 @@
+"""`netraven collect`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from netraven.app import NetRaven
+from netraven.cli.context import Context
+from netraven.cli.progress import watcher
+from netraven.cli.report import RunFacts, one_line, print_report
+from netraven.cli.screen import note, print_json, warn
+from netraven.credentials.strategy import strategy_named
+from netraven.errors import NetRavenError
+from netraven.model import RunStatus
+
+SPARE_FILES = 64
+"""Open files beside one socket for each session: database, logs, name lookups."""
+
+
+async def collect(
+    context: Context,
+    *,
+    tags: list[str],
+    names: list[str],
+    concurrency: int | None,
+    strategy: str | None,
+    as_json: bool,
+) -> int:
+    wanted = concurrency or context.settings.collect.concurrency
+    strategy_named(strategy or context.settings.collect.strategy)
+    async with NetRaven.open(context.settings) as raven:
+        facts = await run_and_watch(
+            context, raven, tags=tags, names=names, concurrency=wanted, strategy=strategy
+        )
+    if as_json:
+        print_json(facts.document())
+        note(one_line(facts.run))
+    else:
+        print_report(context, facts)
+    return exit_code(facts)
+
+
+def exit_code(facts: RunFacts) -> int:
+    if facts.run.status is RunStatus.INTERRUPTED:
+        return 130
+    return 0 if facts.run.status is RunStatus.COMPLETE else 1
+
+
+async def run_and_watch(
+    context: Context,
+    raven: NetRaven,
+    *,
+    tags: Sequence[str] = (),
+    names: Sequence[str] = (),
+    concurrency: int,
+    strategy: str | None = None,
+) -> RunFacts:
+    """Run with progress on stderr. Being cancelled ends the run, not the caller: what was done is reported."""
+    watching = watcher()
+    context.when_stopping = watching.stopping
+    concurrency = within_file_limit(concurrency)
+    try:
+        with watching:
+            await raven.collect(
+                tags=tags, names=names, concurrency=concurrency, strategy=strategy, observer=watching
+            )
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if watching.run is None or task is None:
+            raise  # nothing had begun
+        task.uncancel()
+    except NetRavenError as error:
+        if watching.run is not None:
+            look = context.command("run", "show", watching.run.id)
+            raise type(error)(
+                f"{error}\nrun {watching.run.id} had come to {watching.counts()}: {look}"
+            ) from error
+        raise
+    finally:
+        context.when_stopping = None
+    if watching.run is None:
+        raise RuntimeError("a run ended that never began")
+    return await RunFacts.read(raven.store, watching.run.id)
+
+
+def within_file_limit(concurrency: int) -> int:
+    """How many sessions the process may have; the limit of open files is raised for them where that is allowed."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = concurrency + SPARE_FILES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return concurrency
+    allowed = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+    except (ValueError, OSError):
+        allowed = soft
+    if allowed >= needed:
+        return concurrency
+    possible = max(1, allowed - SPARE_FILES)
+    warn(
+        f"this process may open {allowed:,} files, so {possible:,} devices are in session at once instead of "
+        f"{concurrency:,}. `ulimit -n {needed}` (as root) or LimitNOFILE= in the systemd unit allows more"
+    )
+    return possible

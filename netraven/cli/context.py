@@ -1,0 +1,121 @@
+"""What every command is given: the settings in force, a way to run, and how the user calls this program."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from netraven.config import Settings, load_settings
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from netraven.storage.store import SqlStore
+
+T = TypeVar("T")
+
+PATIENCE = 5.0
+"""Seconds after the first Ctrl-C before another one ends the process at once (the database bears that)."""
+
+
+@dataclass
+class Context:
+    """``config`` is the file that was named on the command line."""
+
+    config: str | None = None
+    given: Settings | None = field(default=None, repr=False)
+    """Settings that are in force without being looked for."""
+    when_stopping: Callable[[], None] | None = field(default=None, repr=False)
+    """Called once, when the user wants an end."""
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings in force; logging follows them. Raises ``SettingsError``."""
+        from netraven.log import configure
+
+        settings = self.given if self.given is not None else load_settings(self.config)
+        configure(settings.log.level, settings.log.format)
+        return settings
+
+    def store(self) -> AbstractAsyncContextManager[SqlStore]:
+        """The database, for what logs in to nothing."""
+        from netraven.app import open_store
+
+        return open_store(self.settings)
+
+    def command(self, *words: object) -> str:
+        """A command that the user can paste: this program, these settings, these words."""
+        config = self.config
+        if self.given is not None:
+            config = str(self.given.file)
+        elif config is None and os.environ.get("NETRAVEN_CONFIG"):
+            config = os.environ["NETRAVEN_CONFIG"]
+        before = ["--config", config] if config else []
+        return shlex.join([*program(), *before, *map(str, words)])
+
+    def run(self, work: Coroutine[object, object, T]) -> T:
+        """Run to the end. The first SIGINT or SIGTERM cancels; raises ``KeyboardInterrupt`` where that ended it."""
+        try:
+            return asyncio.run(self._until_stopped(work))
+        except asyncio.CancelledError:
+            raise KeyboardInterrupt from None
+
+    async def _until_stopped(self, work: Coroutine[object, object, T]) -> T:
+        loop = asyncio.get_running_loop()
+        task = asyncio.ensure_future(work)
+        asked_at: float | None = None
+
+        def stop() -> None:
+            nonlocal asked_at
+            if asked_at is None:
+                asked_at = loop.time()
+                if self.when_stopping is not None:
+                    self.when_stopping()
+                task.cancel()
+            elif loop.time() - asked_at > PATIENCE:
+                os._exit(130)
+
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        installed = []
+        for number in numbers:
+            try:
+                loop.add_signal_handler(number, stop)
+            except (ValueError, RuntimeError, NotImplementedError):
+                break  # not the main thread: whoever runs us has the signals
+            installed.append(number)
+        try:
+            return await task
+        finally:
+            for number in installed:
+                loop.remove_signal_handler(number)
+
+
+def program() -> list[str]:
+    """How this program was called, in words that work again from here."""
+    called = Path(sys.argv[0] or "netraven")
+    if called.parts[-3:] == ("netraven", "cli", "__main__.py"):
+        return [_short(Path(sys.executable)), "-m", "netraven.cli"]
+    if called.name != "netraven":  # embedded, or under test
+        return ["netraven"]
+    found = shutil.which("netraven")
+    if found and called.exists() and Path(found).resolve() == called.resolve():
+        return ["netraven"]
+    return [_short(called)]
+
+
+def _short(path: Path) -> str:
+    absolute = Path(os.path.abspath(path))  # noqa: PTH100 - symbolic links stay as they are
+    try:
+        relative = absolute.relative_to(Path.cwd())
+    except ValueError:
+        return str(absolute)
+    return str(relative) if len(relative.parts) > 1 else f"./{relative}"

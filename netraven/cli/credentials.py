@@ -1,0 +1,261 @@
+"""`netraven credential`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from typing import TYPE_CHECKING
+
+from netraven.cli.context import Context
+from netraven.cli.screen import Table, clock, console, counted, percent, print_json, say, warn
+from netraven.cli.secret_input import (
+    password_from_prompt,
+    password_from_stdin,
+    private_key_from_file,
+    secret_from_environment,
+)
+from netraven.errors import InputError
+from netraven.inventory.names import wrong_with_name, wrong_with_tag
+from netraven.model import Credential, Secret, Selector
+from netraven.plain import plain_line
+
+if TYPE_CHECKING:
+    from netraven.storage.store import SqlStore
+
+
+def add(
+    context: Context,
+    *,
+    name: str,
+    username: str,
+    tags: list[str] | None,
+    priority: int | None,
+    realm: str | None,
+    password_stdin: bool,
+    password_env: str | None,
+    private_key: str | None,
+    enable_password_env: str | None,
+) -> int:
+    _check_words(name=name, username=username, realm=realm, tags=tags)
+    context.run(_name_is_free(context, name))
+    secret = _given(password_stdin, password_env, private_key, enable_password_env)
+    if secret.password is None and secret.private_key is None:
+        secret = Secret(password=password_from_prompt(), enable=secret.enable)
+    credential = Credential(
+        name=name,
+        username=username,
+        tags=frozenset(tags or ()),
+        priority=100 if priority is None else priority,
+        realm=realm or "default",
+    )
+    context.run(store_new(context, credential, secret))
+    return 0
+
+
+async def store_new(context: Context, credential: Credential, secret: Secret) -> None:
+    async with context.store() as store:
+        await store.vault.add(credential, secret)
+        known = await _device_tags(store, credential.tags)
+    say(f"added credential {plain_line(credential.name)}")
+    _warn_about_tags(credential, known)
+
+
+def update(
+    context: Context,
+    *,
+    name: str,
+    username: str | None,
+    tags: list[str] | None,
+    priority: int | None,
+    realm: str | None,
+    password_stdin: bool,
+    password_env: str | None,
+    private_key: str | None,
+    enable_password_env: str | None,
+    ask: bool,
+) -> int:
+    _check_words(name=name, username=username, realm=realm, tags=tags)
+    context.run(_exists(context, name))
+    if ask and (password_stdin or password_env or private_key):
+        raise InputError("--ask, --password-stdin, --password-env and --private-key exclude each other")
+    secret = _given(password_stdin, password_env, private_key, enable_password_env)
+    if ask:
+        secret = Secret(password=password_from_prompt(), enable=secret.enable)
+    elif secret.password is not None:
+        secret = Secret(password=secret.password, private_key="", enable=secret.enable)
+    elif secret.private_key is not None:
+        secret = Secret(password="", private_key=secret.private_key, enable=secret.enable)
+    anew = secret != Secret()
+    if not anew and username is None and tags is None and priority is None and realm is None:
+        raise InputError("nothing to change was given")
+    context.run(_store_changed(context, name, username, tags, priority, realm, secret if anew else None))
+    return 0
+
+
+async def _store_changed(
+    context: Context,
+    name: str,
+    username: str | None,
+    tags: list[str] | None,
+    priority: int | None,
+    realm: str | None,
+    secret: Secret | None,
+) -> None:
+    async with context.store() as store:
+        changed = await store.vault.update(
+            name,
+            username=username,
+            realm=realm,
+            priority=priority,
+            tags=None if tags is None else frozenset(tags),
+            secret=secret,
+        )
+        known = await _device_tags(store, changed.tags)
+    say(
+        f"changed credential {plain_line(name)}"
+        + (f", secret version {changed.secret_version}" if secret else "")
+    )
+    if tags is not None:
+        _warn_about_tags(changed, known)
+
+
+def _given(stdin: bool, variable: str | None, key_file: str | None, enable_variable: str | None) -> Secret:
+    return Secret(
+        password=password_from_stdin() if stdin else secret_from_environment(variable) if variable else None,
+        private_key=private_key_from_file(key_file) if key_file else None,
+        enable=secret_from_environment(enable_variable) if enable_variable else None,
+    )
+
+
+def _check_words(*, name: str, username: str | None, realm: str | None, tags: Sequence[str] | None) -> None:
+    for what, text in (("name", name), ("username", username), ("realm", realm)):
+        if text is not None and (wrong := wrong_with_name(text)):
+            raise InputError(f"the {what} {wrong}")
+    for tag in tags or ():
+        if wrong := wrong_with_tag(tag):
+            raise InputError(f"tag {tag!r} {wrong}")
+
+
+async def _name_is_free(context: Context, name: str) -> None:
+    async with context.store() as store:
+        if any(record.credential.name == name for record in await store.vault.list()):
+            raise InputError(f"a credential named {name} exists already; `credential update` changes it")
+
+
+async def _exists(context: Context, name: str) -> None:
+    async with context.store() as store:
+        await store.vault.get(name)
+
+
+async def _device_tags(store: SqlStore, tags: AbstractSet[str]) -> AbstractSet[str]:
+    """Those of ``tags`` that a device carries."""
+    return frozenset([tag for tag in tags if await store.count(Selector(tags=frozenset({tag})))])
+
+
+def _warn_about_tags(credential: Credential, carried: AbstractSet[str]) -> None:
+    name = plain_line(credential.name)
+    if not credential.tags:
+        warn(
+            f"{name} has no tags: it matches no device and is never offered. `credential update` gives it some"
+        )
+    elif idle := sorted(credential.tags - carried):
+        warn(
+            f"no device carries {'the tag' if len(idle) == 1 else 'any of the tags'} {', '.join(map(repr, idle))} yet"
+        )
+
+
+async def show_all(context: Context, *, as_json: bool) -> int:
+    async with context.store() as store:
+        records = await store.vault.list()
+    if as_json:
+        print_json(
+            [
+                {
+                    "name": record.credential.name,
+                    "username": record.credential.username,
+                    "realm": record.credential.realm,
+                    "priority": record.credential.priority,
+                    "tags": sorted(record.credential.tags),
+                    "success_rate": record.metrics.success_rate,
+                    "attempts": record.metrics.attempts,
+                    "successes": record.metrics.successes,
+                    "last_used": record.metrics.last_used,
+                    "last_success": record.metrics.last_success,
+                    "held_until": record.metrics.held_until,
+                }
+                for record in records
+            ]
+        )
+        return 0
+    if not records:
+        say("no credentials")
+        return 0
+    numbers = ("priority", "attempts", "accepted", "success rate")
+    table = Table(
+        "name", "username", "realm", "priority", "tags", "attempts", "accepted", "success rate", "last accepted (UTC)",
+        right=numbers, spare=("realm", "attempts", "accepted", "last accepted (UTC)"),
+    )  # fmt: skip
+    for record in records:
+        credential, metrics = record.credential, record.metrics
+        table.add(
+            credential.name,
+            credential.username,
+            credential.realm,
+            credential.priority,
+            ", ".join(sorted(credential.tags)) or "none",
+            metrics.attempts,
+            metrics.successes,
+            percent(metrics.success_rate),
+            clock(metrics.last_success),
+        )
+    table.print(console())
+    return 0
+
+
+async def remove(context: Context, *, name: str) -> int:
+    async with context.store() as store:
+        await store.vault.remove(name)
+    say(f"removed credential {plain_line(name)}")
+    return 0
+
+
+async def match(context: Context, *, device: str, as_json: bool) -> int:
+    from netraven.credentials.matching import CredentialIndex
+    from netraven.credentials.strategy import strategy_named
+
+    async with context.store() as store:
+        found = (await store.inventory.get(device)).device
+        credentials = await store.credentials()
+    candidates = CredentialIndex(credentials).matching(found)
+    strategy = strategy_named(context.settings.collect.strategy)
+    order = await strategy.rank(found, candidates) if candidates else ()
+    if as_json:
+        print_json(
+            [
+                {
+                    "place": place,
+                    "credential": choice.credential.name,
+                    "username": choice.credential.username,
+                    "tags": sorted(choice.credential.tags & found.tags),
+                    "reason": choice.reason,
+                }
+                for place, choice in enumerate(order, 1)
+            ]
+        )
+        return 0
+    if not order:
+        tags = ", ".join(sorted(found.tags))
+        say(
+            f"No credential shares a tag with {plain_line(device)} "
+            + (f"(its tags: {plain_line(tags)})." if tags else "(it has no tags).")
+        )
+        return 0
+    table = Table("", "credential", "username", "shared tags", "reason", right=("",))
+    for place, choice in enumerate(order, 1):
+        shared = ", ".join(sorted(choice.credential.tags & found.tags))
+        table.add(f"{place}.", choice.credential.name, choice.credential.username, shared, choice.reason)
+    table.print(console())
+    say(
+        f"\n{counted(len(order), 'credential')}, strategy {strategy.name}; the first that is accepted ends it."
+    )
+    return 0

@@ -1,0 +1,173 @@
+"""`netraven device`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+from typing import Any
+
+from netraven.cli.context import Context
+from netraven.cli.screen import (
+    ROWS,
+    Table,
+    clock,
+    console,
+    counted,
+    print_json,
+    print_json_list,
+    say,
+    stamp,
+    took,
+    warn,
+)
+from netraven.errors import InputError
+from netraven.model import Device, Selector
+from netraven.plain import plain_line
+
+MOST_BYTES = 256 << 20
+
+
+async def import_file(context: Context, *, file: str, dry_run: bool) -> int:
+    from netraven.inventory.csv import decode, parse_devices
+
+    try:
+        found = parse_devices(decode(_read(file)))
+    except InputError as error:
+        raise InputError(f"{'stdin' if file == '-' else file}: {error}\nNothing was changed.") from error
+    async with context.store() as store:
+        done = await store.inventory.upsert_devices(found, dry_run=dry_run)
+        unmatched = _unmatched(found, [c.tags for c in await store.credentials()])
+    say(
+        f"{'would add' if dry_run else 'added'} {done.added:,}, "
+        f"{'would change' if dry_run else 'changed'} {done.changed:,}, unchanged {done.unchanged:,}"
+        + (" (nothing was written)" if dry_run else "")
+    )
+    if unmatched:
+        warn(
+            f"{counted(unmatched, 'device')} of the file cannot be collected yet: no credential shares a tag"
+        )
+    return 0
+
+
+def _read(file: str) -> bytes:
+    if file == "-":
+        return sys.stdin.buffer.read(MOST_BYTES)
+    try:
+        path = Path(file)
+        if path.is_file() and path.stat().st_size > MOST_BYTES:
+            raise InputError("is too large to be a list of devices")
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror}") from error
+
+
+def _unmatched(devices: list[Device], credential_tags: list[AbstractSet[str]]) -> int:
+    """How many devices no credential matches; none are counted before there is a first credential."""
+    covered = frozenset().union(*credential_tags)
+    return sum(covered.isdisjoint(device.tags) for device in devices) if covered else 0
+
+
+async def show_all(context: Context, *, tag: list[str], limit: int | None, as_json: bool) -> int:
+    selector = Selector(tags=frozenset(tag))
+    async with context.store() as store:
+        if unknown := sorted(selector.tags - await store.known_tags()):
+            raise InputError(f"no device or credential carries the tag {', '.join(map(repr, unknown))}")
+        if as_json:
+            shown = 0
+
+            async def rows() -> Any:
+                nonlocal shown
+                async for target in store.targets(selector):
+                    if limit is not None and shown == limit:
+                        return
+                    shown += 1
+                    yield _as_json(target.device)
+
+            await print_json_list(rows())
+            return 0
+        wanted = limit or ROWS
+        devices = await store.inventory.list(selector, limit=wanted)
+        count = await store.count(selector)
+    table = Table("name", "host", "port", "platform", "tags", right=("port",))
+    for device in devices:
+        table.add(device.name, device.host, device.port, device.platform, ", ".join(sorted(device.tags)))
+    table.print(console())
+    if count > len(devices):
+        say(f"\nThe first {len(devices):,} of {count:,} devices. --limit N shows more, --json all.")
+    else:
+        say(f"\n{counted(count, 'device')}" if count else "no devices")
+    return 0
+
+
+def _as_json(device: Device) -> dict[str, Any]:
+    return {
+        "name": device.name,
+        "host": device.host,
+        "port": device.port,
+        "platform": device.platform,
+        "tags": sorted(device.tags),
+    }
+
+
+async def show(context: Context, *, name: str, as_json: bool) -> int:
+    from netraven.storage.logs import LogFilter
+
+    async with context.store() as store:
+        target = await store.inventory.get(name)
+        last = [row async for row in store.logs.connections(LogFilter(device=name, limit=1))]
+        latest = await store.snapshots.latest(name)
+    device = target.device
+    if as_json:
+        print_json(
+            {
+                **_as_json(device),
+                "host_keys": [
+                    {"algorithm": k.algorithm, "fingerprint": k.fingerprint} for k in target.host_keys
+                ],
+                "last_connection": last[0] if last else None,
+                "configuration": {"sha256": latest.sha256, "last_seen": stamp(latest.last_seen_at)}
+                if latest
+                else None,
+            }
+        )
+        return 0
+    facts: list[tuple[str, object]] = [
+        ("name", device.name),
+        ("address", f"{device.host} port {device.port}"),
+        ("platform", device.platform),
+        ("tags", ", ".join(sorted(device.tags)) or "none: no credential matches it"),
+        *(("host key", f"{key.algorithm} {key.fingerprint}") for key in target.host_keys),
+    ]
+    if last:
+        row = last[0]
+        how = "collected" if row["successful"] else f"{row['error_type']}: {row['error_message']}"
+        facts.append(
+            ("last run", f"{row['run']}, {clock(row['timestamp'])} UTC, {took(row['duration_ms'])}: {how}")
+        )
+    if latest:
+        facts.append(("config", f"unchanged since {clock(latest.first_seen_at)} UTC, {latest.sha256[:12]}"))
+    for label, value in facts:
+        say(f"{label:9} {plain_line(str(value))}")
+    return 0
+
+
+async def remove(context: Context, *, names: list[str]) -> int:
+    async with context.store() as store:
+        if missing := await store.missing(names):
+            raise InputError(f"no such device: {', '.join(map(repr, missing))}. Nothing was removed.")
+        for name in dict.fromkeys(names):
+            await store.inventory.remove(name)
+    say(f"removed {counted(len(set(names)), 'device')}")
+    return 0
+
+
+async def forget_host_key(context: Context, *, name: str) -> int:
+    async with context.store() as store:
+        count = await store.inventory.forget_host_keys(name)
+    say(
+        f"forgot {counted(count, 'host key')} of {plain_line(name)}; the next one that it shows is taken"
+        if count
+        else f"there is no host key of {plain_line(name)} on record"
+    )
+    return 0

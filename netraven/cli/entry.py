@@ -1,0 +1,106 @@
+"""From the words on the command line to an exit code.
+
+0: done. 1: not everything was collected, or a check found something. 2: usage, settings or input. 70: a fault of
+NetRaven. 130: interrupted. 141: whoever read the output has gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TextIO
+
+from netraven.cli.parser import Done, UsageError, parse
+from netraven.errors import NetRavenError
+from netraven.plain import plain
+
+DONE = 0
+NOT_ALL = 1
+USAGE = 2
+FAULT = 70  # EX_SOFTWARE of sysexits.h
+INTERRUPTED = 130
+BROKEN_PIPE = 141
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    _make_safe(sys.stdout, sys.stderr)
+    try:
+        code = _run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _to_nowhere(sys.stdout)
+        return BROKEN_PIPE
+    return code
+
+
+def _run(argv: Sequence[str]) -> int:
+    try:
+        wanted = parse(argv)
+        from netraven.cli.context import Context
+
+        context = Context(config=wanted.config)
+        module, _, function = wanted.handler.partition(":")
+        result = getattr(import_module(module), function)(context, **wanted.options)
+        if inspect.iscoroutine(result):
+            result = context.run(result)
+    except Done as done:
+        print(done.text)
+        return DONE
+    except UsageError as error:
+        _complain(str(error))
+        return USAGE
+    except NetRavenError as error:
+        _complain(f"error: {error}")
+        return USAGE
+    except BrokenPipeError:
+        raise
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - the last one to know says so, and where to read on
+        _complain(f"error: a fault of NetRaven: {type(error).__name__}; {_keep_traceback(error)}")
+        return FAULT
+    return DONE if result is None else int(result)
+
+
+def _complain(message: str) -> None:
+    try:
+        sys.stdout.flush()
+        sys.stderr.write(plain(message) + "\n")
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        pass  # nobody listens any more; the exit code says it
+
+
+def _keep_traceback(error: Exception) -> str:
+    """Write the traceback where it can be read, and say where that is."""
+    import traceback
+
+    text = plain("".join(traceback.format_exception(error)))
+    try:
+        handle, path = tempfile.mkstemp(prefix="netraven-fault-", suffix=".txt")  # readable by its owner only
+        with os.fdopen(handle, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError:
+        return f"its traceback could not be kept: {text.splitlines()[-1]}"
+    return f"the traceback is in {Path(path)}"
+
+
+def _make_safe(*streams: TextIO) -> None:
+    """Characters that a terminal's encoding lacks are written out, not fatal."""
+    for stream in streams:
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def _to_nowhere(stream: TextIO) -> None:
+    """What is still buffered would be written at exit, to whoever has gone."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,0 +1,401 @@
+"""Every command, its options and what it is for. Standard library only: `netraven --help` costs no more than this.
+
+A handler is named as text (`module:function`) and imported once its command is called. Its options arrive as keyword
+arguments, its context first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, NoReturn
+
+HANDLERS = "netraven.cli"
+
+
+class UsageError(Exception):
+    """The words do not fit; the message is complete."""
+
+
+class Done(Exception):
+    """The answer is a text, and nothing else is to be done."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A command that fits."""
+
+    handler: str
+    options: dict[str, Any] = field(default_factory=dict)
+    config: str | None = None
+
+
+def parse(argv: Sequence[str]) -> Wanted:
+    """Raise ``UsageError`` or ``Done`` where there is no command to run."""
+    top = _top()
+    if not argv:
+        raise Done(top.format_help().rstrip())
+    found, unknown = top.parse_known_args(argv)
+    values = vars(found)
+    command: _Parser = values.pop("_parser")
+    if unknown:
+        command.refuse(unknown)
+    handler = values.pop("_handler", None)
+    if handler is None:
+        command.error(f"say what to do: {', '.join(command.verbs)}")
+    return Wanted(f"{HANDLERS}.{handler}", config=values.pop("config", None), options=values)
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse that says what is wrong in one line, with the closest word that exists."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            **options,
+            add_help=False,
+            allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        self.verbs: Iterable[str] = ()
+        self.set_defaults(_parser=self)
+        common = self.add_argument_group("everywhere")
+        common.add_argument("-h", "--help", action=_Help, help="this text")
+        common.add_argument(
+            "--config",
+            metavar="FILE",
+            default=argparse.SUPPRESS,
+            help="settings file (otherwise $NETRAVEN_CONFIG, ./netraven.toml, /etc/netraven/netraven.toml)",
+        )
+
+    def commands(self, metavar: str) -> Any:
+        chosen = self.add_subparsers(metavar=metavar, title="commands", parser_class=_Parser)
+        self.verbs = chosen.choices.keys()
+        return chosen
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(f"error: {message}\nsee: {self.prog} --help")
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        word = next((w for w in unknown if w.startswith("-")), unknown[0])
+        kind = "option" if word.startswith("-") else "argument"
+        options = [o for a in self._actions for o in a.option_strings if a.help is not argparse.SUPPRESS]
+        self.error(f"unknown {kind} {word!r}{_closest(word.partition('=')[0], options)}")
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            choices = [str(choice) for choice in action.choices]
+            hint = _closest(str(value), choices) or f"; there are: {', '.join(choices)}"
+            what = (
+                "command"
+                if isinstance(action, argparse._SubParsersAction)
+                else "/".join(action.option_strings)
+            )
+            raise argparse.ArgumentError(None, f"unknown {what} {str(value)!r}{hint}")
+
+
+class _Help(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:  # noqa: ARG002
+        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        raise Done(parser.format_help().rstrip())
+
+
+class _Version(_Help):
+    def __call__(self, *_: Any) -> NoReturn:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            raise Done(f"netraven {version('netraven')}")
+        except PackageNotFoundError:
+            raise Done("netraven, not installed: a source tree") from None
+
+
+class _NeverAnArgument(argparse.Action):
+    """An option that people will try, and that must not work."""
+
+    def __init__(self, option_strings: Sequence[str], **_: Any) -> None:
+        hidden = argparse.SUPPRESS
+        super().__init__(option_strings, hidden, nargs="?", default=hidden, help=hidden)
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, _: Any, __: Any, option: str | None = None
+    ) -> NoReturn:
+        ways = (
+            "--enable-password-env VAR"
+            if "enable" in str(option)
+            else ("--password-stdin, --password-env VAR or --private-key FILE, or none of them to be asked")
+        )
+        parser.error(
+            f"{option} does not exist: a secret on the command line is readable by everyone on this machine, and "
+            f"stays in the shell's history. What was just typed is one to change. Use {ways}"
+        )
+
+
+def _closest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+# ---- what options take ----
+
+
+def positive(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 1 << 31):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 1 or more")
+    return int(text)
+
+
+def number(text: str) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,9}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number")
+    return int(text)
+
+
+def tag_list(text: str) -> list[str]:
+    return [tag for tag in (part.strip() for part in text.split(",")) if tag]
+
+
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def moment(text: str) -> datetime:
+    """A time in ISO form (UTC unless it says otherwise), or how long ago: ``90s``, ``30m``, ``2h``, ``3d``, ``1w``."""
+    ago = re.fullmatch(r"(\d{1,7})([smhdw])", text.strip(), re.ASCII)
+    try:
+        if ago:
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        at = datetime.fromisoformat(text.strip())
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time: write 2026-11-22, 2026-11-22T20:07 (UTC), or how long ago, as 30m, 2h, 3d"
+        ) from None
+
+
+# ---- the commands ----
+
+_ABOUT = """\
+NetRaven collects the configurations of network devices, and knows which credential opens which device.
+
+  netraven demo                        watch it collect a simulated fleet; needs nothing set up
+  netraven init                        settings, key and database in this directory
+  netraven credential add NAME ...     what to log in with, and where
+  netraven device import FILE          what to log in to
+  netraven collect                     do it"""
+
+_CODES = """\
+exit codes: 0 done; 1 some devices were not collected; 2 usage, settings or input; 130 interrupted
+logs and progress go to stderr, results to stdout; --json prints exactly one JSON document there"""
+
+
+def _top() -> _Parser:
+    top = _Parser(prog="netraven", description=_ABOUT, epilog=_CODES)
+    top.add_argument("--version", action=_Version, help="the version")
+    commands = top.commands("COMMAND")
+    _setting_up(commands)
+    _devices(commands)
+    _credentials(commands)
+    _collecting(commands)
+    _reading(commands)
+    _database(commands)
+    return top
+
+
+def _verb(commands: Any, name: str, handler: str, about: str, more: str = "") -> _Parser:
+    parser: _Parser = commands.add_parser(name, help=about, description=f"{about}\n\n{more}".rstrip())
+    parser.set_defaults(_handler=handler)
+    return parser
+
+
+def _group(commands: Any, name: str, about: str) -> Any:
+    parser: _Parser = commands.add_parser(name, help=about, description=about)
+    return parser.commands("VERB")
+
+
+def _json(parser: _Parser) -> None:
+    parser.add_argument("--json", dest="as_json", action="store_true", help="one JSON document on stdout")
+
+
+def _limits(parser: _Parser, *, time: bool = True) -> None:
+    shown = "the newest N" if time else "the first N"
+    parser.add_argument("--limit", type=positive, metavar="N", help=f"{shown} (tables: 50, JSON: all)")
+    if time:
+        parser.add_argument(
+            "--since", type=moment, metavar="WHEN", help="from then on: 2026-11-22T20:07, 2h, 3d"
+        )
+        parser.add_argument("--until", type=moment, metavar="WHEN", help="before then")
+
+
+def _setting_up(commands: Any) -> None:
+    init = _verb(
+        commands, "init", "setup:init", "write settings, a new key and a database; twice is harmless"
+    )
+    init.add_argument("directory", nargs="?", default=".", metavar="DIR", help="where (default: here)")
+    demo = _verb(
+        commands,
+        "demo",
+        "demo:demo",
+        "collect a simulated fleet on this machine, and explain what happens",
+        "Real SSH over loopback, four credentials, some devices that are ill. Ends by itself.",
+    )
+    demo.add_argument("--devices", type=positive, default=200, metavar="N", help="how many (default 200)")
+    demo.add_argument(
+        "--keep", metavar="DIR", help="where settings and database go (default: a new folder in /tmp)"
+    )
+
+
+def _devices(commands: Any) -> None:
+    device = _group(commands, "device", "the devices: import, list, show, remove, forget-host-key")
+    load = _verb(
+        device,
+        "import",
+        "devices:import_file",
+        "add or change devices from a CSV file; a bad file changes nothing",
+        "Columns, in any order: name,host,port,platform,tags. An empty port is 22; tags are separated by ';'.\n"
+        "A device of a known name is changed to what the file says.",
+    )
+    load.add_argument("file", metavar="FILE", help="the file; - for stdin")
+    load.add_argument("--dry-run", action="store_true", help="say what would change, change nothing")
+    shown = _verb(device, "list", "devices:show_all", "the devices, by name")
+    shown.add_argument(
+        "--tag", action="append", default=[], metavar="T", help="only with this tag; may be repeated"
+    )
+    _limits(shown, time=False)
+    _json(shown)
+    one = _verb(device, "show", "devices:show", "one device, its host keys and how it last went")
+    one.add_argument("name", metavar="NAME")
+    _json(one)
+    gone = _verb(
+        device, "remove", "devices:remove", "remove devices and their configurations; logs keep their names"
+    )
+    gone.add_argument("names", nargs="+", metavar="NAME")
+    forget = _verb(
+        device,
+        "forget-host-key",
+        "devices:forget_host_key",
+        "after a device was replaced: take the host key that it shows next",
+    )
+    forget.add_argument("name", metavar="NAME")
+
+
+_SECRETS = """\
+The secret comes from one of the options below; without any, it is asked for. Never as an argument.
+A credential is offered to the devices that carry at least one of its tags, lower priority first."""
+
+
+def _credentials(commands: Any) -> None:
+    credential = _group(commands, "credential", "what to log in with: add, update, list, remove, match")
+    add = _verb(credential, "add", "credentials:add", "add a credential", _SECRETS)
+    update = _verb(
+        credential,
+        "update",
+        "credentials:update",
+        "change a credential; what is not given stays as it is",
+        "A new secret or username starts a new version: what was learned of the old one is forgotten.",
+    )
+    for parser, new in ((add, True), (update, False)):
+        parser.add_argument("name", metavar="NAME")
+        parser.add_argument("--username", required=new, metavar="U", help="the user to log in as")
+        parser.add_argument(
+            "--tags", type=tag_list, metavar="a,b", help="devices with any of these are offered it"
+        )
+        default = " (default 100)" if new else ""
+        parser.add_argument("--priority", type=number, metavar="N", help=f"lower goes first{default}")
+        default = " (default: default)" if new else ""
+        parser.add_argument(
+            "--realm", metavar="R", help=f"who judges the password; 'local': each device{default}"
+        )
+        secret = parser.add_mutually_exclusive_group()
+        secret.add_argument("--password-stdin", action="store_true", help="the password is one line on stdin")
+        secret.add_argument(
+            "--password-env", metavar="VAR", help="the password is in this environment variable"
+        )
+        secret.add_argument("--private-key", metavar="FILE", help="log in with this SSH key instead")
+        parser.add_argument(
+            "--enable-password-env", metavar="VAR", help="the enable secret is in this variable"
+        )
+        for trap in ("--password", "--secret", "--enable-password", "--enable-secret"):
+            parser.add_argument(trap, action=_NeverAnArgument)
+    update.add_argument("--ask", action="store_true", help="ask for a new password")
+    shown = _verb(credential, "list", "credentials:show_all", "the credentials and how they do; no secrets")
+    _json(shown)
+    gone = _verb(credential, "remove", "credentials:remove", "remove a credential; logs keep its name")
+    gone.add_argument("name", metavar="NAME")
+    match = _verb(
+        credential, "match", "credentials:match", "what would be offered to a device, in order, and why"
+    )
+    match.add_argument("device", metavar="DEVICE")
+    _json(match)
+
+
+def _collecting(commands: Any) -> None:
+    collect = _verb(
+        commands,
+        "collect",
+        "collect:collect",
+        "log in to the devices and keep their configurations",
+        "All devices, or those with any of the tags, or those named. Ctrl-C stops; what was collected is kept.",
+    )
+    add = collect.add_argument
+    add(
+        "--tag",
+        dest="tags",
+        action="append",
+        default=[],
+        metavar="T",
+        help="only with this tag; may be repeated",
+    )
+    add(
+        "--device",
+        dest="names",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only this one; may be repeated",
+    )
+    add("--concurrency", type=positive, metavar="N", help="devices in session at once")
+    add("--strategy", metavar="S", help="in which order credentials are offered")
+    _json(collect)
+
+
+def _reading(commands: Any) -> None:
+    run = _group(commands, "run", "past runs: list, show")
+    runs = _verb(run, "list", "runs:show_all", "the runs, newest last")
+    _limits(runs)
+    _json(runs)
+    one = _verb(run, "show", "runs:show", "one run: numbers, what was not collected, what credentials did")
+    one.add_argument("run", type=positive, metavar="RUN", help="its number")
+    _json(one)
+    log = _group(commands, "log", "what happened: connections, attempts, job")
+    for name, about in (
+        ("connections", "one line for each device and run: how it went, with which credential"),
+        ("attempts", "one line for each secret that was offered, and the answer"),
+        ("job", "what a run had to say"),
+    ):
+        rows = _verb(log, name, f"logs:{name}", about)
+        rows.add_argument("--device", metavar="D", help="only this device")
+        rows.add_argument("--run", type=positive, metavar="R", help="only this run")
+        _limits(rows)
+        _json(rows)
+    config = _group(commands, "config", "configurations: show")
+    latest = _verb(config, "show", "configs:show", "the newest configuration of a device")
+    latest.add_argument("device", metavar="DEVICE")
+    _json(latest)
+
+
+def _database(commands: Any) -> None:
+    db = _group(commands, "db", "the database: upgrade, check")
+    _verb(db, "upgrade", "database:upgrade", "create the database, or bring it to this program's version")
+    check = _verb(
+        db, "check", "database:check", "look the database over; exit 0: well, 1: findings, 2: unusable"
+    )
+    _json(check)

@@ -1,0 +1,232 @@
+"""What a run came to: the same document after `collect` and from `run show`, as JSON or for a person."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.text import Text
+
+from netraven.cli.context import Context
+from netraven.cli.screen import ROWS, Table, cell, clock, console, counted, percent, stamp, took
+from netraven.model import Run, RunStatus
+from netraven.plain import plain_line
+
+if TYPE_CHECKING:
+    from netraven.storage.logs import CredentialUse
+    from netraven.storage.store import SqlStore
+
+MEANINGS = {
+    "auth_refused": "no credential that matches was accepted",
+    "auth_no_verdict": "a secret was sent and not answered; no other was tried",
+    "unreachable": "no connection, so no secret was sent",
+    "host_key_changed": "shows another host key than before; no secret was sent",
+    "host_key_unknown": "its host key is not on record; no secret was sent",
+    "negotiation": "no SSH algorithm or login method in common; no secret was sent",
+    "privilege_refused": "logged in, but enable was refused",
+    "session_lost": "logged in, then the device hung up",
+    "dialogue_timeout": "logged in, then the device fell silent",
+    "command_rejected": "logged in, and the command was answered with an error",
+    "output_incomplete": "logged in, and what came was not a whole configuration",
+    "internal": "a fault of NetRaven: the log has it in full",
+    "no_credentials": "no credential could be offered",
+    "interrupted": "the run was stopped while the device was in session",
+}
+"""What each failure class and each reason to skip a device means, in a few words."""
+
+_HEADLINES = {
+    RunStatus.RUNNING: "is still going on",
+    RunStatus.COMPLETE: "everything was collected",
+    RunStatus.PARTIAL: "not everything was collected",
+    RunStatus.FAILED: "nothing was collected",
+    RunStatus.INTERRUPTED: "was interrupted; what was collected is kept",
+    RunStatus.NO_DEVICES: "there was no device to collect",
+    RunStatus.NO_CREDENTIALS: "no device has a credential that matches",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """A run as it stands on record. ``devices`` have the keys of `collect --json`."""
+
+    run: Run
+    devices: Sequence[dict[str, Any]]
+    uses: Sequence[CredentialUse]
+
+    @classmethod
+    async def read(cls, store: SqlStore, run_id: int) -> RunFacts:
+        run = await store.runs.get(run_id)
+        return cls(run, await store.logs.outcomes(run_id), await store.logs.credential_use(run_id))
+
+    def document(self) -> dict[str, Any]:
+        run = self.run
+        return {
+            "run": run.id,
+            "started_at": stamp(run.started_at),
+            "finished_at": None if run.finished_at is None else stamp(run.finished_at),
+            "status": run.status.value,
+            "counts": asdict(run.counts),
+            "devices": list(self.devices),
+        }
+
+    def reasons(self, status: str) -> list[tuple[str, int]]:
+        found = Counter(str(d["reason"]) for d in self.devices if d["status"] == status)
+        return sorted(found.items(), key=lambda item: (-item[1], item[0]))
+
+    def named(self, reason: str) -> list[str]:
+        return [str(d["name"]) for d in self.devices if d["reason"] == reason]
+
+
+def print_report(context: Context, facts: RunFacts, *, each_device: bool = False) -> None:
+    """``each_device``: also name the devices that were not collected."""
+    where = console()
+    _headline(where, facts.run)
+    _numbers(where, facts)
+    if facts.run.error:
+        _line(where, Text("\nIt stopped because: ").append_text(cell(facts.run.error)))
+    _host_keys(where, context, facts)
+    if each_device:
+        _not_collected(where, facts)
+    _credentials(where, facts)
+    _look_further(where, context, facts, each_device=each_device)
+
+
+def _line(where: Console, text: Text | str = "") -> None:
+    where.print(text, soft_wrap=not where.is_terminal)
+
+
+def _headline(where: Console, run: Run) -> None:
+    style = {"complete": "bold green", "partial": "bold yellow"}.get(run.status.value, "bold red")
+    if run.status is RunStatus.RUNNING:
+        style = "bold"
+    headline = Text().append(f"Run {run.id}: {_HEADLINES[run.status]}", style=style)
+    if run.finished_at is not None:
+        seconds = (run.finished_at - run.started_at).total_seconds()
+        headline.append(f"  ({took(round(seconds * 1000))}, from {clock(run.started_at)} UTC)", style="dim")
+    _line(where, headline)
+
+
+def _numbers(where: Console, facts: RunFacts) -> None:
+    counts = facts.run.counts
+    rows = [("devices", counts.devices, "", "")]
+    changed = sum(1 for d in facts.devices if d["changed"])
+    rows.append(
+        ("collected", counts.collected, f"{changed:,} new or changed" if counts.collected else "", "green")
+    )
+    rows.append(("failed", counts.failed, "", "red" if counts.failed else ""))
+    rows += [(f"  {why}", number, MEANINGS.get(why, ""), "red") for why, number in facts.reasons("failed")]
+    if counts.skipped:
+        rows.append(("skipped", counts.skipped, "", "yellow"))
+        rows += [
+            (f"  {why}", number, MEANINGS.get(why, ""), "yellow") for why, number in facts.reasons("skipped")
+        ]
+    waiting = counts.devices - counts.collected - counts.failed - counts.skipped
+    if waiting > 0 and facts.run.status is not RunStatus.RUNNING:
+        rows.append(("not visited", waiting, "", "yellow"))
+    width = max(len(label) for label, *_ in rows)
+    _line(where)
+    for label, number, meaning, style in rows:
+        line = Text().append(f"  {label:{width}}  {number:>7,}", style=style)
+        if meaning:
+            line.append(f"  {meaning}", style="dim")
+        _line(where, line)
+
+
+def _host_keys(where: Console, context: Context, facts: RunFacts) -> None:
+    changed = facts.named("host_key_changed")
+    if not changed:
+        return
+    names = ", ".join(plain_line(name) for name in changed[:10])
+    more = f" and {len(changed) - 10:,} more" if len(changed) > 10 else ""
+    _line(where)
+    _line(where, Text(f"HOST KEY CHANGED: {names}{more}", style="bold white on red"))
+    _line(
+        where,
+        "  Either the device was replaced, or something else answers in its place. Nothing was sent to it.",
+    )
+    _line(where, "  Find out which. If it was replaced, this takes its new key at the next run:")
+    where.print(
+        f"    {plain_line(context.command('device', 'forget-host-key', changed[0]), 1000)}", soft_wrap=True
+    )
+
+
+def _not_collected(where: Console, facts: RunFacts) -> None:
+    missing = [d for d in facts.devices if d["status"] != "collected"]
+    if not missing:
+        return
+    _line(where)
+    table = Table(
+        "not collected", "why", "credential", "took", "detail", right=("took",), spare=("took", "credential")
+    )
+    for device in missing[:ROWS]:
+        table.add(
+            device["name"],
+            device["reason"],
+            device["credential"],
+            took(device["duration_ms"]),
+            device["detail"] or "",
+        )
+    table.print(where)
+    if len(missing) > ROWS:
+        _line(where, f"The first {ROWS} of {len(missing):,}. --json has all.")
+
+
+def _credentials(where: Console, facts: RunFacts) -> None:
+    _line(where)
+    if not facts.uses:
+        _line(where, "No credential was offered to any device.")
+        return
+    numbers = ("offered", "accepted", "refused", "no verdict", "success rate")
+    table = Table("credential", "username", *numbers, right=numbers, spare=("username",))
+    for use in facts.uses:
+        table.add(
+            use.credential,
+            use.username,
+            f"{use.attempts:,}",
+            f"{use.accepted:,}",
+            f"{use.refused:,}",
+            f"{use.no_verdict:,}",
+            percent(use.success_rate),
+        )
+    table.print(where)
+
+
+def _look_further(where: Console, context: Context, facts: RunFacts, *, each_device: bool) -> None:
+    run, missing = facts.run, [d for d in facts.devices if d["status"] != "collected"]
+    commands: list[tuple[str, str]] = []
+    if not each_device and missing:
+        commands.append((context.command("run", "show", run.id), "each device that was not collected"))
+    if facts.devices:
+        commands.append((context.command("log", "connections", "--run", run.id), "one line for each device"))
+    refused = next((d for d in missing if d["attempts"]), None)
+    if refused is not None:
+        words = ("log", "attempts", "--run", run.id, "--device", refused["name"])
+        commands.append((context.command(*words), "what one device was offered, and its answers"))
+    collected = next((d for d in facts.devices if d["status"] == "collected"), None)
+    if collected is not None:
+        commands.append((context.command("config", "show", collected["name"]), "a configuration"))
+    if run.status is RunStatus.NO_DEVICES:
+        commands.append((context.command("device", "import", "FILE"), "add devices"))
+    if run.status is RunStatus.NO_CREDENTIALS:
+        commands.append((context.command("credential", "list"), "which tags the credentials have"))
+        commands.append((context.command("device", "list"), "which tags the devices have"))
+    if not commands:
+        return
+    _line(where)
+    _line(where, "To look further:")
+    width = max(len(command) for command, _ in commands)
+    for command, what in commands:
+        line = Text(f"  {plain_line(command, 1000)}")
+        if width + len(what) + 8 <= where.width:
+            line.append(f"{' ' * (width - len(command))}   # {what}", style="dim")
+        where.print(line, soft_wrap=True)  # a command that is cut in two does not work as printed
+
+
+def one_line(run: Run) -> str:
+    counts = run.counts
+    skipped = f", {counts.skipped:,} skipped" if counts.skipped else ""
+    collected = f"{counts.collected:,} of {counted(counts.devices, 'device')} collected"
+    return f"run {run.id}: {collected}, {counts.failed:,} failed{skipped}"

@@ -1,0 +1,64 @@
+"""`netraven run`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+
+from netraven.cli.context import Context
+from netraven.cli.logs import check_span
+from netraven.cli.report import RunFacts, print_report
+from netraven.cli.screen import ROWS, Table, clock, console, print_json, print_json_list, say, took
+
+
+async def show_all(
+    context: Context, *, limit: int | None, since: datetime | None, until: datetime | None, as_json: bool
+) -> int:
+    check_span(since, until)
+    wanted = limit or ROWS
+    async with context.store() as store:
+        runs = await store.runs.list(limit=limit if as_json else wanted + 1, since=since, until=until)
+    if as_json:
+        await print_json_list(
+            {
+                "run": run.id,
+                "started_at": run.started_at,
+                "finished_at": run.finished_at,
+                "status": run.status.value,
+                "counts": asdict(run.counts),
+            }
+            for run in runs
+        )
+        return 0
+    more, runs = len(runs) > wanted, runs[-wanted:]
+    if not runs:
+        say("no runs on record")
+        return 0
+    numbers = ("run", "took", "devices", "collected", "failed", "skipped", "offered")
+    columns = ("run", "started (UTC)", "took", "status", *numbers[2:])
+    table = Table(*columns, right=numbers, spare=("offered", "skipped", "took"))
+    for run in runs:
+        lasted = (
+            None
+            if run.finished_at is None
+            else round((run.finished_at - run.started_at).total_seconds() * 1000)
+        )
+        counts = run.counts
+        table.add(
+            run.id, clock(run.started_at), took(lasted), run.status.value.replace("_", " "),
+            counts.devices, counts.collected, counts.failed, counts.skipped, counts.attempts,
+        )  # fmt: skip
+    table.print(console())
+    if more:
+        say(f"\nThe newest {wanted:,}; there are more. --limit N and --since WHEN show more, --json all.")
+    return 0
+
+
+async def show(context: Context, *, run: int, as_json: bool) -> int:
+    async with context.store() as store:
+        facts = await RunFacts.read(store, run)
+    if as_json:
+        print_json(facts.document())
+    else:
+        print_report(context, facts, each_device=True)
+    return 0

@@ -1,0 +1,263 @@
+"""Credentials: how secrets come in, what is warned about, and that none comes out."""
+
+from __future__ import annotations
+
+import io
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Command, environment
+
+SECRET = "c4n4ry-0f-the-t3st"
+KEYS = {"name", "username", "realm", "priority", "tags", "success_rate", "attempts", "successes", "last_used",
+        "last_success", "held_until"}  # fmt: skip
+
+
+class _Stdin(io.StringIO):
+    """Bytes on stdin, from a pipe or a terminal."""
+
+    def __init__(self, data: bytes = b"", *, terminal: bool = False) -> None:
+        super().__init__()
+        self.buffer: Any = io.BytesIO(data)
+        self._terminal = terminal
+
+    def isatty(self) -> bool:
+        return self._terminal
+
+
+def _revealed(home: Path, name: str) -> Any:
+    """What is stored, as a run would get it."""
+    import asyncio
+
+    from netraven.app import open_store
+    from netraven.config import load_settings
+
+    async def read() -> Any:
+        async with open_store(load_settings(home / "netraven.toml", environ={})) as store:
+            return await store.reveal((await store.vault.get(name)).credential)
+
+    return asyncio.run(read())
+
+
+@pytest.mark.parametrize(
+    ("data", "password"),
+    [
+        (b"secret\n", "secret"),
+        (b"secret", "secret"),
+        (b" with spaces \n", " with spaces "),
+        (b"secret\r\n", "secret"),
+        ("pässword\n".encode(), "pässword"),
+    ],
+)
+def test_a_password_from_stdin_loses_its_line_end_only(
+    data: bytes, password: str, home: Path, nr: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", _Stdin(data))
+    assert nr("credential", "add", "c", "--username", "u", "--password-stdin").code == 0
+    assert _revealed(home, "c").password == password
+
+
+@pytest.mark.parametrize(
+    ("data", "words", "hint"),
+    [
+        (b"", "--password-stdin", "empty"),
+        (b"\n", "--password-stdin", "empty"),
+        (b"one\ntwo\n", "--password-stdin", "more than one line"),
+        (b"\xff\n", "--password-stdin", "not UTF-8"),
+        (b"", "--password-env NOT_SET_ANYWHERE", "no environment variable NOT_SET_ANYWHERE"),
+        (b"", "--password-env EMPTY", "$EMPTY is empty"),
+        (b"", "", "--password-stdin"),
+        (b"", "--private-key missing.pem", "cannot be read"),
+        (b"x\n", "--password-stdin --tags a;b", "must not contain"),
+        (b"x\n", "--password-stdin --realm \x1b", "control characters"),
+    ],
+)
+def test_what_is_no_secret_is_refused(
+    data: bytes, words: str, hint: str, home: Path, nr: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", _Stdin(data))
+    monkeypatch.setenv("EMPTY", "")
+    said = nr("credential", "add", "c", "--username", "u", *words.split())
+    assert said.code == 2
+    assert hint in said.err
+    assert "\x1b" not in said.err
+    assert nr("credential", "list", "--json").json == []
+
+
+def test_on_a_terminal_it_is_asked_for_twice(
+    home: Path, nr: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", _Stdin(terminal=True))
+    answers = ["one", "two", "same", "same"]
+    monkeypatch.setattr("getpass.getpass", lambda _: answers.pop(0))
+    assert "differ" in nr("credential", "add", "c", "--username", "u").err
+    assert nr("credential", "add", "c", "--username", "u", "--tags", "t").code == 0
+    assert _revealed(home, "c").password == "same"
+
+
+def _key(passphrase: bytes | None = None, *, pem: bool = False) -> bytes:
+    from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
+    from cryptography.hazmat.primitives.serialization import (
+        BestAvailableEncryption,
+        Encoding,
+        NoEncryption,
+        PrivateFormat,
+    )
+
+    return generate_private_key(SECP256R1()).private_bytes(
+        Encoding.PEM,
+        PrivateFormat.PKCS8 if pem else PrivateFormat.OpenSSH,
+        BestAvailableEncryption(passphrase) if passphrase else NoEncryption(),
+    )
+
+
+@pytest.mark.parametrize("pem", [True, False])
+def test_a_private_key(pem: bool, home: Path, nr: Command) -> None:
+    text = _key(pem=pem)
+    (home / "id").write_bytes(text)
+    said = nr("credential", "add", "c", "--username", "u", "--tags", "t", "--private-key", "id")
+    assert said.code == 0, said.err
+    assert _revealed(home, "c").private_key == text.decode()
+
+
+@pytest.mark.parametrize(
+    ("data", "hint"),
+    [
+        (b"ssh-ed25519 AAAA x\n", "public key"),
+        (b"PuTTY-User-Key-File-3: ssh-ed25519\n", "PuTTY"),
+        (b"hello\n", "not a private key"),
+        (b"\xff\xfe", "not a private key"),
+        (b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n", "can be read"),
+        (_key(b"phrase", pem=True), "passphrase"),
+    ],
+)
+def test_a_file_that_is_no_usable_private_key(data: bytes, hint: str, home: Path, nr: Command) -> None:
+    (home / "id").write_bytes(data)
+    said = nr("credential", "add", "c", "--username", "u", "--private-key", "id")
+    assert said.code == 2
+    assert hint in said.err
+
+
+def test_warnings_about_tags(home: Path, nr: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("P", SECRET)
+    (home / "d.csv").write_text("name,host,port,platform,tags\nr1,h,,cisco_iosxe,edge\n")
+    nr("device", "import", "d.csv")
+    none = nr("credential", "add", "none", "--username", "u", "--password-env", "P")
+    assert none.code == 0
+    assert "warning: none has no tags" in none.err
+    idle = nr("credential", "add", "idle", "--username", "u", "--password-env", "P", "--tags", "edge, dge")
+    assert idle.code == 0
+    assert "warning: no device carries the tag 'dge' yet" in idle.err
+    fits = nr("credential", "add", "fits", "--username", "u", "--password-env", "P", "--tags", "edge")
+    assert (fits.code, fits.err) == (0, "")
+
+
+def test_update_changes_what_is_given(home: Path, nr: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("P", SECRET)
+    monkeypatch.setenv("E", "enable-me")
+    nr(
+        "credential",
+        "add",
+        "c",
+        "--username",
+        "u",
+        "--tags",
+        "t",
+        "--password-env",
+        "P",
+        "--enable-password-env",
+        "E",
+    )
+    assert nr("credential", "update", "c").code == 2
+    assert nr("credential", "update", "nobody", "--priority", "1").code == 2
+    assert nr("credential", "update", "c", "--priority", "-5", "--tags", "x,y", "--realm", "local").code == 0
+    (row,) = nr("credential", "list", "--json").json
+    assert set(row) == KEYS
+    assert (row["priority"], row["tags"], row["realm"], row["username"]) == (-5, ["x", "y"], "local", "u")
+    secret = _revealed(home, "c")
+    assert (secret.password, secret.enable) == (SECRET, "enable-me")
+    monkeypatch.setenv("P", "another")
+    assert "secret version 2" in nr("credential", "update", "c", "--password-env", "P").out
+    secret = _revealed(home, "c")
+    assert (secret.password, secret.enable) == ("another", "enable-me")
+    (home / "id").write_bytes(_key())
+    assert "secret version 3" in nr("credential", "update", "c", "--private-key", "id").out
+    secret = _revealed(home, "c")
+    assert secret.password in {None, ""}
+    assert secret.private_key == (home / "id").read_text()
+
+
+def test_a_name_is_taken_once_and_freed_by_remove(
+    home: Path, nr: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("P", SECRET)
+    words = ("credential", "add", "c", "--username", "u", "--tags", "t", "--password-env", "P")
+    assert nr(*words).code == 0
+    again = nr(*words)
+    assert again.code == 2
+    assert "exists already" in again.err
+    assert nr("credential", "remove", "c").code == 0
+    assert nr("credential", "remove", "c").code == 2
+    assert nr(*words).code == 0
+
+
+def test_match_says_in_which_order_and_why(ready: Path, nr: Command) -> None:
+    shown = nr("credential", "match", "r1")
+    assert shown.out.index("netops") < shown.out.index("admin")
+    order = nr("credential", "match", "r1", "--json").json
+    assert order == [
+        {"place": 1, "credential": "netops", "username": "netops", "tags": ["edge"], "reason": "priority 1"},
+        {"place": 2, "credential": "admin", "username": "admin", "tags": ["edge"], "reason": "priority 2"},
+    ]
+    assert (
+        "No credential shares a tag with alone (its tags: unused)" in nr("credential", "match", "alone").out
+    )
+    assert nr("credential", "match", "alone", "--json").json == []
+    assert nr("credential", "match", "nobody").code == 2
+
+
+def test_no_secret_is_shown_or_stored_in_clear(
+    home: Path, nr: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("P", SECRET)
+    monkeypatch.setenv("NETRAVEN_LOG__LEVEL", "debug")
+    said = [
+        nr("credential", "add", "c", "--username", "u", "--tags", "t", "--password-env", "P"),
+        nr("credential", "list"),
+        nr("credential", "list", "--json"),
+        nr("credential", "update", "c", "--enable-password-env", "P"),
+    ]
+    assert not any(SECRET in one.out + one.err for one in said)
+    sqlite3.connect(home / "netraven.db").close()
+    for file in home.iterdir():
+        assert SECRET.encode() not in file.read_bytes(), file.name
+
+
+def test_a_password_is_no_argument_of_any_process(home: Path) -> None:
+    """The way that the README shows: through a pipe."""
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "netraven.cli",
+            "credential",
+            "add",
+            "c",
+            "--username",
+            "u",
+            "--password-stdin",
+        ],
+        cwd=home,
+        env=environment(),
+        input=f"{SECRET}\n",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    assert _revealed(home, "c").password == SECRET

@@ -1,0 +1,218 @@
+"""`init`, settings, keys and databases that are not as they should be."""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+import stat
+import subprocess
+import sys
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from netraven.cli.setup import SETTINGS
+from netraven.config import Settings, load_settings
+from tests.cli.conftest import ROOT, Command, environment, spawn
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NETRAVEN_CONFIG", raising=False)
+    return tmp_path
+
+
+def test_init_writes_settings_key_and_database_for_the_owner_only(empty: Path, nr: Command) -> None:
+    said = nr("init")
+    assert said.code == 0
+    assert said.out.count("new") >= 3
+    for name in ("netraven.toml", "netraven.key", "netraven.db"):
+        assert stat.S_IMODE((empty / name).stat().st_mode) == 0o600, name
+    assert nr("db", "check").code == 0
+    assert nr("device", "list").code == 0
+
+
+def test_init_twice_is_harmless(empty: Path, nr: Command) -> None:
+    nr("init", "there")
+    before = {file.name: file.read_bytes() for file in (empty / "there").iterdir()}
+    said = nr("init", "there")
+    assert said.code == 0
+    assert said.out.count("exists, left as it is") == 3
+    assert {file.name: file.read_bytes() for file in (empty / "there").iterdir()} == before
+
+
+def test_init_elsewhere_prints_commands_that_name_the_settings(empty: Path, nr: Command) -> None:
+    said = nr("init", "sub/dir")
+    commands = re.findall(r"netraven (--config .*)", said.out)
+    assert len(commands) == 3
+    assert all(command.startswith("--config sub/dir/netraven.toml ") for command in commands)
+    assert nr("--config", "sub/dir/netraven.toml", "device", "list").code == 0
+
+
+def test_the_written_settings_are_the_defaults_and_show_every_key(empty: Path) -> None:
+    (empty / "netraven.toml").write_text(SETTINGS)
+    written = load_settings("netraven.toml", environ={})
+    defaults = Settings()
+    shown = tomllib.loads(re.sub(r"(?m)^# (\w+ = )", r"\1", SETTINGS))
+    for section in ("database", "secrets", "collect", "ssh", "log"):
+        assert getattr(written, section) == getattr(defaults, section)
+        assert shown[section] == {
+            f.name: getattr(getattr(defaults, section), f.name) for f in fields(getattr(defaults, section))
+        }
+
+
+def test_a_directory_that_cannot_be_written(empty: Path, nr: Command) -> None:
+    (empty / "file").write_text("")
+    said = nr("init", "file/below")
+    assert said.code == 2
+    assert said.err.startswith("error: cannot write")
+    read_only = empty / "read-only"
+    read_only.mkdir(mode=0o500)
+    if os.access(read_only, os.W_OK):
+        pytest.skip("this user may write everywhere")
+    assert nr("init", "read-only").code == 2
+    assert list(read_only.iterdir()) == []
+
+
+def test_a_read_only_file_system(empty: Path, nr: Command) -> None:
+    if not Path("/proc/self").exists():
+        pytest.skip("no /proc")
+    said = nr("init", "/proc/self")
+    assert (said.code, said.out) == (2, "")
+    assert "cannot write" in said.err
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("[collect]\nconcurency = 5\n", "collect.concurency, did you mean 'concurrency'?"),
+        ("[colect]\n", "unknown section [colect], did you mean 'collect'?"),
+        ("[collect]\nconcurrency = 'many'\n", "a whole number"),
+        ("[log]\nlevel = 'loud'\n", "one of debug"),
+        ("[database\n", "not valid TOML"),
+        ("[database]\nurl = 'mysql://x'\n", "mysql"),
+    ],
+)
+@pytest.mark.parametrize("command", ["collect", "device list", "credential list --json", "db check"])
+def test_unknown_settings_stop_every_command(
+    text: str, hint: str, command: str, home: Path, nr: Command
+) -> None:
+    (home / "netraven.toml").write_text(text)
+    said = nr(*command.split())
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("error: ")
+    assert hint in said.err
+
+
+def test_a_settings_file_that_is_not_there(home: Path, nr: Command) -> None:
+    said = nr("device", "list", "--config", "nowhere.toml")
+    assert said.code == 2
+    assert "nowhere.toml" in said.err
+
+
+def test_an_unknown_key_in_the_environment(home: Path, nr: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NETRAVEN_COLLECT__CONCURENCY", "5")
+    said = nr("collect")
+    assert said.code == 2
+    assert "did you mean 'concurrency'?" in said.err
+
+
+def test_no_database(home: Path, nr: Command) -> None:
+    (home / "netraven.db").unlink()
+    for command in ("device list", "collect", "db check"):
+        said = nr(*command.split())
+        assert said.code == 2
+        assert "netraven db upgrade" in said.err
+    assert nr("db", "upgrade").code == 0
+    assert nr("db", "check").out.rstrip().endswith("all is well")
+
+
+def test_a_database_of_a_newer_version(home: Path, nr: Command) -> None:
+    with sqlite3.connect(home / "netraven.db") as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.close()
+    for command in ("device list", "collect", "db upgrade"):
+        said = nr(*command.split())
+        assert (said.code, said.out) == (2, "")
+        assert "newer NetRaven" in said.err
+    assert nr("db", "check", "--json").code in {1, 2}
+
+
+def test_a_check_that_finds_something(home: Path, nr: Command) -> None:
+    with sqlite3.connect(home / "netraven.db") as connection:
+        connection.execute("DROP TABLE job_logs")
+    connection.close()
+    said = nr("db", "check", "--json")
+    assert said.code == 1
+    assert set(said.json) == {"database", "well", "findings"}
+    assert said.json["well"] is False
+    assert nr("db", "check").code == 1
+
+
+def _with_credential(nr: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_WORD", "once-upon-a-time")
+    words = ("credential", "add", "c", "--username", "u", "--tags", "t", "--password-env", "SECRET_WORD")
+    assert nr(*words).code == 0
+
+
+def test_a_missing_key(home: Path, nr: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    _with_credential(nr, monkeypatch)
+    (home / "netraven.key").unlink()
+    said = nr("credential", "add", "d", "--username", "u", "--tags", "t", "--password-env", "SECRET_WORD")
+    assert said.code == 2
+    assert "netraven.key does not exist" in said.err
+    assert nr("credential", "list").code == 0
+    again = nr("init")
+    assert again.code == 0
+    assert "sealed with another key" in again.err
+
+
+def test_a_key_that_others_can_read(home: Path, nr: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    (home / "netraven.key").chmod(0o644)
+    monkeypatch.setenv("SECRET_WORD", "x")
+    said = nr("credential", "add", "d", "--username", "u", "--password-env", "SECRET_WORD")
+    assert said.code == 2
+    assert "chmod 600" in said.err
+
+
+def test_a_wrong_key_is_never_a_password(ready: Path, nr: Command) -> None:
+    (ready / "netraven.key").unlink()
+    nr("init")
+    said = nr("collect", "--device", "r1", "--json")
+    assert said.code == 1
+    (device,) = said.json["devices"]
+    assert (device["status"], device["reason"], device["attempts"]) == ("skipped", "no_credentials", 0)
+    assert "secret_unreadable" in said.err
+    assert nr("log", "attempts", "--json").json == []
+
+
+def test_a_reader_that_goes_away_is_no_error(home: Path, nr: Command) -> None:
+    rows = "".join(f"r{n:05},192.0.2.1,,cisco_iosxe,a\n" for n in range(3000))
+    (home / "d.csv").write_text("name,host,port,platform,tags\n" + rows)
+    assert nr("device", "import", "d.csv").code == 0
+    process = spawn("device", "list", "--json", cwd=home)
+    assert process.stdout is not None
+    assert process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(30) in {0, 141}
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    process.stderr.close()
+
+
+def test_a_terminal_without_unicode(home: Path, nr: Command) -> None:
+    (home / "d.csv").write_text("name,host,port,platform,tags\nzürich,h,,cisco_iosxe,a\n", encoding="utf-8")
+    nr("device", "import", "d.csv")
+    said = subprocess.run(
+        [sys.executable, "-m", "netraven.cli", "device", "list"],
+        cwd=home,
+        env=environment(PYTHONIOENCODING="ascii", PYTHONPATH=str(ROOT)),
+        capture_output=True,
+        check=False,
+    )
+    assert said.returncode == 0
+    assert b"z\\xfcrich" in said.stdout
