@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -73,6 +73,7 @@ class NetRaven:
         self._store = store
         self._transport = transport
         self._settings = settings
+        self._streams: set[asyncio.Task[Run]] = set()
 
     @classmethod
     @asynccontextmanager
@@ -86,11 +87,15 @@ class NetRaven:
         settings = config if isinstance(config, Settings) else load_settings(config)
         async with SqlStore.open(settings.database_url, key_file=settings.key_file) as store:
             await store.runs.recover()
-            yield cls(
+            raven = cls(
                 store=store,
                 transport=_ssh(settings.collect, accept_new=settings.ssh.host_keys == "accept-new"),
                 settings=settings.collect,
             )
+            try:
+                yield raven
+            finally:
+                await raven._end_streams()
 
     @classmethod
     @asynccontextmanager
@@ -106,12 +111,17 @@ class NetRaven:
         from netraven.storage.memory import MemoryStore
 
         store = MemoryStore(devices, credentials)
-        yield cls(store=store, transport=transport or _ssh(settings, accept_new=True), settings=settings)
+        raven = cls(store=store, transport=transport or _ssh(settings, accept_new=True), settings=settings)
+        try:
+            yield raven
+        finally:
+            await raven._end_streams()
 
     @property
     def store(self) -> SqlStore:
         """The store, for what is not a run: inventory, credentials, logs (with :meth:`in_memory`: its memory)."""
-        return self._store
+        store: SqlStore = self._store
+        return store
 
     async def collect(
         self,
@@ -145,7 +155,7 @@ class NetRaven:
         *,
         concurrency: int | None = None,
         strategy: str | None = None,
-    ) -> AsyncIterator[Outcome]:
+    ) -> AsyncGenerator[Outcome, None]:
         """The same, giving each outcome as soon as it is on record. Leaving the loop early ends the run."""
         outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue()
         run = asyncio.create_task(
@@ -157,6 +167,8 @@ class NetRaven:
                 on_outcome=outcomes.put_nowait,
             )
         )
+        self._streams.add(run)
+        run.add_done_callback(self._streams.discard)
         run.add_done_callback(lambda _: outcomes.put_nowait(None))
         try:
             while (outcome := await outcomes.get()) is not None:
@@ -165,6 +177,14 @@ class NetRaven:
         finally:
             run.cancel()
             await asyncio.wait([run])
+
+    async def _end_streams(self) -> None:
+        """A stream that was left by `break` is closed when it is collected, perhaps after the store has gone."""
+        streams = list(self._streams)
+        for run in streams:
+            run.cancel()
+        if streams:
+            await asyncio.wait(streams)
 
     async def _run(
         self,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -27,7 +28,7 @@ class Device:
     host: str
     platform: str
     port: int = 22
-    tags: frozenset[str] = frozenset()
+    tags: AbstractSet[str] = frozenset()
     id: int | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
@@ -56,7 +57,7 @@ class Credential:
     name: str
     username: str
     password: str | None = field(default=None, repr=False, compare=False)
-    tags: frozenset[str] = frozenset()
+    tags: AbstractSet[str] = frozenset()
     priority: int = 100
     realm: str = "default"
     private_key: str | None = field(default=None, repr=False, compare=False)
@@ -122,8 +123,8 @@ class Selector:
     Empty on both sides means every device.
     """
 
-    tags: frozenset[str] = frozenset()
-    names: frozenset[str] = frozenset()
+    tags: AbstractSet[str] = frozenset()
+    names: AbstractSet[str] = frozenset()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tags", _tag_set(self.tags))

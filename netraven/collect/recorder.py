@@ -22,8 +22,11 @@ _log = events("netraven.collect")
 
 MOST_PER_BATCH = 500
 MOST_WAITING = 5_000
-LINGER = 0.02
-"""Seconds that an entry waits for others to share its transaction."""
+LINGER = 0.05
+"""Seconds that an entry waits for others to share its transaction, at the most."""
+LINGER_PER_ENTRY = 0.005
+"""The wait grows by this for each entry of the last transaction: who comes alone is not kept waiting, and under load,
+where a transaction's fixed cost is what a device costs, it is shared by many."""
 
 
 class Recorder:
@@ -127,6 +130,7 @@ class Recorder:
             self.post(undo(answer.result()))
 
     async def _write(self) -> None:
+        company = 1
         while True:
             if not self._waiting and not self._closing:
                 self._wake.clear()
@@ -139,8 +143,9 @@ class Recorder:
                 if not self._waiting:
                     return
             if not self._closing and len(self._waiting) < self._max_batch:
-                await asyncio.sleep(self._linger)  # company makes a transaction cheap
+                await asyncio.sleep(min(self._linger, LINGER_PER_ENTRY * company))
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
+            company = len(batch)
             try:
                 await self._commit(batch)
             except BaseException as error:

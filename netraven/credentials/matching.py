@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 
 from netraven.model import Credential, Device
 
@@ -12,7 +13,7 @@ class CredentialIndex:
 
     def __init__(self, credentials: Iterable[Credential]) -> None:
         self._by_tag: dict[str, list[Credential]] = {}
-        self._cache: dict[frozenset[str], tuple[Credential, ...]] = {}
+        self._cache: dict[AbstractSet[str], tuple[Credential, ...]] = {}
         for credential in sorted(credentials, key=lambda c: c.name):
             for tag in credential.tags:
                 self._by_tag.setdefault(tag, []).append(credential)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -113,7 +114,7 @@ class SqlCredentials:
         username: str | None = None,
         realm: str | None = None,
         priority: int | None = None,
-        tags: frozenset[str] | None = None,
+        tags: AbstractSet[str] | None = None,
         secret: Secret | None = None,
     ) -> Credential:
         """Change what is given and keep the rest; the credential as it is then.
@@ -130,7 +131,8 @@ class SqlCredentials:
             row = await _row(connection, name, lock=True)
             if secret is not None or (username is not None and username != row.username):
                 version = row.secret_version + 1
-                merged = _merged(self._opened(row, name), secret)
+                given_parts = _given(secret)
+                merged = replace(self._opened(row, name, without=given_parts), **given_parts)
                 changes |= self._seal(merged, row.uid, version)
                 changes |= {"secret_version": version, "held_until": None}
             await connection.execute(update(credentials).where(credentials.c.id == row.id).values(changes))
@@ -166,20 +168,21 @@ class SqlCredentials:
             sealed[column] = self._keyring.seal(value, _identity(uid, version, part)) if value else None
         return sealed
 
-    def _opened(self, row: Row[Any], name: str) -> Secret:
+    def _opened(self, row: Row[Any], name: str, *, without: Collection[str] = ()) -> Secret:
+        """The stored secret; parts ``without`` are about to be replaced and need not be readable any more."""
         if self._keyring is None:
             raise SecretUnreadable(f"credential {name}: {self._no_key}")
         parts = {}
         try:
             for part, column in _SEALED.items():
-                if (sealed := getattr(row, column)) is not None:
+                if part not in without and (sealed := getattr(row, column)) is not None:
                     parts[part] = self._keyring.open(sealed, _identity(row.uid, row.secret_version, part))
         except SecretUnreadable as error:
             raise SecretUnreadable(f"credential {name}: {error}") from None
         return Secret(**parts)
 
 
-async def _set_tags(connection: AsyncConnection, key: int, names: frozenset[str]) -> None:
+async def _set_tags(connection: AsyncConnection, key: int, names: AbstractSet[str]) -> None:
     await tags.replace(connection, credential_tags, {key: names})
 
 
@@ -211,8 +214,6 @@ def _identity(uid: str, version: int, part: str) -> str:
     return f"credential:{uid}:{version}:{part}"
 
 
-def _merged(old: Secret, new: Secret | None) -> Secret:
-    if new is None:
-        return old
-    given = {part: value for part in _SEALED if (value := getattr(new, part)) is not None}
-    return replace(old, **given)
+def _given(secret: Secret | None) -> dict[str, str]:
+    """The parts that are to replace the stored ones."""
+    return {part: value for part in _SEALED if (value := getattr(secret, part, None)) is not None}

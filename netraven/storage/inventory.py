@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -131,7 +132,7 @@ class SqlInventory:
                 )
         return done
 
-    async def known_tags(self) -> frozenset[str]:
+    async def known_tags(self) -> AbstractSet[str]:
         """Every tag that a device or a credential carries."""
         carried = [
             exists().where(table.c.tag_id == tag_table.c.id) for table in (device_tags, credential_tags)
@@ -162,7 +163,7 @@ CREDENTIAL_COLUMNS = tuple(
 )
 
 
-def credential_of(row: Row[Any], names: frozenset[str]) -> Credential:
+def credential_of(row: Row[Any], names: AbstractSet[str]) -> Credential:
     """A credential of :data:`CREDENTIAL_COLUMNS` and its tags."""
     return Credential(
         name=row.name,
@@ -175,7 +176,7 @@ def credential_of(row: Row[Any], names: frozenset[str]) -> Credential:
     )
 
 
-def _device(row: Row[Any], names: frozenset[str]) -> Device:
+def _device(row: Row[Any], names: AbstractSet[str]) -> Device:
     return Device(row.name, row.host, row.platform, row.port, names, row.id)
 
 
@@ -219,7 +220,7 @@ async def _compare(
 
 async def _write(connection: AsyncConnection, added: Sequence[Device], changed: Sequence[Device]) -> None:
     now = utcnow()
-    wanted: dict[int, frozenset[str]] = {}
+    wanted: dict[int, AbstractSet[str]] = {}
     if added:
         rows = [
             {name: getattr(device, name) for name in _FIELDS} | {"created_at": now, "updated_at": now}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any
 
@@ -48,6 +49,7 @@ class MemoryStore:
         self.host_keys: dict[str, tuple[HostKey, ...]] = {}
         self.attempts: dict[int, tuple[AttemptStarted, AttemptConcluded | None]] = {}
         self.outcomes: list[Outcome] = []
+        self._done: set[tuple[int, str]] = set()
         self.snapshots: dict[tuple[str, str], bytes] = {}
         self.runs: dict[int, Run] = {}
         self.lines: list[Logged] = []
@@ -69,7 +71,7 @@ class MemoryStore:
     async def known_tags(self) -> frozenset[str]:
         return frozenset(t for tags in self._tag_sets() for t in tags)
 
-    def _tag_sets(self) -> Iterable[frozenset[str]]:
+    def _tag_sets(self) -> Iterable[AbstractSet[str]]:
         yield from (device.tags for device in self.devices.values())
         yield from (credential.tags for credential in self._credentials.values())
 
@@ -116,14 +118,15 @@ class MemoryStore:
 
     def _known(self, entry: Entry) -> bool:
         match entry:
-            case AttemptStarted() | AttemptConcluded():
+            case AttemptStarted():
                 return entry.device.name in self.devices and entry.credential.name in self._credentials
-            case AttemptWithdrawn():
-                return entry.credential.name in self._credentials
+            case AttemptConcluded() | AttemptWithdrawn():
+                return entry.attempt_id in self.attempts
             case HostKeySeen():
                 return entry.device.name in self.devices
             case DeviceFinished():
-                return entry.outcome.device.name in self.devices
+                name = entry.outcome.device.name
+                return name in self.devices and (entry.run_id, name) not in self._done
             case _:
                 return True
 
@@ -172,4 +175,5 @@ class MemoryStore:
             digest = hashlib.sha256(capture.data).hexdigest()
             outcome = replace(outcome, snapshot=digest, changed=bool(outcome.changed) or changed)
         self.outcomes.append(outcome)
+        self._done.add((entry.run_id, outcome.device.name))
         return outcome

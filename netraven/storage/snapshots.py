@@ -76,6 +76,8 @@ class StoredCapture:
     text: str
     first_seen_at: datetime
     last_seen_at: datetime
+    run: int | None
+    """The run that saw it first; None once that run is gone."""
 
 
 async def take(entry: DeviceFinished, at: datetime) -> list[Taken]:
@@ -223,6 +225,7 @@ def _stored() -> Select[Any]:
             snapshots.c.sha256,
             snapshots.c.first_seen_at,
             snapshots.c.last_seen_at,
+            snapshots.c.run_id,
             blobs.c.codec,
             blobs.c.size,
             blobs.c.data,
@@ -247,4 +250,4 @@ async def _unpacked(row: Any) -> StoredCapture:
     if hashlib.sha256(data).digest() != row.sha256:
         raise DatabaseError(f"version {sha256[:12]} of {row.name} is damaged in the database")
     text = data.decode("utf-8", "surrogateescape")
-    return StoredCapture(row.name, row.kind, sha256, text, row.first_seen_at, row.last_seen_at)
+    return StoredCapture(row.name, row.kind, sha256, text, row.first_seen_at, row.last_seen_at, row.run_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ class SqlStore:
     async def credentials(self) -> Sequence[Credential]:
         return await self.inventory.credentials()
 
-    async def known_tags(self) -> frozenset[str]:
+    async def known_tags(self) -> AbstractSet[str]:
         return await self.inventory.known_tags()
 
     async def missing(self, names: Iterable[str]) -> Sequence[str]:

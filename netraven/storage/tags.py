@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from sqlalchemy import Column, Table, bindparam, delete, insert, select
@@ -15,7 +16,7 @@ from netraven.storage.types import Id, padded
 
 async def of_owners(
     connection: AsyncConnection, table: Table, ids: Iterable[int]
-) -> dict[int, frozenset[str]]:
+) -> dict[int, AbstractSet[str]]:
     """The tag names by owner id; an owner without tags is not in it. ``table``: device_tags or credential_tags."""
     owner = _owner(table)
     statement = (
@@ -29,7 +30,7 @@ async def of_owners(
     return {key: frozenset(found) for key, found in names.items()}
 
 
-async def replace(connection: AsyncConnection, table: Table, wanted: dict[int, frozenset[str]]) -> None:
+async def replace(connection: AsyncConnection, table: Table, wanted: dict[int, AbstractSet[str]]) -> None:
     """Give each owner exactly the tags that it is wanted to have; unknown tags are made."""
     if not wanted:
         return

@@ -38,18 +38,26 @@ def locate(url: str) -> Location:
     libpq's URLs hold: ``sslmode`` and its companions, ``host=/socket/directory``, ``application_name``; what is
     none of these goes to the server as a setting.
     """
-    try:
-        parsed = make_url(url)
-    except ArgumentError as error:
+    parsed = _parsed(url)
+    if parsed is None:
         raise DatabaseError(
-            "the database URL cannot be read: write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
-        ) from error
+            "the database URL cannot be read: write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME, "
+            "with a / or @ in the password written as %2F or %40"
+        )
     match parsed.drivername:
         case "sqlite" | "sqlite+aiosqlite":
             return _sqlite(parsed)
         case "postgresql" | "postgres" | "postgresql+asyncpg":
             return _postgresql(parsed)
     raise DatabaseError(f"{parsed.drivername} databases are not supported: use sqlite or postgresql")
+
+
+def _parsed(url: str) -> URL | None:
+    """None where it cannot be read: why quotes a part of the URL, which can be a part of the password."""
+    try:
+        return make_url(url)
+    except (ArgumentError, ValueError):
+        return None
 
 
 def _sqlite(url: URL) -> Location:

@@ -25,7 +25,13 @@ _TERMINAL_CODE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x0
 _GREETING_WAIT = 5.0
 """Seconds for the first prompt to come by itself before a return is sent to call for it."""
 _QUIET = 0.5
-"""Seconds without output after which a prompt that differs from the one before is believed."""
+"""Seconds without output after which a prompt is believed that does not stand below the echo of what was sent."""
+_STILL = 2.0
+"""The same where the output is what will be stored, also for a prompt that is not the one from before."""
+_ECHO_REACH = 4_096
+"""The echo is looked for in this many bytes."""
+_ECHO_LINES = 6
+"""And in this many lines: a prompt that was late may stand above it."""
 
 
 class OpenTransport(AsyncTransport):
@@ -78,6 +84,7 @@ class Dialogue(AsyncChannel):
             except TimeoutError:
                 self.send_return()
                 await self.until_prompt()
+                await self._settle()  # the greeting's own prompt may come as well, and answers no command
         return self.prompt.decode("utf-8", "replace")
 
     async def send_input(
@@ -105,8 +112,13 @@ class Dialogue(AsyncChannel):
         shell = self.transport.open_shell()
         shell.discard()
         shell.write(f"{line}{self._base_channel_args.comms_return_char}".encode())
-        raw = await self.until_prompt(after_newline=True, expected=expected)
-        return _without_echo(raw, line)
+        raw = await self.until_prompt(below=line, expected=expected)
+        return _without_echo(raw, line, self.prompt)
+
+    async def _settle(self) -> None:
+        shell = self.transport.open_shell()
+        while not await shell.quiet(_QUIET):
+            shell.discard()
 
     async def escalate(self, level: PrivilegeLevel, secret: str) -> None:
         """Ask for a privilege level; the secret is offered once, to that level's own question only.
@@ -115,8 +127,9 @@ class Dialogue(AsyncChannel):
         """
         asked = re.compile(level.escalate_prompt.encode(), re.IGNORECASE | re.MULTILINE)
         shell = self.transport.open_shell()
+        shell.discard()
         shell.write(f"{level.escalate}{self._base_channel_args.comms_return_char}".encode())
-        if not await self._prompt_or(asked, shell):
+        if not await self._prompt_or(asked, shell, below=level.escalate):
             return
         if not secret:
             raise ScrapliPrivilegeError("the device asks for an enable secret and the credential has none")
@@ -126,7 +139,7 @@ class Dialogue(AsyncChannel):
         ):
             raise ScrapliPrivilegeError("the device refused the enable secret")
 
-    async def _prompt_or(self, asked: re.Pattern[bytes], shell: ShellChannel) -> bool:
+    async def _prompt_or(self, asked: re.Pattern[bytes], shell: ShellChannel, *, below: str = "") -> bool:
         """Read up to a prompt below the line that was sent (False) or up to the question ``asked`` (True)."""
         buffer = bytearray()
         while True:
@@ -137,27 +150,29 @@ class Dialogue(AsyncChannel):
                 continue
             if asked.search(line):
                 return True
-            if self._is_prompt(line.strip()):
+            if self._is_prompt(line.strip()) and (_echoed(buffer, below) or await shell.quiet(_QUIET)):
                 self.prompt = line.strip()
                 return False
 
-    async def until_prompt(self, *, after_newline: bool = False, expected: bytes = b"") -> bytes:
+    async def until_prompt(self, *, below: str = "", expected: bytes = b"") -> bytes:
         """Read until the last line is a prompt; returns what came before it.
 
-        ``after_newline``: the prompt must stand below a line end, that of the echo of what was sent.
-        ``expected``: the prompt that the device should show; another one must be followed by quiet.
+        ``below``: what was sent; the prompt must stand below its echo, or below a line end and be followed by quiet.
+        ``expected``: the prompt that the device should show; another one must be followed by more of it.
         """
         shell = self.transport.open_shell()
         buffer = bytearray()
         while True:
             buffer += await shell.read()
             start = _last_line(buffer)
-            if (after_newline and not start) or not 0 < len(buffer) - start <= _LONGEST_PROMPT:
+            if (below and not start) or not 0 < len(buffer) - start <= _LONGEST_PROMPT:
                 continue
             line = _plain(bytes(buffer[start:])).strip()
             if not line or not (line in (self.prompt, expected) or self._is_prompt(line)):
                 continue
-            if shell.pending or (expected and line != expected and not await shell.quiet(_QUIET)):
+            sure = _echoed(buffer, below) and (not expected or line == expected)
+            doubt = 0.0 if sure else _STILL if expected else _QUIET
+            if shell.pending or (doubt and not await shell.quiet(doubt)):
                 continue  # more comes behind what looks like a prompt
             self.prompt = line
             return bytes(buffer[:start])
@@ -175,11 +190,26 @@ def _plain(text: bytes) -> bytes:
     return _TERMINAL_CODE.sub(b"", text) if b"\x1b" in text else text
 
 
-def _without_echo(raw: bytes, line: str) -> bytes:
+def _squeezed(text: bytes) -> bytes:
+    return b"".join(text.split())
+
+
+def _echoed(text: bytes | bytearray, line: str) -> bool:
+    """Whether ``text`` begins with the echo of ``line``, however the device spaces it."""
+    return _squeezed(line.encode()) in _squeezed(_plain(bytes(text[:_ECHO_REACH])))
+
+
+def _without_echo(raw: bytes, line: str, prompt: bytes) -> bytes:
+    """Without the first line, where it holds the echo, or down to the first that is ``prompt`` and echo."""
     text = _plain(raw).replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n").replace(b"\r", b"")
-    first, newline, rest = text.partition(b"\n")
-    echoed = b"".join(line.encode().split())
-    return rest if newline and echoed and echoed in b"".join(first.split()) else text
+    echo = _squeezed(line.encode())
+    lines = text.split(b"\n", _ECHO_LINES)
+    if echo in _squeezed(lines[0]):
+        return text[len(lines[0]) + 1 :]
+    for number, candidate in enumerate(lines[1:_ECHO_LINES], 1):
+        if _squeezed(candidate) == _squeezed(prompt) + echo:
+            return b"\n".join(lines[number + 1 :])
+    return text
 
 
 def over_open_connection(driver: type[Any]) -> type[Any]:

@@ -66,7 +66,7 @@ def _driver_class(name: str) -> tuple[type[Any], dict[str, Any]]:
     driver, arguments = AsyncScrapli._get_driver(platform=name, variant=None)
     if "privilege_levels" not in arguments:
         # scrapli copies its own for every connection; they are only read here, so one set serves all
-        sample = cast(Any, driver)(host="-", transport="asyncssh", auth_strict_key=False)
+        sample = cast(Any, driver)(host="-", auth_username="", transport="asyncssh", auth_strict_key=False)
         if hasattr(sample, "privilege_levels"):
             arguments = {**arguments, "privilege_levels": sample.privilege_levels}
     return over_open_connection(driver), arguments

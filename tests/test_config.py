@@ -1,0 +1,274 @@
+"""Settings: where they are found, what wins, and what is refused with which words."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netraven import config
+from netraven.config import CollectSettings, Settings, load_settings
+from netraven.errors import SettingsError
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, on a machine without system-wide settings."""
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(config, "SYSTEM_FILE", tmp_path / "etc" / "netraven.toml")
+    return here
+
+
+def write(file: Path, text: str) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+    return file
+
+
+def concurrency(n: int) -> str:
+    return f"[collect]\nconcurrency = {n}\n"
+
+
+# ---- where
+
+
+def test_without_any_file_the_defaults_hold(folder: Path) -> None:
+    settings = load_settings(environ={})
+    assert settings == Settings()
+    assert settings.file is None
+
+
+def test_the_order_in_which_files_are_looked_for(folder: Path, tmp_path: Path) -> None:
+    write(config.SYSTEM_FILE, concurrency(4))
+    assert load_settings(environ={}).collect.concurrency == 4
+    write(folder / "netraven.toml", concurrency(3))
+    assert load_settings(environ={}).collect.concurrency == 3
+    named = write(tmp_path / "named.toml", concurrency(2))
+    assert load_settings(environ={"NETRAVEN_CONFIG": str(named)}).collect.concurrency == 2
+    given_file = write(tmp_path / "given.toml", concurrency(1))
+    settings = load_settings(given_file, environ={"NETRAVEN_CONFIG": str(named)})
+    assert (settings.collect.concurrency, settings.file) == (1, given_file)
+
+
+def test_the_process_environment_is_the_default(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NETRAVEN_COLLECT__RETRIES", "7")
+    assert load_settings().collect.retries == 7
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_named_file_that_is_not_there_is_an_error_and_not_a_default(folder: Path, by_name: bool) -> None:
+    missing = folder / "missing.toml"
+    with pytest.raises(SettingsError, match="no such settings file"):
+        load_settings(
+            missing if by_name else None, environ={} if by_name else {"NETRAVEN_CONFIG": str(missing)}
+        )
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[collect\n", "is not valid TOML"),
+        (b"[collect]\nretries=1\nretries=2", "is not valid TOML"),
+        (b"\xff\xfe", "is not UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_read(folder: Path, content: bytes, said: str) -> None:
+    file = folder / "netraven.toml"
+    file.write_bytes(content)
+    with pytest.raises(SettingsError, match=said) as caught:
+        load_settings(environ={})
+    assert "netraven.toml" in str(caught.value)
+
+
+def test_a_folder_is_no_settings_file(folder: Path) -> None:
+    with pytest.raises(SettingsError, match="no such settings file"):
+        load_settings(folder, environ={})
+
+
+# ---- environment
+
+
+def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
+    write(folder / "netraven.toml", concurrency(3))
+    environ = {
+        "NETRAVEN_DATABASE__URL": "postgresql+asyncpg://u:p@db/netraven",
+        "NETRAVEN_SECRETS__KEY_FILE": "/run/key",
+        "NETRAVEN_COLLECT__CONCURRENCY": "9",
+        "NETRAVEN_COLLECT__RETRIES": "0",
+        "NETRAVEN_COLLECT__STRATEGY": "priority",
+        "NETRAVEN_COLLECT__CONNECT_TIMEOUT": "1.5",
+        "NETRAVEN_COLLECT__LOGIN_TIMEOUT": "2",
+        "NETRAVEN_COLLECT__COMMAND_TIMEOUT": "3e1",
+        "NETRAVEN_COLLECT__DEVICE_TIMEOUT": "4",
+        "NETRAVEN_SSH__HOST_KEYS": "strict",
+        "NETRAVEN_LOG__LEVEL": "debug",
+        "NETRAVEN_LOG__FORMAT": "json",
+    }
+    settings = load_settings(environ=environ)
+    sections = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings) if f.name != "file"}
+    keys = {f"NETRAVEN_{s}__{f.name}".upper() for s, v in sections.items() for f in dataclasses.fields(v)}
+    assert keys == set(environ), "this test knows every key"
+    assert settings.collect == CollectSettings(9, 0, "priority", 1.5, 2.0, 30.0, 4.0)
+    assert (settings.ssh.host_keys, settings.log.level, settings.log.format) == ("strict", "debug", "json")
+    assert settings.database_url == "postgresql+asyncpg://u:p@db/netraven"
+    assert settings.key_file == Path("/run/key")
+
+
+def test_the_environment_wins(folder: Path) -> None:
+    write(folder / "netraven.toml", concurrency(3))
+    assert load_settings(environ={"NETRAVEN_COLLECT__CONCURRENCY": "5"}).collect.concurrency == 5
+
+
+def test_other_variables_are_left_alone(folder: Path) -> None:
+    environ = {"NETRAVEN_KEY": "x", "NETRAVEN_TEST_PG_URL": "y", "HOME": "/", "OTHER_COLLECT__RETRIES": "5"}
+    assert load_settings(environ=environ) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("NETRAVEN_COLECT__RETRIES", "1", r"unknown section 'colect', did you mean 'collect'\?"),
+        ("NETRAVEN_COLLECT__RETRYS", "1", r"unknown setting collect.retrys, did you mean 'retries'\?"),
+        ("NETRAVEN_COLLECT__RETRIES", "many", "must be a whole number, not 'many'"),
+        ("NETRAVEN_COLLECT__RETRIES", "", "must be a whole number, not ''"),
+        ("NETRAVEN_COLLECT__RETRIES", "1.5", "must be a whole number"),
+        ("NETRAVEN_COLLECT__LOGIN_TIMEOUT", "soon", "must be a number, not 'soon'"),
+        ("NETRAVEN_COLLECT__LOGIN_TIMEOUT", "nan", "must be at least 0.001"),
+        ("NETRAVEN_COLLECT__CONCURRENCY", "0", "must be at least 1, not 0"),
+        ("NETRAVEN_SSH__HOST_KEYS", "off", "must be one of accept-new, strict, not 'off'"),
+    ],
+)
+def test_what_is_wrong_in_the_environment_is_named(folder: Path, name: str, value: str, said: str) -> None:
+    with pytest.raises(SettingsError, match=said) as caught:
+        load_settings(environ={name: value})
+    assert name in str(caught.value)
+
+
+# ---- in the file
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[colect]\n", r"unknown section \[colect\], did you mean 'collect'\?"),
+        ("[zzzzzz]\n", r"unknown section \[zzzzzz\]. Known are: collect, database, log, secrets, ssh"),
+        ("collect = 5\n", r"collect must be a section: \[collect\]"),
+        ("[collect]\nconcurency = 5\n", r"unknown setting collect.concurency, did you mean 'concurrency'\?"),
+        ("[collect]\nconcurrency = '5'\n", "collect.concurrency must be a whole number, not '5'"),
+        ("[collect]\nconcurrency = true\n", "collect.concurrency must be a whole number, not True"),
+        ("[collect]\nconcurrency = 5.0\n", "collect.concurrency must be a whole number, not 5.0"),
+        ("[collect]\nconcurrency = 0\n", "collect.concurrency must be at least 1, not 0"),
+        ("[collect]\nretries = -1\n", "collect.retries must be at least 0, not -1"),
+        ("[collect]\ncommand_timeout = 0\n", "collect.command_timeout must be at least 0.001"),
+        ("[collect]\ncommand_timeout = nan\n", "collect.command_timeout must be at least 0.001"),
+        ("[collect]\ncommand_timeout = true\n", "collect.command_timeout must be a number"),
+        ("[collect]\ncommand_timeout = '1'\n", "collect.command_timeout must be a number"),
+        (
+            "[log]\nlevel = 'loud'\n",
+            "log.level must be one of debug, info, warning, error, critical, not 'loud'",
+        ),
+        ("[log]\nlevel = 3\n", "log.level must be text, not 3"),
+        ("[ssh]\nhost_keys = ['strict']\n", "ssh.host_keys must be text"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_named(folder: Path, text: str, said: str) -> None:
+    file = write(folder / "netraven.toml", text)
+    with pytest.raises(SettingsError, match=said) as caught:
+        load_settings(environ={})
+    assert file.name in str(caught.value)
+
+
+def test_a_whole_number_is_a_number(folder: Path) -> None:
+    write(folder / "netraven.toml", "[collect]\ncommand_timeout = 5\n")
+    assert load_settings(environ={}).collect.command_timeout == 5.0
+    assert isinstance(load_settings(environ={}).collect.command_timeout, float)
+
+
+@given(st.dictionaries(st.text(max_size=8), st.integers() | st.text(max_size=8) | st.booleans(), max_size=3))
+def test_no_made_up_key_is_taken(table: dict[str, Any]) -> None:
+    known = {f.name for f in dataclasses.fields(CollectSettings)}
+    environ = {f"NETRAVEN_COLLECT__{key.upper()}": str(value) for key, value in table.items()}
+    if any(key.upper().lower() not in known for key in table):
+        with pytest.raises(SettingsError):
+            load_settings(environ=environ)
+
+
+# ---- paths and URLs
+
+
+def test_relative_paths_are_relative_to_the_file(folder: Path, tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "a" / "netraven.toml",
+        "[database]\nurl='sqlite+aiosqlite:///x/y.db'\n[secrets]\nkey_file='k'\n",
+    )
+    settings = load_settings(file, environ={})
+    assert settings.database_url == f"sqlite+aiosqlite:///{tmp_path}/a/x/y.db"
+    assert settings.key_file == tmp_path / "a" / "k"
+
+
+def test_without_a_file_they_are_relative_to_the_working_directory(folder: Path) -> None:
+    settings = load_settings(environ={})
+    assert settings.database_url == f"sqlite+aiosqlite:///{folder}/netraven.db"
+    assert settings.key_file == folder / "netraven.key"
+
+
+def test_a_relative_settings_file_gives_absolute_database_urls(folder: Path) -> None:
+    write(folder / "conf" / "netraven.toml", "")
+    settings = load_settings("conf/netraven.toml", environ={})
+    assert settings.database_url == f"sqlite+aiosqlite:///{folder}/conf/netraven.db"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite+aiosqlite:////var/lib/n.db",
+        "sqlite:////var/lib/n.db",
+        "sqlite://",
+        "postgresql://u:p@h/n",
+        "sqlite+aiosqlite:///:memory:",
+    ],
+)
+def test_what_is_absolute_or_no_file_stays(folder: Path, url: str) -> None:
+    assert load_settings(environ={"NETRAVEN_DATABASE__URL": url}).database_url == url
+
+
+def test_the_home_directory_may_be_written_as_a_tilde(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/raven")
+    environ = {"NETRAVEN_DATABASE__URL": "sqlite:///~/n.db", "NETRAVEN_SECRETS__KEY_FILE": "~/n.key"}
+    settings = load_settings(environ=environ)
+    assert settings.database_url == "sqlite:////home/raven/n.db"
+    assert settings.key_file == Path("/home/raven/n.key")
+
+
+# ---- no password anywhere
+
+CANARY = "kanarienvogel"
+URL = f"postgresql+asyncpg://u:{CANARY}@h/n"
+
+
+def test_no_password_in_a_repr(folder: Path) -> None:
+    settings = load_settings(environ={"NETRAVEN_DATABASE__URL": URL})
+    assert CANARY not in repr(settings) + str(settings)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"[database]\nurl = ['{URL}']\n",
+        f"[database]\nurl = {{ main = '{URL}' }}\n",
+        f"[database]\nurll = '{URL}'\n",
+        f"[database]\nurl = '{URL}\n",
+        f"database = '{URL}'\n",
+    ],
+)
+def test_no_password_in_an_error(folder: Path, text: str) -> None:
+    write(folder / "netraven.toml", text)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ={})
+    assert CANARY not in str(caught.value)
