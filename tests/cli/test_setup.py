@@ -8,6 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import tempfile
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -70,12 +71,20 @@ def test_a_directory_that_cannot_be_written(empty: Path, nr: Command) -> None:
     said = nr("init", "file/below")
     assert said.code == 2
     assert said.err.startswith("error: cannot write")
-    read_only = empty / "read-only"
-    read_only.mkdir(mode=0o500)
-    if os.access(read_only, os.W_OK):
-        pytest.skip("this user may write everywhere")
-    assert nr("init", "read-only").code == 2
-    assert list(read_only.iterdir()) == []
+    with tempfile.TemporaryDirectory() as name:
+        read_only = Path(name)
+        read_only.chmod(0o555)
+        root = os.geteuid() == 0
+        if root:
+            os.seteuid(65534)  # nobody: for root, permissions do not count
+        try:
+            said = nr("init", name)
+        finally:
+            if root:
+                os.seteuid(0)
+        assert said.code == 2
+        assert said.err.startswith("error: cannot write")
+        assert list(read_only.iterdir()) == []
 
 
 def test_a_read_only_file_system(empty: Path, nr: Command) -> None:

@@ -1,0 +1,116 @@
+"""What the documents say of commands, settings, platforms and failures is what the code says.
+
+`NETRAVEN_TEST_WRITE_DOCS=1` writes the generated parts anew instead of comparing them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from netraven.cli.parser import _top
+from netraven.config import _SECTIONS
+from netraven.errors import FAILURES
+from netraven.platforms import known_platforms, load_platform
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+INTRODUCTION = """# Commands
+
+What `netraven COMMAND --help` prints. Each of them also takes `--config FILE`, before or after the command. Exit codes:
+0 done, 1 some devices were not collected, 2 usage, settings or input, 130 interrupted.
+"""
+
+
+def settle(file: Path, text: str) -> None:
+    if os.environ.get("NETRAVEN_TEST_WRITE_DOCS"):
+        file.write_text(text, encoding="utf-8")
+    assert file.read_text(encoding="utf-8") == text, (
+        f"{file.name} is out of date: run with NETRAVEN_TEST_WRITE_DOCS=1"
+    )
+
+
+def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    """Every parser that ends in something to run."""
+    below = [a for a in parser._actions if isinstance(a, argparse._SubParsersAction)]
+    if not below:
+        yield parser
+    for action in below:
+        for child in action.choices.values():
+            yield from commands(child)
+
+
+def test_the_command_reference_is_what_help_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
+    parts = [INTRODUCTION]
+    for command in commands(_top()):
+        text = command.format_help().split("\neverywhere:")
+        rest = text[1].split("\n\n", 1)[1].strip() if len(text) > 1 and "\n\n" in text[1] else ""
+        body = "\n\n".join(part for part in (text[0].strip(), rest) if part)
+        parts.append(f"## `{command.prog}`\n\n```text\n{body}\n```\n")
+    settle(DOCS / "reference" / "commands.md", "\n".join(parts))
+
+
+def test_the_platform_table_is_what_the_data_says() -> None:
+    text = (DOCS / "reference" / "platforms.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `([^`]+)` \|$", text, re.MULTILINE)
+    assert rows == [(name, load_platform(name).config) for name in known_platforms()]
+
+
+def test_the_failure_table_is_what_the_classes_permit() -> None:
+    text = (DOCS / "explanation" / "failures.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| `(\w+)` \| (.+?) \| (.+?) \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$", text, re.MULTILINE
+    )
+    said = [(reason, about, *(cell.startswith("yes") for cell in cells)) for reason, about, *cells in rows]
+    assert said == [
+        (
+            failure.reason,
+            (failure.__doc__ or "").split("\n")[0].strip(),
+            failure.tries_next_credential,
+            failure.retriable,
+            failure.moves_success_rate,
+            failure.spends_budget,
+            failure.logged_in,
+        )
+        for failure in FAILURES
+    ]
+
+
+def test_every_setting_is_documented_with_its_default() -> None:
+    text = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| `([\w.]+)` \| `?([^`|]+?)`? \|", text, re.MULTILINE))
+    expected = {
+        f"{name}.{f.name}": str(f.default) for name, section in _SECTIONS.items() for f in fields(section)
+    }
+    assert rows == expected
+
+
+CODE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def examples() -> Iterator[tuple[str, str]]:
+    for file in [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]:
+        for number, code in enumerate(CODE.findall(file.read_text(encoding="utf-8"))):
+            yield f"{file.relative_to(ROOT)}#{number}", code
+
+
+@pytest.mark.parametrize(("where", "code"), list(examples()))
+def test_python_in_the_documents_compiles(where: str, code: str) -> None:
+    compile(code, where, "exec")
+
+
+async def test_the_example_of_a_test_with_fakes_runs() -> None:
+    code = next(code for where, code in examples() if "test_my_report" in code)
+    names: dict[str, object] = {}
+    exec(compile(code, "embed.md", "exec"), names)
+    run = names["test_my_report"]
+    assert callable(run)
+    await run()
