@@ -239,11 +239,11 @@ def test_what_is_absolute_or_no_file_stays(folder: Path, url: str) -> None:
 
 
 def test_the_home_directory_may_be_written_as_a_tilde(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", "/home/raven")
+    monkeypatch.setenv("HOME", "/srv/raven")
     environ = {"NETRAVEN_DATABASE__URL": "sqlite:///~/n.db", "NETRAVEN_SECRETS__KEY_FILE": "~/n.key"}
     settings = load_settings(environ=environ)
-    assert settings.database_url == "sqlite:////home/raven/n.db"
-    assert settings.key_file == Path("/home/raven/n.key")
+    assert settings.database_url == "sqlite:////srv/raven/n.db"
+    assert settings.key_file == Path("/srv/raven/n.key")
 
 
 # ---- no password anywhere

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,10 @@ from netraven.storage import driver
 from netraven.storage.faults import mapped
 from netraven.storage.schema import REVISIONS
 from netraven.storage.urls import Location, locate
+
+ANSWER_TIMEOUT = 60.0
+"""Seconds that PostgreSQL may take for a statement. Past them it is lost: a host that has gone says no goodbye, and a
+run that waited for it would hang. Migrations may take longer."""
 
 
 class Database:
@@ -49,6 +54,10 @@ class Database:
         if location.path is not None and not location.path.exists():
             raise DatabaseError(
                 f"there is no database at {location.path}: run `netraven db upgrade` (or `netraven init`)"
+            )
+        if not location.is_sqlite:
+            location = replace(
+                location, connect_args={**location.connect_args, "command_timeout": ANSWER_TIMEOUT}
             )
         database = cls(location, connections=connections)
         try:
