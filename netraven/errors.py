@@ -110,6 +110,12 @@ class Negotiation(DeviceFailure):
     reason = "negotiation"
 
 
+class NoMethod(Negotiation):
+    """The device offers no authentication method that this credential can serve. Nothing was sent."""
+
+    tries_next_credential = True
+
+
 class PrivilegeRefused(DeviceFailure):
     """Logged in, but the device did not grant the privilege level that its commands need."""
 
@@ -167,4 +173,4 @@ FAILURES: tuple[type[DeviceFailure], ...] = (
     OutputIncomplete,
     InternalFault,
 )
-"""Every failure class, in the order of a connection's life."""
+"""Every failure class, in the order of a connection's life; ``NoMethod`` goes under the name of ``Negotiation``."""

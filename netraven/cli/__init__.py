@@ -9,6 +9,9 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    from netraven.cli.entry import run
+    try:
+        from netraven.cli.entry import run
 
-    return run(argv)
+        return run(argv)
+    except KeyboardInterrupt:  # so early that nothing had begun
+        return 130

@@ -19,6 +19,7 @@ from netraven.errors import (
     DialogueTimeout,
     InternalFault,
     NetRavenError,
+    NoMethod,
     RecorderStopped,
     RowRefused,
     SecretUnreadable,
@@ -153,6 +154,7 @@ class Collector:
 
     async def _next_credentials(self, visit: Visit) -> Sequence[Capture] | None:
         tried = 0
+        unusable: NoMethod | None = None
         for choice in await self._choices(visit):
             if choice.credential.name in visit.refused:
                 continue
@@ -164,8 +166,12 @@ class Collector:
                 return await self._log_in_and_capture(visit, choice, secret)
             except AuthRefused:
                 _log.info("credential_refused", device=visit.device.name, credential=choice.credential.name)
+            except NoMethod as failure:  # a key where passwords are wanted, or the other way round
+                unusable = failure
         if not tried and not visit.refused:
             return None
+        if unusable is not None and not visit.refused:
+            raise unusable
         raise AuthRefused(f"credentials exhausted ({len(visit.refused)} offered)")
 
     async def _choices(self, visit: Visit) -> Sequence[Choice]:

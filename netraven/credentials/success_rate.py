@@ -40,7 +40,8 @@ class Step:
         )
 
     def apply(self, rate: float | None) -> float | None:
-        return self.from_none if rate is None else rate * self.scale + self.shift
+        """The rate afterwards; rounding may not lift it above 1."""
+        return self.from_none if rate is None else min(1.0, rate * self.scale + self.shift)
 
 
 def fold(verdicts: Iterable[Verdict]) -> Step:

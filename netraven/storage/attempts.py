@@ -104,6 +104,9 @@ def _latest(name: str) -> object:
     return case((column.is_(None), given), (column < given, given), else_=column)
 
 
+_STEPPED = credentials.c.success_rate * bindparam("b_scale", type_=Float(53)) + bindparam(
+    "b_shift", type_=Float(53)
+)
 _LEARN = (
     update(credentials)
     .where(credentials.c.id == bindparam("b_id", type_=Id))
@@ -114,8 +117,8 @@ _LEARN = (
         last_success=_latest("last_success"),
         success_rate=case(
             (credentials.c.success_rate.is_(None), bindparam("b_from_none", type_=Float(53))),
-            else_=credentials.c.success_rate * bindparam("b_scale", type_=Float(53))
-            + bindparam("b_shift", type_=Float(53)),
+            (_STEPPED > 1.0, 1.0),  # by rounding
+            else_=_STEPPED,
         ),
     )
 )

@@ -25,6 +25,7 @@ from netraven.errors import (
     DeviceFailure,
     DialogueTimeout,
     Negotiation,
+    NoMethod,
     PrivilegeRefused,
     SessionLost,
     Unreachable,
@@ -81,7 +82,7 @@ def login_failure(error: Exception, stage: Stage) -> DeviceFailure:
             return AuthRefused(f"the device refused the secret: {said}")
         return AuthNoVerdict(f"the connection ended before the secret was answered: {said}")
     if isinstance(error, asyncssh.PermissionDenied):
-        return Negotiation("the device offers no authentication method that the credential can serve")
+        return NoMethod("the device offers no authentication method that the credential can serve")
     if isinstance(error, asyncssh.KeyExchangeFailed):
         return Negotiation(said)
     if isinstance(error, asyncssh.ProtocolNotSupported | asyncssh.ProtocolError):
