@@ -16,7 +16,7 @@ SECRET = Secret("pass-canary", "key-canary", "enable-canary")
 
 
 async def test_a_secret_comes_back_as_it_was(store: SqlStore) -> None:
-    given = Credential("tacacs", "svc", "clear", {"edge", "core"}, 10, "hq")  # type: ignore[arg-type]
+    given = Credential("tacacs", "svc", "clear", {"edge", "core"}, 10, "hq")
     stored = await store.vault.add(given, SECRET)
     assert (stored, stored.password, stored.secret_version) == (given, None, 1)
     (read,) = await store.credentials()
