@@ -52,7 +52,7 @@ class OneTripConnection(aiosqlite.Connection):
 
     async def once(self, work: Callable[..., None], *args: Any, **options: Any) -> None:
         """Do ``work`` in the connection's thread."""
-        await self._execute(work, *args, **options)  # type: ignore[no-untyped-call]
+        await self._execute(work, *args, **options)  # type: ignore[no-untyped-call]  # aiosqlite leaves it untyped
 
 
 class _Cursor:

@@ -97,7 +97,7 @@ class Database:
         with mapped(self.shown):
             async with self._writer.connect() as connection:
                 raw = await connection.get_raw_connection()
-                cursor = await raw.driver_connection.execute(statement)  # type: ignore[union-attr]
+                cursor = await raw.driver_connection.execute(statement)  # type: ignore[union-attr]  # there is one while connected
                 row = await cursor.fetchone()
                 await cursor.close()
                 return row[0] if row else None

@@ -106,7 +106,7 @@ class _Batch:
         self.finished = self._of(DeviceFinished)
 
     def _of(self, kind: type[E]) -> list[E]:
-        return [self._entries[place] for place in self._places.get(kind, ())]  # type: ignore[misc]
+        return [self._entries[place] for place in self._places.get(kind, ())]  # type: ignore[misc]  # sorted by type above
 
     def _answer(self, kind: type[Entry], values: Sequence[Any]) -> None:
         for place, value in zip(self._places[kind], values, strict=True):

@@ -53,7 +53,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if dialect.name != "sqlite":
-            return value.astimezone(UTC)  # type: ignore[no-any-return]
+            return value.astimezone(UTC)  # type: ignore[no-any-return]  # the dialect gives datetimes
         return _EPOCH + timedelta(microseconds=value)
 
 

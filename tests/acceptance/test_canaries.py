@@ -73,7 +73,7 @@ def sick_fleet(password: str, enable: str) -> list[LabDevice]:
         "evil_output", "port_closed", "hung_in_kex",
     )  # fmt: skip
     return [
-        *(LabDevice(kind.replace("_", "-"), accepts, ill=Ill(kind), tags=(TAG,)) for kind in kinds),  # type: ignore[arg-type]
+        *(LabDevice(kind.replace("_", "-"), accepts, ill=Ill(kind), tags=(TAG,)) for kind in kinds),  # type: ignore[arg-type]  # a list of kinds
         LabDevice("asks", accepts, auth=("keyboard-interactive",), tags=(TAG,)),
         LabDevice("enables", accepts, enable_password=enable, tags=(TAG,)),
         LabDevice("enable-wrong", accepts, enable_password="another", tags=(TAG,)),

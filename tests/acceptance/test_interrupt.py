@@ -25,7 +25,7 @@ def devices() -> list[LabDevice]:
     return [
         *(LabDevice(f"quick-{n}", accepts=accepts, config_size=500) for n in range(QUICK)),
         *(LabDevice(f"slow-{n}", accepts=accepts, think=300.0) for n in range(SLOW)),
-        *(LabDevice(kind.replace("_", "-"), accepts=accepts, ill=Ill(kind)) for kind in HANGS),  # type: ignore[arg-type]
+        *(LabDevice(kind.replace("_", "-"), accepts=accepts, ill=Ill(kind)) for kind in HANGS),  # type: ignore[arg-type]  # a list of kinds
     ]
 
 

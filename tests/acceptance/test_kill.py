@@ -62,7 +62,7 @@ async def test_every_answered_attempt_survives_a_kill(
             moment = moments.randint(1, 100)
             print(f"kill {number} after {moment} attempts")
             async with collecting(installation, "--concurrency", str(CONCURRENCY), "--json") as run:
-                await lab.until(lambda: lab.count("attempt") >= attempts + moment, run)  # noqa: B023
+                await lab.until(lambda: lab.count("attempt") >= attempts + moment, run)  # noqa: B023 - used within the turn
                 run.send(signal.SIGKILL)
                 assert (await run.end()).code == -signal.SIGKILL
             await lab.until_left()

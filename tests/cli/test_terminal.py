@@ -68,7 +68,7 @@ def test_a_table_shows_its_rows_at_any_width(columns: int) -> None:
         "a-device-with-a-name", "collected", "somebody", "12 ms", "a message that takes some room of its own"
     )
     table.print(where)
-    written = where.file.getvalue()  # type: ignore[attr-defined]
+    written = where.file.getvalue()  # type: ignore[attr-defined]  # made from a StringIO
     assert max(len(line) for line in written.splitlines()) <= columns
     cells = "".join(written.split())
     assert ("username" in cells) is (columns == 200 or "leftout" in cells)
@@ -89,7 +89,7 @@ def test_the_display_costs_nothing_per_device_and_obeys_no_device() -> None:
         )
     assert len(display.last_failures) == 5
     where.print(display)
-    written = where.file.getvalue()  # type: ignore[attr-defined]
+    written = where.file.getvalue()  # type: ignore[attr-defined]  # made from a StringIO
     assert "\x1b]" not in written
     assert "\x07" not in written
     assert "[red]x[/red]" in written

@@ -115,7 +115,7 @@ async def test_memory_does_not_grow_with_the_fleet() -> None:
 async def test_an_endless_source_is_not_read_ahead() -> None:
     shelf = Shelf(10**12)
     fleet = Fleet(_Quick(), concurrency=3)  # type: ignore[arg-type]  # no more of it is needed
-    fleet._collector.interrupted = lambda visit: visit.outcome(Status.SKIPPED)  # type: ignore[method-assign]
+    fleet._collector.interrupted = lambda visit: visit.outcome(Status.SKIPPED)  # type: ignore[method-assign]  # stands in for a method
     told: list[Outcome] = []
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(10.5):

@@ -263,7 +263,7 @@ async def test_a_time_without_a_zone_is_refused(store: SqlStore) -> None:
     device, credential = await add_device(store), await add_credential(store)
     run = await start_run(store)
     with pytest.raises(NaiveTime):
-        await store.commit([AttemptStarted(run.id, device, credential, datetime(2026, 1, 1), "")])  # noqa: DTZ001
+        await store.commit([AttemptStarted(run.id, device, credential, datetime(2026, 1, 1), "")])  # noqa: DTZ001 - naive on purpose
     assert await rows(store, schema.credential_attempts) == []
 
 

@@ -9,7 +9,7 @@ from tests.storage.facts import add_credential, add_device, at, collected, start
 
 
 async def seconds(store: SqlStore, **wanted: object) -> list[float]:
-    rows = store.logs.connections(LogFilter(**wanted))  # type: ignore[arg-type]
+    rows = store.logs.connections(LogFilter(**wanted))  # type: ignore[arg-type]  # table-driven
     return [(row["timestamp"] - at(0)).total_seconds() async for row in rows]
 
 

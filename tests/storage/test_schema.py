@@ -72,7 +72,7 @@ async def test_times_come_back_exact_and_in_utc(store: SqlStore, moment: datetim
 
 async def test_a_naive_time_is_refused_in_queries_too(store: SqlStore) -> None:
     with pytest.raises(NaiveTime):
-        await store.runs.list(since=datetime(2026, 1, 1))  # noqa: DTZ001
+        await store.runs.list(since=datetime(2026, 1, 1))  # noqa: DTZ001 - naive on purpose
 
 
 async def test_a_failing_statement_shows_no_parameters(database: Database) -> None:
