@@ -1,0 +1,108 @@
+"""The benchmarks run, count what they should and write what they found. What the figures are is not tested."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.bench import QUICK
+from benchmarks.clients import NEEDS, TITLES
+
+ROOT = Path(__file__).resolve().parents[2]
+QUESTIONS = {"cpu", "slow", "memory", "storm", "scale", "recorder"}
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.xdist_group("benchmarks"),  # one run serves all of these
+]
+OURS = {"netraven", "netraven-again", "netraven-memory"}
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What one quick run of the whole writes, with settings around that have nothing to do with it."""
+    file = tmp_path_factory.mktemp("bench") / "figures.json"
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "--json", str(file)],
+        cwd=ROOT,
+        env=os.environ | {"NETRAVEN_COLLECT__CONCURRENCY": "not a number"},
+        capture_output=True,
+        text=True,
+        timeout=170,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for question in json.loads(file.read_text())["questions"].values():
+        assert question["title"] in done.stdout
+    return dict(json.loads(file.read_text()))
+
+
+def runs(found: dict[str, Any], question: str) -> list[dict[str, Any]]:
+    return list(found["questions"][question]["raw"])
+
+
+def row(found: dict[str, Any], question: str, start: str) -> dict[str, Any]:
+    return next(r for r in found["questions"][question]["rows"] if r["label"].startswith(start))
+
+
+def test_every_question_is_answered(found: dict[str, Any]) -> None:
+    assert set(found["questions"]) == QUESTIONS
+    assert found["quick"] is True
+    assert {"python", "cores", "pinned", "load"} <= set(found["machine"])
+    for question in found["questions"].values():
+        assert {"title", "unit", "rows", "notes", "raw", "took_s"} == set(question)
+        assert all(r["values"] or r["note"] for r in question["rows"])
+
+
+def test_netraven_collects_everything_with_one_attempt_each(found: dict[str, Any]) -> None:
+    for question in ("cpu", "slow", "memory", "storm", "scale"):
+        ours = [reading for reading in runs(found, question) if reading["client"] in OURS]
+        assert ours
+        for reading in ours:
+            assert reading["error"] == ""
+            assert reading["collected"] == reading["attempts"] == reading["devices"] > 0
+            assert reading["failed"] == {}
+            assert 0 < reading["cpu"] < reading["process_cpu"]
+
+
+def test_a_peer_either_does_the_same_job_or_is_said_to_be_absent(found: dict[str, Any]) -> None:
+    for question in ("cpu", "slow", "memory"):
+        assert all(reading["collected"] == reading["devices"] for reading in runs(found, question))
+    for client, module in NEEDS.items():
+        absent = find_spec(module) is None
+        assert (row(found, "cpu", TITLES[client])["note"] == "not installed") is absent
+    assert row(found, "cpu", "scrapli")["ratios"]  # a requirement of NetRaven itself, so it is always there
+
+
+def test_peers_are_divided_into_the_run_beside_them(found: dict[str, Any]) -> None:
+    clients = [reading["client"] for reading in runs(found, "cpu")]
+    assert clients[0::2] == ["netraven"] * (len(clients) // 2)
+    pairs = list(zip(runs(found, "cpu")[0::2], runs(found, "cpu")[1::2], strict=True))
+    expected = [ours["cpu"] / peer["cpu"] for ours, peer in pairs if peer["client"] == "scrapli"]
+    assert row(found, "cpu", "scrapli")["ratios"] == pytest.approx(expected)
+
+
+def test_all_sessions_are_open_at_once_where_that_is_the_question(found: dict[str, Any]) -> None:
+    assert [reading["peak_sessions"] for reading in runs(found, "storm")] == [QUICK.storm]
+    assert "only" not in row(found, "memory", "NetRaven")["note"]
+
+
+def test_the_budgets_of_the_design_are_judged(found: dict[str, Any]) -> None:
+    judged = {
+        ("cpu", "Netmiko"): 0.6,
+        ("cpu", "scrapli"): 0.75,
+        ("cpu", "libssh2"): 2.5,
+        ("memory", "NetRaven"): 64,
+        ("storm", "wall"): 1.0,
+        ("scale", "30 devices"): 1.1,
+    }
+    for (question, start), budget in judged.items():
+        assert row(found, question, start)["budget"] == budget
+        if row(found, question, start)["values"]:
+            assert row(found, question, start)["verdict"] in {"met", "MISSED", "open"}
