@@ -34,9 +34,10 @@ async def measure(job: Job) -> Reading:
             raise RuntimeError(f"the first device: {', '.join(warm.failed)}")
         alone = await _timed(collect, fleet[:1]) if job.alone else 0.0
         with _memory(job.sample) as memory:
-            wall, cpu = time.perf_counter(), time.process_time()
+            wall, cpu, waited = time.perf_counter(), time.process_time(), _waited()
             tally = await collect(fleet)
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+            waited = _waited() - waited
     return Reading(
         client=job.client,
         devices=job.devices,
@@ -45,6 +46,7 @@ async def measure(job: Job) -> Reading:
         failed=dict(tally.failed),
         cpu=cpu,
         wall=wall,
+        waited=waited,
         process_cpu=time.process_time(),
         alone=alone,
         idle_kib=memory["idle"],
@@ -85,6 +87,14 @@ def _resident() -> int:
     """KiB, from Linux's /proc."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() // 1024
+
+
+def _waited() -> float:
+    """Seconds that the main thread was ready to run and its core was busy; 0.0 where the system does not tell."""
+    try:
+        return int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+    except OSError:
+        return 0.0
 
 
 def _highest() -> int:

@@ -80,6 +80,8 @@ class Reading:
     process_cpu: float = 0.0
     """The whole process: start, imports and warm-up included."""
     alone: float = 0.0
+    waited: float = 0.0
+    """How long the main thread was ready to run while its core was busy: what spoils a wall time."""
     idle_kib: int = 0
     peak_kib: int = 0
     error: str = ""

@@ -29,7 +29,8 @@ def measure(bench: Bench) -> Answer:
         answer.raw[-1] |= {"peak_sessions": fleet.peak_sessions, "lab_cpu": fleet.cpu}
         answer.notes.append(
             f"collected {reading.collected:,}, attempts {reading.attempts:,}, in session at once "
-            f"{fleet.peak_sessions:,}; the lab spent {fleet.cpu:.1f} s of CPU on its core"
+            f"{fleet.peak_sessions:,}; the lab spent {fleet.cpu:.1f} s of CPU on its core; the client waited "
+            f"{reading.waited:.1f} s for its own"
         )
     allowed = [r.alone + _SHARE * r.cpu for r in readings]
     answer.rows += [
