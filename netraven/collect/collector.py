@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from netraven.collect.login import RecordedLogin
 from netraven.collect.recorder import Recorder
@@ -41,6 +42,9 @@ from netraven.model import (
 from netraven.ports import Clock, Secrets, Strategy, Transport
 
 _log = events("netraven.collect")
+
+REFUSED = "the device refused the secret"
+"""What a refusal says when there is nothing more to say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +127,31 @@ class Collector:
             )
         except RowRefused as error:
             _log.error("outcome_not_recorded", device=outcome.device.name, error=str(error))
-            return outcome
+            return await self._finish_without(visit, outcome, captures, error)
         return finished
+
+    async def _finish_without(
+        self, visit: Visit, outcome: Outcome, captures: Sequence[Capture], error: RowRefused
+    ) -> Outcome:
+        """Where the credential has gone meanwhile, its name will do; what cannot be stored was not collected."""
+        if outcome.credential is not None:
+            outcome = replace(outcome, credential=replace(outcome.credential, id=None))
+            with contextlib.suppress(RowRefused):
+                finished: Outcome = await self._recorder.record(
+                    DeviceFinished(self._run_id, outcome, tuple(captures))
+                )
+                return finished
+        lost = replace(
+            outcome,
+            status=Status.FAILED,
+            reason=InternalFault.reason,
+            detail=f"what it came to could not be recorded: {error}",
+            device=replace(outcome.device, id=None),
+        )
+        visit.finished = lost
+        with contextlib.suppress(RowRefused):
+            await self._recorder.record(DeviceFinished(self._run_id, lost))
+        return lost
 
     async def _one_try(self, visit: Visit) -> Sequence[Capture] | None:
         """What the device gave; None where no credential may be offered to it."""
@@ -155,6 +182,7 @@ class Collector:
     async def _next_credentials(self, visit: Visit) -> Sequence[Capture] | None:
         tried = 0
         unusable: NoMethod | None = None
+        said = ""
         for choice in await self._choices(visit):
             if choice.credential.name in visit.refused:
                 continue
@@ -164,7 +192,8 @@ class Collector:
             tried += 1
             try:
                 return await self._log_in_and_capture(visit, choice, secret)
-            except AuthRefused:
+            except AuthRefused as failure:
+                said = "" if failure.detail == REFUSED else f"; {failure.detail}"
                 _log.info("credential_refused", device=visit.device.name, credential=choice.credential.name)
             except NoMethod as failure:  # a key where passwords are wanted, or the other way round
                 unusable = failure
@@ -172,7 +201,7 @@ class Collector:
             return None
         if unusable is not None and not visit.refused:
             raise unusable
-        raise AuthRefused(f"credentials exhausted ({len(visit.refused)} offered)")
+        raise AuthRefused(f"credentials exhausted ({len(visit.refused)} offered){said}")
 
     async def _choices(self, visit: Visit) -> Sequence[Choice]:
         candidates = self._credentials.matching(visit.device)
@@ -196,7 +225,7 @@ class Collector:
         try:
             async with self._transport.open(visit.target, login) as session:
                 visit.stage = "session"
-                return await session.capture(enable=secret.enable)
+                return await session.capture(enable=secret.enable if login.succeeded else None)
         except asyncio.CancelledError:
             visit.stage = "session" if login.succeeded else "offered" if login.offered else "before"
             login.abandon("interrupted")

@@ -37,6 +37,7 @@ class Database:
     def __init__(self, location: Location, *, connections: int = 5) -> None:
         """Make the engines; nothing is opened yet. Everyone but ``migrate`` uses :meth:`open`."""
         self.location = location
+        self._file: tuple[int, int] | None = None
         if location.path is not None:
             self._writer = _sqlite_engine(location.path, begin="BEGIN IMMEDIATE", connections=1)
             self._reader = _sqlite_engine(location.path, begin="BEGIN", connections=connections)
@@ -81,6 +82,7 @@ class Database:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[AsyncConnection]:
         """A transaction that may write: committed at the end of the block, undone when the block raises."""
+        self._same_file()
         with mapped(self.shown):
             async with self._writer.begin() as connection:
                 yield connection
@@ -101,6 +103,23 @@ class Database:
                 row = await cursor.fetchone()
                 await cursor.close()
                 return row[0] if row else None
+
+    def _same_file(self) -> None:
+        """Raise ``DatabaseError`` where the SQLite file is not the one that was opened: writes would be lost."""
+        path = self.location.path
+        if path is None:
+            return
+        try:
+            found = path.stat()
+        except OSError:
+            found = None
+        now = None if found is None else (found.st_dev, found.st_ino)
+        if self._file is None:
+            self._file = now
+        elif now != self._file:
+            raise DatabaseError(
+                f"database {self.shown}: the file was removed or replaced while it was in use"
+            )
 
     async def close(self) -> None:
         await self._writer.dispose()

@@ -55,9 +55,12 @@ def locate(url: str) -> Location:
 def _parsed(url: str) -> URL | None:
     """None where it cannot be read: why quotes a part of the URL, which can be a part of the password."""
     try:
-        return make_url(url)
+        parsed = make_url(url)
     except (ArgumentError, ValueError):
         return None
+    server = parsed.drivername.startswith("postgres")
+    misread = server and "@" in f"{parsed.host or ''}{parsed.database or ''}"  # part of a password
+    return None if misread else parsed
 
 
 def _sqlite(url: URL) -> Location:

@@ -17,9 +17,14 @@ from scrapli.exceptions import ScrapliConnectionError, ScrapliPrivilegeError
 from scrapli.transport.base import AsyncTransport
 from scrapli.transport.base.base_transport import BasePluginTransportArgs, BaseTransportArgs
 
+from netraven.errors import OutputIncomplete
 from netraven.transport.channel import ShellChannel
 
 _LONGEST_PROMPT = 256
+_LONGEST_LINE = 4_096
+"""The last line is looked for in this many bytes: a longer one is no prompt, and nothing is searched twice."""
+_LONGEST_OUTPUT = 64 << 20
+"""Bytes of one answer."""
 _TERMINAL_CODE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-Z\\^-~])")
 """Escape sequences of ECMA-48. Their one-byte forms (0x9b ...) are left alone: in UTF-8 they are parts of letters."""
 _GREETING_WAIT = 5.0
@@ -28,6 +33,8 @@ _QUIET = 0.5
 """Seconds without output after which a prompt is believed that does not stand below the echo of what was sent."""
 _STILL = 2.0
 """The same where the output is what will be stored, also for a prompt that is not the one from before."""
+_SURE = 0.2
+"""The same for the very prompt from before, where the output is what will be stored: a banner may quote it."""
 _ECHO_REACH = 4_096
 """The echo is looked for in this many bytes."""
 _ECHO_LINES = 6
@@ -144,9 +151,12 @@ class Dialogue(AsyncChannel):
         buffer = bytearray()
         while True:
             buffer += await shell.read()
+            _bounded(buffer)
             start = _last_line(buffer)
+            if not start or len(buffer) - start > _LONGEST_PROMPT or shell.pending:
+                continue
             line = _plain(bytes(buffer[start:]))
-            if not start or not line.strip() or shell.pending:
+            if not line.strip():
                 continue
             if asked.search(line):
                 return True
@@ -164,6 +174,7 @@ class Dialogue(AsyncChannel):
         buffer = bytearray()
         while True:
             buffer += await shell.read()
+            _bounded(buffer)
             start = _last_line(buffer)
             if (below and not start) or not 0 < len(buffer) - start <= _LONGEST_PROMPT:
                 continue
@@ -171,7 +182,7 @@ class Dialogue(AsyncChannel):
             if not line or not (line in (self.prompt, expected) or self._is_prompt(line)):
                 continue
             sure = _echoed(buffer, below) and (not expected or line == expected)
-            doubt = 0.0 if sure else _STILL if expected else _QUIET
+            doubt = (_SURE if expected else 0.0) if sure else _STILL if expected else _QUIET
             if shell.pending or (doubt and not await shell.quiet(doubt)):
                 continue  # more comes behind what looks like a prompt
             self.prompt = line
@@ -182,8 +193,15 @@ class Dialogue(AsyncChannel):
         return pattern.search(line) is not None
 
 
+def _bounded(buffer: bytearray) -> None:
+    if len(buffer) > _LONGEST_OUTPUT:
+        raise OutputIncomplete(f"more than {_LONGEST_OUTPUT >> 20} MiB without a prompt: given up")
+
+
 def _last_line(text: bytes | bytearray) -> int:
-    return max(text.rfind(b"\n"), text.rfind(b"\r")) + 1
+    """Where the last line starts; 0 where it is longer than any prompt."""
+    reach = max(0, len(text) - _LONGEST_LINE)
+    return max(text.rfind(b"\n", reach), text.rfind(b"\r", reach)) + 1
 
 
 def _plain(text: bytes) -> bytes:

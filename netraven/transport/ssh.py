@@ -11,13 +11,21 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import asyncssh
 from asyncssh.constants import DISC_BY_APPLICATION, MSG_DISCONNECT, MSG_IGNORE
 from asyncssh.packet import SSHPacketLogger, String, UInt32
 
-from netraven.errors import DeviceFailure, HostKeyChanged, InputError, InternalFault, SessionLost
+from netraven.errors import (
+    AuthNoVerdict,
+    AuthRefused,
+    DeviceFailure,
+    HostKeyChanged,
+    InputError,
+    InternalFault,
+    SessionLost,
+)
 from netraven.model import HostKey, Secret, Target
 from netraven.platforms import Platform, load_platform
 from netraven.ports import Login, Session
@@ -93,11 +101,19 @@ class SshTransport:
             raise failure from error
         except (OSError, asyncssh.Error, UnicodeError) as error:
             failure = client.failure or login_failure(error, client.stage)
+            if (
+                client.failure is not None and client.offered
+            ):  # a key exchange anew, after the secret went out
+                failure = AuthNoVerdict(f"before it answered the secret, {client.failure.detail}")
+            if client.expired and isinstance(failure, AuthRefused):
+                failure = AuthRefused("the password has expired: the device asks for a new one")
             await self._report(client, login, failure)
             raise failure from error
         if client.offered:
             client.stage = Stage.ACCEPTED
             await login.accepted()
+        else:
+            await client.remember_key()  # let in without a question: the key is on record all the same
         return connection
 
     @staticmethod
@@ -165,6 +181,9 @@ class _Client(asyncssh.SSHClient):
         self._accept_new = accept_new
         self._key: HostKey | None = None
         self._new_key = False
+        self._interactive = False
+        self.expired = False
+        """Whether the device wants a new password in place of the one that it was offered."""
         self.connection: _Connection | None = None
         self.stage = Stage.TCP
         self.failure: DeviceFailure | None = None
@@ -199,7 +218,16 @@ class _Client(asyncssh.SSHClient):
         return (await self._secret()).password if self._may_offer() else None
 
     def kbdint_auth_requested(self) -> str | None:
-        return "" if self._may_offer() else None
+        if not self._may_offer() or self._interactive:
+            return (
+                None  # failed without a question: asking again would be one more failed login on the device
+            )
+        self._interactive = True
+        return ""
+
+    def password_change_requested(self, prompt: str, lang: str) -> Any:
+        self.expired = True
+        return NotImplemented
 
     async def kbdint_challenge_received(
         self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
@@ -227,13 +255,30 @@ class _Client(asyncssh.SSHClient):
 
     async def _secret(self) -> Secret:
         """Get the secret from the login, which may take its time; the device's clock runs from here on."""
-        self._reschedule(None)
-        if self._new_key and self._key is not None:
-            judge(self._key, await self._login.new_host_key(self._key), accept_new=False)
-        secret = await self._login.secret()  # what it raises, asyncssh passes on to who waits for the login
+        left = self._stop_the_clock()
+        try:
+            await self.remember_key()
+            secret = (
+                await self._login.secret()
+            )  # what it raises, asyncssh passes on to who waits for the login
+        except BaseException:  # also: the device went on to another question, which cancels this one
+            self._reschedule(left)
+            raise
         self.stage = Stage.OFFERED
         self._reschedule(self.login_seconds)
         return secret
+
+    async def remember_key(self) -> None:
+        """Put a key that was not on record there. Raises ``HostKeyChanged`` where another one came first."""
+        if self._new_key and self._key is not None:
+            judge(self._key, await self._login.new_host_key(self._key), accept_new=False)
+            self._new_key = False
+
+    def _stop_the_clock(self) -> float | None:
+        """Seconds that were left."""
+        when = self.deadline.when() if self.deadline is not None else None
+        self._reschedule(None)
+        return None if when is None else when - asyncio.get_running_loop().time()
 
     def _reschedule(self, seconds: float | None) -> None:
         if self.deadline is not None and not self.deadline.expired():

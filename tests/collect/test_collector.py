@@ -431,10 +431,11 @@ async def test_a_device_that_was_removed_meanwhile_costs_itself_only_and_gets_no
 
 
 @in_virtual_time
-async def test_an_outcome_that_the_database_refuses_is_still_told() -> None:
+async def test_what_could_not_be_stored_was_not_collected() -> None:
     store = refuses(DeviceFinished, RowRefused("no"))([device()], [SVC])
     (outcome,) = await Rig([], [], WatchedTransport({"r1": FakeDevice(RIGHT)}), store=store).run()
-    assert outcome.status is Status.COLLECTED
+    assert (outcome.status, outcome.reason) == (Status.FAILED, "internal")
+    assert outcome.detail == "what it came to could not be recorded: no"
 
 
 @in_virtual_time
