@@ -116,7 +116,7 @@ async def test_keyboard_interactive_that_fails_without_a_question_is_asked_for_o
 
 
 async def _nothing(line: bytes) -> AsyncIterator[bytes]:
-    for piece in ():
+    for piece in list[bytes]():
         yield piece
 
 
