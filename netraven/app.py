@@ -31,6 +31,7 @@ from netraven.model import (
     Status,
     utcnow,
 )
+from netraven.platforms import load_platform
 from netraven.ports import Inventory, Ledger, Runs, Secrets, Transport
 
 if TYPE_CHECKING:
@@ -107,9 +108,15 @@ class NetRaven:
         settings: CollectSettings = CollectSettings(),
         transport: Transport | None = None,
     ) -> AsyncIterator[NetRaven]:
-        """Without database and files: nothing outlives the object."""
+        """Without database and files: nothing outlives the object.
+
+        Raises ``InputError`` for a platform that is not known, unless ``transport`` is what has to know it.
+        """
         from netraven.storage.memory import MemoryStore
 
+        devices = list(devices)
+        if transport is None:
+            _check_platforms(devices)
         store = MemoryStore(devices, credentials)
         raven = cls(store=store, transport=transport or _ssh(settings, accept_new=True), settings=settings)
         try:
@@ -134,14 +141,14 @@ class NetRaven:
     ) -> RunReport:
         """Collect every device that carries one of ``tags`` and is one of ``names`` (each: all when empty).
 
-        Raises ``InputError`` for unknown tags, names or strategies before anything is done, ``RecorderStopped``
-        when the run can no longer be recorded. When cancelled, sessions are closed, what was done is kept, and the
-        run is marked interrupted.
+        Raises ``InputError`` for unknown tags, names or strategies and ``KeyringError`` where stored secrets have no
+        key, both before anything is done; ``RecorderStopped`` when the run can no longer be recorded. When cancelled,
+        sessions are closed, what was done is kept, and the run is marked interrupted.
         """
         outcomes: list[Outcome] = []
         run = await self._run(
-            Selector(frozenset(tags), frozenset(names)),
-            concurrency=concurrency or self._settings.concurrency,
+            _selector(tags, names),
+            concurrency=self._settings.concurrency if concurrency is None else concurrency,
             strategy=strategy or self._settings.strategy,
             observer=observer,
             on_outcome=outcomes.append,
@@ -160,8 +167,8 @@ class NetRaven:
         outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue()
         run = asyncio.create_task(
             self._run(
-                Selector(frozenset(tags), frozenset(names)),
-                concurrency=concurrency or self._settings.concurrency,
+                _selector(tags, names),
+                concurrency=self._settings.concurrency if concurrency is None else concurrency,
                 strategy=strategy or self._settings.strategy,
                 observer=None,
                 on_outcome=outcomes.put_nowait,
@@ -195,9 +202,13 @@ class NetRaven:
         observer: Observer | None,
         on_outcome: Callable[[Outcome], None],
     ) -> Run:
+        if concurrency < 1 or concurrency != int(concurrency):
+            raise InputError(f"concurrency must be a whole number of at least 1, not {concurrency!r}")
         chosen = strategy_named(strategy)
         await self._check(selector)
         credentials = await self._store.credentials()
+        if credentials:
+            self._store.require_key()
         devices = await self._store.count(selector)
         run = await self._store.start(selector, strategy=strategy, concurrency=concurrency, devices=devices)
         tally = _Tally(devices)
@@ -343,6 +354,21 @@ def _flatten(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException
             yield from _flatten(error)
         else:
             yield error
+
+
+def _check_platforms(devices: Iterable[Device]) -> None:
+    for device in devices:
+        try:
+            load_platform(device.platform)
+        except InputError as error:
+            raise InputError(f"device {device.name!r}: {error}") from error
+
+
+def _selector(tags: Iterable[str], names: Iterable[str]) -> Selector:
+    """Raises ``TypeError`` for one string in place of several."""
+    if isinstance(tags, str) or isinstance(names, str):
+        raise TypeError("tags and names are collections of strings, not one string")
+    return Selector(frozenset(tags), frozenset(names))
 
 
 def _ssh(settings: CollectSettings, *, accept_new: bool) -> Transport:

@@ -2,7 +2,7 @@
 
 A line is an event with fields. Two things hold for every line, whoever wrote it: what a device controls is made
 harmless first (`plain`), and no field that is named like a secret is printed. Third-party loggers are heard from
-WARNING on (asyncssh and asyncio from INFO on, when ours say everything): scrapli prints what it sends at INFO, asyncssh
+WARNING on (asyncssh and asyncio from INFO on at level debug): scrapli prints what it sends at INFO, asyncssh
 at DEBUG, aiosqlite and SQLAlchemy the parameters of statements, and any of that may be a secret.
 """
 
@@ -78,7 +78,8 @@ def configure(
     for old in [h for h in root.handlers if isinstance(h, _Handler)]:
         root.removeHandler(old)
     root.addHandler(handler)
-    root.setLevel(max(lowest, logging.INFO))
+    # Of others nothing below this is heard (see _Handler), so its making is saved too.
+    root.setLevel(logging.INFO if lowest <= logging.DEBUG else max(lowest, logging.WARNING))
     logging.getLogger("netraven").setLevel(lowest)
     for name in ("sqlalchemy", "aiosqlite", "alembic"):
         logging.getLogger(name).setLevel(
@@ -135,7 +136,8 @@ class _Handler(logging.Handler):
         family = record.name.partition(".")[0]
         if family == "netraven":
             return record.levelno >= self._lowest
-        return record.levelno >= max(self._lowest, logging.INFO if family in _TALKATIVE else logging.WARNING)
+        everything = family in _TALKATIVE and self._lowest <= logging.DEBUG
+        return record.levelno >= max(self._lowest, logging.INFO if everything else logging.WARNING)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -290,3 +290,14 @@ async def test_a_stream_that_was_just_left_is_on_record_as_interrupted_too(tmp_p
         async with NetRaven.open(file) as raven:
             (run,) = await raven.store.runs.list()
         assert (run.status, run.counts.collected) == (RunStatus.INTERRUPTED, 1)
+
+
+async def test_an_unknown_platform_is_told_before_anything_is_done() -> None:
+    devices = [Device("r1", "192.0.2.1", "cisco_iosx", tags=EDGE)]
+    with pytest.raises(
+        InputError, match="device 'r1': unknown platform 'cisco_iosx', did you mean 'cisco_ios"
+    ):
+        async with NetRaven.in_memory(devices, [SVC]):
+            pass
+    async with NetRaven.in_memory(devices, [SVC], transport=FakeTransport({})):
+        pass  # a transport of the program's own knows its platforms itself

@@ -14,7 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from netraven.config import Settings, load_settings
+from netraven.config import SYSTEM_FILE, DatabaseSettings, Settings, load_settings
+from netraven.errors import SettingsError
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
@@ -44,6 +45,7 @@ class Context:
 
         settings = self.given if self.given is not None else load_settings(self.config)
         configure(settings.log.level, settings.log.format)
+        _refuse_nowhere(settings)
         return settings
 
     def store(self) -> AbstractAsyncContextManager[SqlStore]:
@@ -63,7 +65,7 @@ class Context:
         return shlex.join([*program(), *before, *map(str, words)])
 
     def run(self, work: Coroutine[object, object, T]) -> T:
-        """Run to the end. The first SIGINT or SIGTERM cancels; raises ``KeyboardInterrupt`` where that ended it."""
+        """Run to the end. The first SIGINT, SIGTERM or SIGHUP cancels; ``KeyboardInterrupt`` where that ended it."""
         try:
             return asyncio.run(self._until_stopped(work))
         except asyncio.CancelledError:
@@ -84,7 +86,9 @@ class Context:
             elif loop.time() - asked_at > PATIENCE:
                 os._exit(130)
 
-        numbers = (signal.SIGINT, signal.SIGTERM)
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under nohup
+            numbers.append(signal.SIGHUP)
         installed = []
         for number in numbers:
             try:
@@ -99,11 +103,27 @@ class Context:
                 loop.remove_signal_handler(number)
 
 
+def _refuse_nowhere(settings: Settings) -> None:
+    """Without settings the defaults hold; without their database either, this is the wrong folder, not a new one."""
+    from netraven.storage.urls import locate
+
+    if settings.file is not None or settings.database != DatabaseSettings():
+        return
+    path = locate(settings.database_url).path
+    if path is not None and not path.exists():
+        raise SettingsError(
+            f"no settings were found: $NETRAVEN_CONFIG is not set, and there is neither {Path.cwd() / 'netraven.toml'} "
+            f"nor {SYSTEM_FILE}. Go (cd) to where `netraven init` was run, or name its file with --config FILE; "
+            "`netraven init` sets up a new one here"
+        )
+
+
 def program() -> list[str]:
     """How this program was called, in words that work again from here."""
     called = Path(sys.argv[0] or "netraven")
-    if called.parts[-3:] == ("netraven", "cli", "__main__.py"):
-        return [_short(Path(sys.executable)), "-m", "netraven.cli"]
+    for module in ("netraven.cli", "netraven"):
+        if called.parts[-len(module.split(".")) - 1 :] == (*module.split("."), "__main__.py"):
+            return [_short(Path(sys.executable)), "-m", module]
     if called.name != "netraven":  # embedded, or under test
         return ["netraven"]
     found = shutil.which("netraven")

@@ -226,6 +226,7 @@ async def match(context: Context, *, device: str, as_json: bool) -> int:
     async with context.store() as store:
         found = (await store.inventory.get(device)).device
         credentials = await store.credentials()
+        unreadable = await store.vault.unreadable()
     candidates = CredentialIndex(credentials).matching(found)
     strategy = strategy_named(context.settings.collect.strategy)
     order = await strategy.rank(found, candidates) if candidates else ()
@@ -238,6 +239,7 @@ async def match(context: Context, *, device: str, as_json: bool) -> int:
                     "username": choice.credential.username,
                     "tags": sorted(choice.credential.tags & found.tags),
                     "reason": choice.reason,
+                    "unreadable": unreadable.get(choice.credential.name),
                 }
                 for place, choice in enumerate(order, 1)
             ]
@@ -250,12 +252,20 @@ async def match(context: Context, *, device: str, as_json: bool) -> int:
             + (f"(its tags: {plain_line(tags)})." if tags else "(it has no tags).")
         )
         return 0
-    table = Table("", "credential", "username", "shared tags", "reason", right=("",))
+    columns = ("", "credential", "username", "shared tags", "reason")
+    table = Table(*columns, right=("",), spare=("username", "shared tags"))
+    marked: dict[str, list[str]] = {}
     for place, choice in enumerate(order, 1):
+        name, reason = choice.credential.name, choice.reason
+        if name in unreadable:
+            marked.setdefault(unreadable[name], []).append(name)
+            reason += "; not offered: its secret cannot be read"
         shared = ", ".join(sorted(choice.credential.tags & found.tags))
-        table.add(f"{place}.", choice.credential.name, choice.credential.username, shared, choice.reason)
+        table.add(f"{place}.", name, choice.credential.username, shared, reason)
     table.print(console())
-    say(
-        f"\n{counted(len(order), 'credential')}, strategy {strategy.name}; the first that is accepted ends it."
-    )
+    for why, names in marked.items():
+        say(f"\nThe secret of {plain_line(', '.join(names))} cannot be read: {plain_line(why, 1000)}")
+    offered = len(order) - sum(map(len, marked.values()))
+    ends = "the first that is accepted ends it" if offered else "none can be offered"
+    say(f"\n{counted(len(order), 'credential')}, strategy {strategy.name}; {ends}.")
     return 0

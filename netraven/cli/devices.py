@@ -34,7 +34,9 @@ async def import_file(context: Context, *, file: str, dry_run: bool) -> int:
     try:
         found = parse_devices(decode(_read(file)))
     except InputError as error:
-        raise InputError(f"{'stdin' if file == '-' else file}: {error}\nNothing was changed.") from error
+        where, lines = "stdin" if file == "-" else file, str(error)
+        between = "" if lines.startswith("\n") else " "
+        raise InputError(f"{where}:{between}{lines}\nNothing was changed.") from error
     async with context.store() as store:
         done = await store.inventory.upsert_devices(found, dry_run=dry_run)
         unmatched = _unmatched(found, [c.tags for c in await store.credentials()])
@@ -89,14 +91,19 @@ async def show_all(context: Context, *, tag: list[str], limit: int | None, as_js
         wanted = limit or ROWS
         devices = await store.inventory.list(selector, limit=wanted)
         count = await store.count(selector)
-    table = Table("name", "host", "port", "platform", "tags", right=("port",))
+    if not devices:
+        say("no devices")
+        return 0
+    table = Table(
+        "name", "host", "port", "platform", "tags", right=("port",), spare=("port", "host", "platform")
+    )
     for device in devices:
         table.add(device.name, device.host, device.port, device.platform, ", ".join(sorted(device.tags)))
     table.print(console())
     if count > len(devices):
         say(f"\nThe first {len(devices):,} of {count:,} devices. --limit N shows more, --json all.")
     else:
-        say(f"\n{counted(count, 'device')}" if count else "no devices")
+        say(f"\n{counted(count, 'device')}")
     return 0
 
 

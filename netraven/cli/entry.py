@@ -1,7 +1,7 @@
 """From the words on the command line to an exit code.
 
-0: done. 1: not everything was collected, or a check found something. 2: usage, settings or input. 70: a fault of
-NetRaven. 130: interrupted. 141: whoever read the output has gone.
+0: done. 1: not everything was collected, or a check found something. 2: usage, settings or input, or the output cannot
+be written. 70: a fault of NetRaven. 130: interrupted. 141: whoever read the output has gone.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import inspect
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO, cast
 
 from netraven.cli.parser import Done, UsageError, parse
 from netraven.errors import NetRavenError
@@ -28,14 +28,27 @@ INTERRUPTED = 130
 BROKEN_PIPE = 141
 
 
+class OutputError(OSError):
+    """The results cannot be written: the disk is full, the terminal has gone."""
+
+
 def run(argv: Sequence[str] | None = None) -> int:
+    _open_closed_streams()
     _make_safe(sys.stdout, sys.stderr)
+    stdout = sys.stdout
+    sys.stdout = cast("TextIO", _Output(stdout))
     try:
         code = _run(sys.argv[1:] if argv is None else argv)
         sys.stdout.flush()
     except BrokenPipeError:
-        _to_nowhere(sys.stdout)
+        _to_nowhere(stdout)
         return BROKEN_PIPE
+    except OutputError as error:
+        _to_nowhere(stdout)
+        _complain(f"error: cannot write the output: {error.strerror}")
+        return USAGE
+    finally:
+        sys.stdout = stdout
     return code
 
 
@@ -58,7 +71,7 @@ def _run(argv: Sequence[str]) -> int:
     except NetRavenError as error:
         _complain(f"error: {error}")
         return USAGE
-    except BrokenPipeError:
+    except (BrokenPipeError, OutputError):
         raise
     except KeyboardInterrupt:
         _complain("interrupted")
@@ -71,7 +84,8 @@ def _run(argv: Sequence[str]) -> int:
 
 def _complain(message: str) -> None:
     try:
-        sys.stdout.flush()
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
         sys.stderr.write(plain(message) + "\n")
         sys.stderr.flush()
     except (OSError, ValueError):
@@ -90,6 +104,42 @@ def _keep_traceback(error: Exception) -> str:
     except OSError:
         return f"its traceback could not be kept: {text.splitlines()[-1]}"
     return f"the traceback is in {Path(path)}"
+
+
+class _Output:
+    """Standard output that tells its own faults from those of files and sockets."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with _named():
+            return self._stream.write(text)
+
+    def flush(self) -> None:
+        with _named():
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def _named() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(error.errno, error.strerror) from error
+
+
+def _open_closed_streams() -> None:
+    """Python has None for a stream that was closed (``>&-``). In this order each gets its own number back."""
+    for name, flags in (("stdin", os.O_RDONLY), ("stdout", os.O_WRONLY), ("stderr", os.O_WRONLY)):
+        if getattr(sys, name) is None:
+            mode = "r" if flags == os.O_RDONLY else "w"
+            setattr(sys, name, os.fdopen(os.open(os.devnull, flags), mode, encoding="utf-8"))
 
 
 def _make_safe(*streams: TextIO) -> None:

@@ -81,7 +81,7 @@ async def _check(store: SqlStore, device: str | None, run: int | None) -> None:
 def _connections(rows: list[Row]) -> Table:
     table = Table(
         "time (UTC)", "run", "device", "result", "took", "credential", "username", "retries", "message",
-        right=("run", "took", "retries"), spare=("username", "took", "retries", "run"),
+        right=("run", "took", "retries"), spare=("username", "retries", "took", "run", "time (UTC)", "credential"),
     )  # fmt: skip
     for row in rows:
         table.add(
@@ -102,7 +102,7 @@ def _connections(rows: list[Row]) -> Table:
 def _attempts(rows: list[Row]) -> Table:
     table = Table(
         "time (UTC)", "run", "device", "credential", "username", "verdict", "took", "cause",
-        right=("run", "took"), spare=("username", "took", "cause", "run"),
+        right=("run", "took"), spare=("username", "took", "run", "cause", "time (UTC)"),
     )  # fmt: skip
     for row in rows:
         verdict = str(row["verdict"])
@@ -123,7 +123,7 @@ def _attempts(rows: list[Row]) -> Table:
 
 def _job(rows: list[Row]) -> Table:
     columns = ("time (UTC)", "run", "level", "device", "message", "details")
-    table = Table(*columns, right=("run",), spare=("level", "run"))
+    table = Table(*columns, right=("run",), spare=("level", "run", "time (UTC)"))
     for row in rows:
         details = ", ".join(
             f"{key} {_word(value)}" for key, value in (row["data"] or {}).items() if value is not None

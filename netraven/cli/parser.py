@@ -193,7 +193,8 @@ NetRaven collects the configurations of network devices, and knows which credent
   netraven collect                     do it"""
 
 _CODES = """\
-exit codes: 0 done; 1 some devices were not collected; 2 usage, settings or input; 130 interrupted
+exit codes: 0 done; 1 some devices were not collected; 2 usage, settings or input, or the output cannot be written;
+70 a fault of NetRaven; 130 interrupted; 141 whoever read the output has gone
 logs and progress go to stderr, results to stdout; --json prints exactly one JSON document there"""
 
 

@@ -55,11 +55,16 @@ class RunFacts:
     run: Run
     devices: Sequence[dict[str, Any]]
     uses: Sequence[CredentialUse]
+    unreadable: bool = False
+    """Nothing could be offered, and not for want of credentials that match: their secrets could not be read."""
 
     @classmethod
     async def read(cls, store: SqlStore, run_id: int) -> RunFacts:
         run = await store.runs.get(run_id)
-        return cls(run, await store.logs.outcomes(run_id), await store.logs.credential_use(run_id))
+        unreadable = run.status is RunStatus.NO_CREDENTIALS and await _met_unreadable(store, run_id)
+        return cls(
+            run, await store.logs.outcomes(run_id), await store.logs.credential_use(run_id), unreadable
+        )
 
     def document(self) -> dict[str, Any]:
         run = self.run
@@ -80,10 +85,19 @@ class RunFacts:
         return [str(d["name"]) for d in self.devices if d["reason"] == reason]
 
 
+async def _met_unreadable(store: SqlStore, run_id: int) -> bool:
+    from netraven.storage.logs import LogFilter
+
+    async for row in store.logs.job(LogFilter(run=run_id)):
+        if row["message"] == "secret_unreadable":
+            return True
+    return False
+
+
 def print_report(context: Context, facts: RunFacts, *, each_device: bool = False) -> None:
     """``each_device``: also name the devices that were not collected."""
     where = console()
-    _headline(where, facts.run)
+    _headline(where, facts)
     _numbers(where, facts)
     if facts.run.error:
         _line(where, Text("\nIt stopped because: ").append_text(cell(facts.run.error)))
@@ -98,11 +112,15 @@ def _line(where: Console, text: Text | str = "") -> None:
     where.print(text, soft_wrap=not where.is_terminal)
 
 
-def _headline(where: Console, run: Run) -> None:
+def _headline(where: Console, facts: RunFacts) -> None:
+    run = facts.run
     style = {"complete": "bold green", "partial": "bold yellow"}.get(run.status.value, "bold red")
     if run.status is RunStatus.RUNNING:
         style = "bold"
-    headline = Text().append(f"Run {run.id}: {_HEADLINES[run.status]}", style=style)
+    what = _HEADLINES[run.status]
+    if facts.unreadable:
+        what = "no stored secret that matches could be read; nothing was sent"
+    headline = Text().append(f"Run {run.id}: {what}", style=style)
     if run.finished_at is not None:
         seconds = (run.finished_at - run.started_at).total_seconds()
         headline.append(f"  ({took(round(seconds * 1000))}, from {clock(run.started_at)} UTC)", style="dim")
@@ -129,10 +147,18 @@ def _numbers(where: Console, facts: RunFacts) -> None:
     width = max(len(label) for label, *_ in rows)
     _line(where)
     for label, number, meaning, style in rows:
-        line = Text().append(f"  {label:{width}}  {number:>7,}", style=style)
-        if meaning:
-            line.append(f"  {meaning}", style="dim")
-        _line(where, line)
+        start = f"  {label:{width}}  {number:>7,}"
+        lines = _wrapped(where, Text(meaning, style="dim"), len(start) + 2)
+        _line(where, Text().append(start, style=style).append("  " if meaning else "").append_text(lines[0]))
+        for line in lines[1:]:
+            _line(where, Text(" " * (len(start) + 2)).append_text(line))
+
+
+def _wrapped(where: Console, text: Text, indent: int) -> list[Text]:
+    """The lines that ``text`` takes to the right of ``indent``; one where no terminal is in the way."""
+    if not where.is_terminal or not text:
+        return [text]
+    return list(text.wrap(where, max(12, where.width - indent)))
 
 
 def _host_keys(where: Console, context: Context, facts: RunFacts) -> None:
@@ -143,11 +169,12 @@ def _host_keys(where: Console, context: Context, facts: RunFacts) -> None:
     more = f" and {len(changed) - 10:,} more" if len(changed) > 10 else ""
     _line(where)
     _line(where, Text(f"HOST KEY CHANGED: {names}{more}", style="bold white on red"))
-    _line(
-        where,
-        "  Either the device was replaced, or something else answers in its place. Nothing was sent to it.",
-    )
-    _line(where, "  Find out which. If it was replaced, this takes its new key at the next run:")
+    for said in (
+        "Either the device was replaced, or something else answers in its place. Nothing was sent to it.",
+        "Find out which. If it was replaced, this takes its new key at the next run:",
+    ):
+        for line in _wrapped(where, Text(said), 2):
+            _line(where, Text("  ").append_text(line))
     where.print(
         f"    {plain_line(context.command('device', 'forget-host-key', changed[0]), 1000)}", soft_wrap=True
     )
@@ -179,8 +206,9 @@ def _credentials(where: Console, facts: RunFacts) -> None:
     if not facts.uses:
         _line(where, "No credential was offered to any device.")
         return
-    numbers = ("offered", "accepted", "refused", "no verdict", "success rate")
-    table = Table("credential", "username", *numbers, right=numbers, spare=("username",))
+    numbers = ("offered", "accepted", "refused", "no verdict", "rate now")
+    spare = ("username", "no verdict", "rate now", "offered")
+    table = Table("credential", "username", *numbers, right=numbers, spare=spare)
     for use in facts.uses:
         table.add(
             use.credential,
@@ -199,7 +227,7 @@ def _look_further(where: Console, context: Context, facts: RunFacts, *, each_dev
     commands: list[tuple[str, str]] = []
     if not each_device and missing:
         commands.append((context.command("run", "show", run.id), "each device that was not collected"))
-    if facts.devices:
+    if any(d["reason"] != "no_credentials" for d in facts.devices):
         commands.append((context.command("log", "connections", "--run", run.id), "one line for each device"))
     refused = next((d for d in missing if d["attempts"]), None)
     if refused is not None:
@@ -210,7 +238,12 @@ def _look_further(where: Console, context: Context, facts: RunFacts, *, each_dev
         commands.append((context.command("config", "show", collected["name"]), "a configuration"))
     if run.status is RunStatus.NO_DEVICES:
         commands.append((context.command("device", "import", "FILE"), "add devices"))
-    if run.status is RunStatus.NO_CREDENTIALS:
+    if facts.unreadable:
+        commands.append((context.command("log", "job", "--run", run.id), "why the secrets could not be read"))
+        if missing:
+            matched = context.command("credential", "match", missing[0]["name"])
+            commands.append((matched, "which credentials of one device are affected"))
+    elif run.status is RunStatus.NO_CREDENTIALS:
         commands.append((context.command("credential", "list"), "which tags the credentials have"))
         commands.append((context.command("device", "list"), "which tags the devices have"))
     if not commands:

@@ -36,7 +36,7 @@ async def show_all(
         return 0
     numbers = ("run", "took", "devices", "collected", "failed", "skipped", "offered")
     columns = ("run", "started (UTC)", "took", "status", *numbers[2:])
-    table = Table(*columns, right=numbers, spare=("offered", "skipped", "took"))
+    table = Table(*columns, right=numbers, spare=("offered", "skipped", "took", "started (UTC)"))
     for run in runs:
         lasted = (
             None

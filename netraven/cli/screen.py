@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import sys
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
@@ -19,6 +21,12 @@ if TYPE_CHECKING:
 
 ROWS = 50
 """Rows of a table unless told otherwise."""
+_LONGEST_RULE = 120
+"""Columns of the line under a header, where nobody looks."""
+_FOLDS = frozenset({"message", "detail", "details", "reason", "tags", "shared tags"})
+"""Columns of prose. What is in the others is a name or a number: it is shown whole, or not at all."""
+_READABLE = 24
+"""Columns that prose keeps while there is something else to leave out."""
 _WIDE = 4_000
 """Columns where nobody looks: a line of a table stays a line."""
 
@@ -26,9 +34,14 @@ _WIDE = 4_000
 def console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
+    class Honest(Console):
+        def on_broken_pipe(self) -> None:
+            """Rich would exit with 1; what it means that the reader has gone is decided in one place (`entry`)."""
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else _WIDE
-    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
+    return Honest(file=stream, width=width, markup=False, highlight=False, emoji=False)
 
 
 def cell(value: object, style: str = "") -> Text:
@@ -39,8 +52,8 @@ def cell(value: object, style: str = "") -> Text:
 
 
 class Table:
-    """Rows under a header. Where the terminal is too narrow, ``spare`` columns are left out, the first named first;
-    what is still too wide folds.
+    """Rows under a header. Where the terminal is too narrow, prose folds and ``spare`` columns are left out, the first
+    named first; names fold only where nothing else is left to give way.
     """
 
     def __init__(self, *columns: str, right: Sequence[str] = (), spare: Sequence[str] = ()) -> None:
@@ -56,21 +69,34 @@ class Table:
         if not where.is_terminal:
             with where.capture() as capture:
                 where.print(self._without(()))
-            sys.stdout.write("".join(line.rstrip() + "\n" for line in capture.get().splitlines()))
+            lines = (line.rstrip() for line in capture.get().splitlines())
+            sys.stdout.write(
+                "".join((line[:_LONGEST_RULE] if _is_rule(line) else line) + "\n" for line in lines)
+            )
             return
         left_out: list[str] = []
-        table = self._without(left_out)
-        roomy = where.options.update(width=_WIDE)
         for column in self._spare:
-            if where.measure(table, options=roomy).maximum <= where.width:
+            if self._width(left_out, prose=_READABLE) <= where.width:
                 break
             left_out.append(column)
-            table = self._without(left_out)
-        where.print(table)
+        hopeless = self._width(left_out, prose=_READABLE // 3) > where.width
+        where.print(self._without(left_out, fold_all=hopeless))
         if left_out:
             where.print(cell(f"left out, the terminal is narrow: {', '.join(left_out)}", "dim"))
 
-    def _without(self, left_out: Sequence[str]) -> RichTable:
+    def _width(self, left_out: Sequence[str], *, prose: int) -> int:
+        """Of a terminal on which nothing but prose folds, and that to no less than ``prose``."""
+        from rich.cells import cell_len
+
+        widths = []
+        for place, column in enumerate(self._columns):
+            if column not in left_out:
+                widest = max((cell(values[place]).cell_len for values, _ in self._rows), default=0)
+                whole = max(cell_len(column), widest)
+                widths.append(min(whole, prose) if column in _FOLDS else whole)
+        return sum(widths) + 3 * (len(widths) - 1)
+
+    def _without(self, left_out: Sequence[str], *, fold_all: bool = False) -> RichTable:
         from rich import box
         from rich.table import Table as RichTable
 
@@ -78,10 +104,19 @@ class Table:
         shown = [place for place, column in enumerate(self._columns) if column not in left_out]
         for place in shown:
             column = self._columns[place]
-            table.add_column(column, justify="right" if column in self._right else "left", overflow="fold")
+            table.add_column(
+                column,
+                justify="right" if column in self._right else "left",
+                overflow="fold",
+                no_wrap=not fold_all and column not in _FOLDS,
+            )
         for values, style in self._rows:
             table.add_row(*(cell(values[place]) for place in shown), style=style)
         return table
+
+
+def _is_rule(line: str) -> bool:
+    return bool(line) and not line.strip("─-")
 
 
 def say(text: str = "") -> None:

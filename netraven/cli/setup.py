@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 from netraven.cli.context import Context
-from netraven.cli.screen import say, warn
+from netraven.cli.screen import counted, say, warn
 from netraven.config import load_settings
 from netraven.errors import InputError
+from netraven.plain import plain_line
 
 SETTINGS = """\
 # Settings of NetRaven. What is commented out stands at its default.
@@ -50,17 +51,18 @@ def init(context: Context, *, directory: str) -> int:
     made = _write_settings(folder, settings_file)
     context.given = load_settings(settings_file)
     _report(made, "settings", settings_file)
-    has_key = _write_key(context)
-    context.run(_database(context, had_key=has_key))
-    if directory == ".":
-        context = Context()
-    else:
-        context = Context(config=str(settings_file))
+    shown = Context() if directory == "." else Context(config=str(settings_file))
+    database = context.run(_database(context))
+    if not _has_key(context):
+        context.run(_refuse_second_key(context, shown.command("credential", "remove", "NAME")))
+        _write_key(context)
+    say(database)
+    context.run(_warn_of_unreadable(context))
     say()
     say("Next:")
-    say(f"  {context.command('credential', 'add', 'NAME', '--username', 'USER', '--tags', 'TAG,TAG')}")
-    say(f"  {context.command('device', 'import', 'devices.csv')}     (name,host,port,platform,tags)")
-    say(f"  {context.command('collect')}")
+    say(f"  {shown.command('device', 'import', 'devices.csv')}     (name,host,port,platform,tags)")
+    say(f"  {shown.command('credential', 'add', 'NAME', '--username', 'USER', '--tags', 'TAG,TAG')}")
+    say(f"  {shown.command('collect')}")
     return 0
 
 
@@ -78,9 +80,9 @@ def _write_settings(folder: Path, file: Path) -> bool:
     return True
 
 
-def _write_key(context: Context) -> bool:
-    """Whether there was a key before."""
-    from netraven.credentials.sealing import KEY_VARIABLE, SYSTEMD_KEY, write_new_key_file
+def _has_key(context: Context) -> bool:
+    """Whether there is a key, and say where."""
+    from netraven.credentials.sealing import KEY_VARIABLE, SYSTEMD_KEY
 
     key_file = context.settings.key_file
     directory = os.environ.get("CREDENTIALS_DIRECTORY")
@@ -93,12 +95,42 @@ def _write_key(context: Context) -> bool:
     if os.environ.get(KEY_VARIABLE):
         say(f"  key        comes from ${KEY_VARIABLE}")
         return True
-    write_new_key_file(key_file)
-    _report(made=True, what="key", where=key_file, more=" (keep a copy elsewhere: stored secrets need it)")
     return False
 
 
-async def _database(context: Context, *, had_key: bool) -> None:
+def _write_key(context: Context) -> None:
+    from netraven.credentials.sealing import write_new_key_file
+
+    key_file = context.settings.key_file
+    write_new_key_file(key_file)
+    _report(made=True, what="key", where=key_file, more=" (keep a copy elsewhere: stored secrets need it)")
+
+
+async def _refuse_second_key(context: Context, remove: str) -> None:
+    """A new key opens nothing that another one sealed, and its file would stand where that one's copy belongs."""
+    async with context.store() as store:
+        stored = await store.vault.list()
+    if stored:
+        raise InputError(
+            f"no new key was written: the database holds {counted(len(stored), 'credential')} sealed with another key, "
+            f"and {context.settings.key_file} is not there. Put your copy of the old key back. Where there is none, "
+            f"the secrets are lost: remove the credentials (`{remove}`), run "
+            "`netraven init` again, and add them anew"
+        )
+
+
+async def _warn_of_unreadable(context: Context) -> None:
+    async with context.store() as store:
+        unreadable = await store.vault.unreadable()
+    if unreadable:
+        warn(
+            f"{counted(len(unreadable), 'stored secret')} cannot be read with this key "
+            f"({', '.join(plain_line(name) for name in unreadable)}): {next(iter(unreadable.values()))}"
+        )
+
+
+async def _database(context: Context) -> str:
+    """Create it or bring it up to date; the line that says so."""
     from netraven.storage.migrate import create_and_upgrade, current_revision
     from netraven.storage.urls import locate
 
@@ -106,20 +138,14 @@ async def _database(context: Context, *, had_key: bool) -> None:
     before = await current_revision(url)
     after = await create_and_upgrade(url)
     shown = locate(url).shown
-    if before is None:
-        _report(made=True, what="database", where=shown)
-    elif before != after:
-        say(f"  database   {shown}: brought from revision {before} to {after}")
-    else:
-        _report(made=False, what="database", where=shown)
-    if before is not None and not had_key:
-        async with context.store() as store:
-            if sealed := await store.vault.list():
-                warn(
-                    f"the {len(sealed)} credentials in the database were sealed with another key than the new one: "
-                    "add that key to the key file, below the new one, or remove the credentials and add them again"
-                )
+    if before is not None and before != after:
+        return f"  database   {shown}: brought from revision {before} to {after}"
+    return _state(before is None, "database", shown)
 
 
 def _report(made: bool, what: str, where: object, more: str = "") -> None:
-    say(f"  {what:10} {where}: {'new' if made else 'exists, left as it is'}{more}")
+    say(_state(made, what, where) + more)
+
+
+def _state(made: bool, what: str, where: object) -> str:
+    return f"  {what:10} {where}: {'new' if made else 'exists, left as it is'}"

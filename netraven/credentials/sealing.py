@@ -40,7 +40,7 @@ class Keyring:
         """Take raw keys of 32 bytes, the active one first; raise ``KeyringError`` for none or a wrong length."""
         self._keys = tuple(keys)
         if not self._keys:
-            raise KeyringError("the keyring holds no key: `netraven init` writes a new one")
+            raise KeyringError("the keyring holds no key: put your copy of the old key back")
         if any(len(key) != _KEY_BYTES for key in self._keys):
             raise KeyringError(f"a key must be {_KEY_BYTES} bytes, written as base64")
         self._ciphers = {_key_id(key): AESGCM(key) for key in self._keys}
@@ -122,8 +122,9 @@ def load_keyring(key_file: Path | None, environ: Mapping[str, str]) -> Keyring:
         return _parse_from(f"${KEY_VARIABLE}", text)
     missing = f"{key_file} does not exist" if key_file is not None else "no key file is set"
     raise KeyringError(
-        f"no key to open stored secrets with: {missing}. `netraven init` writes a new key file; "
-        f"`[secrets] key_file` names an existing one; {KEY_VARIABLE} may hold the key itself"
+        f"no key to open stored secrets with: {missing}. Put your copy of the old key back; where no secret is "
+        "stored yet, `netraven init` writes a new key file. `[secrets] key_file` names another file, and "
+        f"{KEY_VARIABLE} may hold the key itself"
     )
 
 

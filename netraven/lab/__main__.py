@@ -11,23 +11,40 @@ import resource
 import signal
 import sys
 import tempfile
+import textwrap
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from netraven.lab.aaa import AAA
 from netraven.lab.dialects import DIALECTS
 from netraven.lab.fleet import Fleet, fleet
 from netraven.lab.lab import Lab
-from netraven.lab.model import LabDevice
+from netraven.lab.model import IllKind, LabDevice
 from netraven.lab.wirelog import WireLog
+
+_EPILOG = """\
+The line that it prints when ready names two files: `csv` is the inventory, as `netraven device import` takes it;
+`logins` (logins.json) holds the logins of a generated fleet: user, made-up password, and tags for the credential.
+Ctrl-C ends it.
+
+To make devices ill, list them in a --spec file. Each has at least a name and the passwords that open it:
+  {{"devices": [{{"name": "r1", "accepts": {{"svc": "any password"}}, "tags": ["edge"],
+                "ill": {{"kind": "hung_login", "times": 1}}}}]}}
+`times` limits an illness to the first connections. Kinds of it:
+{kinds}
+"""
 
 
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m netraven.lab",
         description="Simulated SSH devices on loopback. Prints a JSON line when ready, and one at the end.",
+        epilog=_EPILOG.format(
+            kinds=textwrap.fill(", ".join(get_args(IllKind)), 76, initial_indent="  ", subsequent_indent="  ")
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--devices", type=int, default=10, metavar="N", help="size of a generated fleet (default 10)")

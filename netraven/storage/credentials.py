@@ -62,6 +62,22 @@ class SqlCredentials:
             raise SecretUnreadable(f"credential {credential.name} has no secret")
         return secret
 
+    def require_key(self) -> None:
+        """Raise ``KeyringError``, which says why, where there is no key at all: no secret could be read."""
+        if self._keyring is None:
+            raise KeyringError(self._no_key)
+
+    async def unreadable(self) -> dict[str, str]:
+        """The credentials whose secret cannot be read, by name, and why."""
+        found = {}
+        for record in await self.list():
+            name = record.credential.name
+            try:
+                await self.reveal(record.credential)
+            except SecretUnreadable as error:
+                found[name] = str(error).removeprefix(f"credential {name}: ")
+        return found
+
     async def _sealed_row(self, credential: Credential) -> Row[Any] | None:
         if credential.id is None:
             return None

@@ -98,14 +98,14 @@ class SqlInventory:
         """The device of this name with its host keys; ``InputError`` where there is none."""
         page = await self._page([devices.c.name == name], None)
         if not page:
-            raise InputError(f"no such device: {name}")
+            raise InputError(f"no such device: {name!r}")
         return page[0]
 
     async def remove(self, name: str) -> None:
         """Remove a device with its versions, host keys and pairs; logs keep its name. ``InputError`` if unknown."""
         async with self._database.writing() as connection:
             if not (await connection.execute(delete(devices).where(devices.c.name == name))).rowcount:
-                raise InputError(f"no such device: {name}")
+                raise InputError(f"no such device: {name!r}")
 
     async def forget_host_keys(self, name: str) -> int:
         """Forget a device's host keys, so that the next one is taken; how many there were."""

@@ -80,6 +80,9 @@ class MemoryStore:
 
     # Secrets
 
+    def require_key(self) -> None:
+        """Secrets in memory are not sealed."""
+
     async def reveal(self, credential: Credential) -> Secret:
         known = self._credentials.get(credential.name)
         if known is None or (known.password is None and known.private_key is None):

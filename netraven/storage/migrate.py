@@ -97,8 +97,8 @@ async def current_revision(url: str) -> str | None:
 async def check(url: str) -> list[str]:
     """Look the database over and say what is wrong with it, a line each; an empty list says that all is well.
 
-    Looks at the revision, reads the file through on SQLite, and compares every table, column and index with what
-    this program expects. Raises ``DatabaseError`` only where the database cannot be opened at all.
+    Reads the file through on SQLite, and compares every table, column and index with what this program expects.
+    Raises ``DatabaseError`` where the database cannot be opened, or is of no revision that this program can use.
     """
     location = locate(url)
     if location.path is not None and not location.path.exists():
@@ -107,10 +107,7 @@ async def check(url: str) -> list[str]:
     try:
         async with database.reading() as connection:
             revision = await connection.run_sync(stored_revision)
-            try:
-                refuse_other_revisions(revision, database.shown)
-            except DatabaseError as error:
-                return [str(error)]
+            refuse_other_revisions(revision, database.shown)
             return [*await _integrity(connection, location), *await connection.run_sync(differences)]
     finally:
         await database.close()

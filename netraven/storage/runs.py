@@ -14,7 +14,7 @@ from netraven.errors import InputError
 from netraven.model import Counts, Run, RunStatus, Selector, Status, Verdict, utcnow
 from netraven.storage.engine import Database
 from netraven.storage.owner import current_owner, lives
-from netraven.storage.schema import credential_attempts, run_outcomes, runs
+from netraven.storage.schema import credential_attempts, job_logs, run_outcomes, runs
 
 SILENCE = timedelta(seconds=90)
 """How long a run on another host may give no sign of life before it is taken for dead."""
@@ -113,7 +113,8 @@ def _is_dead(row: Row[Any], now: datetime) -> bool:
     return now - row.heartbeat_at > SILENCE if alive is None else not alive
 
 
-async def _bury(connection: AsyncConnection, run: Run, last_sign: datetime) -> Run:
+async def _bury(connection: AsyncConnection, run: Run, heartbeat: datetime) -> Run:
+    last_sign = max(heartbeat, *await _events(connection, run))
     await connection.execute(
         update(credential_attempts)
         .where(
@@ -140,6 +141,23 @@ async def _bury(connection: AsyncConnection, run: Run, last_sign: datetime) -> R
     buried = replace(run, status=RunStatus.INTERRUPTED, counts=counts, error=_DIED, finished_at=last_sign)
     await _write_end(connection, buried)
     return buried
+
+
+async def _events(connection: AsyncConnection, run: Run) -> list[datetime]:
+    """When something of the run was last put on record, one time for each kind of record that there is."""
+    columns = (
+        credential_attempts.c.started_at,
+        credential_attempts.c.concluded_at,
+        run_outcomes.c.finished_at,
+        job_logs.c.timestamp,
+    )
+    found = [
+        (
+            await connection.execute(select(func.max(column)).where(column.table.c.run_id == run.id))
+        ).scalar_one()
+        for column in columns
+    ]
+    return [run.started_at, *(at for at in found if at is not None)]
 
 
 async def _write_end(connection: AsyncConnection, run: Run) -> None:

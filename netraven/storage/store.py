@@ -69,6 +69,9 @@ class SqlStore:
 
     # Secrets
 
+    def require_key(self) -> None:
+        self.vault.require_key()
+
     async def reveal(self, credential: Credential) -> Secret:
         return await self.vault.reveal(credential)
 

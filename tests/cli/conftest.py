@@ -22,6 +22,7 @@ from netraven.lab import Ill, Lab, LabDevice
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parents[2]
+PYTHON: tuple[str, ...] = (sys.executable,)
 PASSWORDS = {"netops": "n3t-0ps-secret", "admin": "4dm1n-secret"}
 QUICK = """
 [database]
@@ -127,7 +128,7 @@ def environment(**more: str) -> dict[str, str]:
 
 def spawn(*words: str, cwd: Path, **more: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "netraven.cli", *words],
+        [*PYTHON, "-m", "netraven.cli", *words],
         cwd=cwd,
         env=environment(),
         stdout=subprocess.PIPE,

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -258,9 +259,9 @@ def slow() -> Iterator[RunningLab]:
     running.stop()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interrupted_run_keeps_what_it_has(
-    number: signal.Signals, ready: Path, slow: RunningLab, nr: Command
+    number: signal.Signals, ready: Path, slow: RunningLab, nr: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = (
         (ready / "netraven.toml").read_text().replace("command_timeout = 2.0", "command_timeout = 60.0")
@@ -269,6 +270,7 @@ def test_an_interrupted_run_keeps_what_it_has(
     (ready / "devices.csv").write_text(slow.lab.csv())
     assert nr("device", "import", "devices.csv").code == 0
     names = [word for d in slow.lab.devices for word in ("--device", d.name)]
+    monkeypatch.setattr("tests.cli.conftest.PYTHON", heeding(number, "SIG_DFL"))
     process = spawn("collect", "--json", *names, cwd=ready)
     deadline = time.monotonic() + 30
     while slow.lab.log.counts().get("session", 0) < 6 or slow.lab.sessions_open > 5:
@@ -295,6 +297,27 @@ def test_an_interrupted_run_keeps_what_it_has(
     assert nr("config", "show", "quick").code == 0
     assert nr("db", "check").code == 0
     assert nr("collect", "--device", "quick").code == 0
+
+
+def heeding(number: signal.Signals, how: str) -> tuple[str, ...]:
+    """A way to call Python whose process treats a signal so, whatever that of these tests does with it."""
+    program = f"import os, signal, sys; signal.signal({int(number)}, signal.{how}); "
+    return (sys.executable, "-c", program + "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])")
+
+
+def test_a_run_under_nohup_outlives_its_terminal(
+    ready: Path, lab: RunningLab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tests.cli.conftest.PYTHON", heeding(signal.SIGHUP, "SIG_IGN"))
+    process = spawn("collect", "--json", "--device", "r1", cwd=ready)
+    assert process.stderr is not None
+    assert "run 1: 1 device" in process.stderr.readline()
+    while process.poll() is None:
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.05)
+    out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    assert json.loads(out)["status"] == "complete"
 
 
 def test_too_few_open_files_is_a_warning(

@@ -210,6 +210,7 @@ def test_match_says_in_which_order_and_why(ready: Path, nr: Command) -> None:
     shown = nr("credential", "match", "r1")
     assert shown.out.index("netops") < shown.out.index("admin")
     order = nr("credential", "match", "r1", "--json").json
+    assert [choice.pop("unreadable") for choice in order] == [None, None]
     assert order == [
         {"place": 1, "credential": "netops", "username": "netops", "tags": ["edge"], "reason": "priority 1"},
         {"place": 2, "credential": "admin", "username": "admin", "tags": ["edge"], "reason": "priority 2"},

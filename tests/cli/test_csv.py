@@ -131,7 +131,7 @@ def test_devices_are_shown_and_removed(home: Path, nr: Command) -> None:
     assert nr("device", "remove", "r000", "r001").code == 0
     gone = nr("device", "show", "r000")
     assert (gone.code, gone.out) == (2, "")
-    assert "no such device: r000" in gone.err
+    assert "no such device: 'r000'" in gone.err
 
 
 @pytest.mark.parametrize("file", ["missing.csv", "."])
@@ -139,3 +139,14 @@ def test_a_file_that_cannot_be_read(file: str, home: Path, nr: Command) -> None:
     said = nr("device", "import", file)
     assert said.code == 2
     assert "cannot be read" in said.err
+
+
+def test_without_devices_there_is_no_table(home: Path, nr: Command) -> None:
+    assert nr("device", "list").out == "no devices\n"
+
+
+def test_no_line_of_a_refused_file_ends_in_a_space(home: Path, nr: Command) -> None:
+    (home / "bad.csv").write_text("name,host,port,platform,tags\n,h,,cisco_iosxe,a\nr2,h,x,cisco_iosxe,a\n")
+    said = nr("device", "import", "bad.csv")
+    assert said.err.startswith("error: bad.csv:\n  line 2: ")
+    assert not any(line.endswith(" ") for line in said.err.splitlines())

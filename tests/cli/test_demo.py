@@ -58,7 +58,7 @@ def test_the_demo_ends_by_itself_and_its_commands_work(tmp_path: Path) -> None:
     assert said.returncode == 0, said.stderr
     assert time.monotonic() - began < 100
     assert "Traceback" not in said.stderr + said.stdout
-    for words in ("HOST KEY CHANGED", "unreachable", "netops", "factory", "success rate", str(folder)):
+    for words in ("HOST KEY CHANGED", "unreachable", "netops", "factory", "rate now", str(folder)):
         assert words in said.stdout
     commands = [
         line.split(" #")[0].strip()

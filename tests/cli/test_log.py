@@ -120,6 +120,15 @@ def test_third_parties_are_heard_from_warning_on() -> None:
     assert (line["event"], line["logger"]) == ("heard", "elsewhere")
 
 
+@pytest.mark.parametrize(("level", "heard"), [("info", 0), ("debug", 1)])
+def test_what_asyncssh_says_of_each_login_is_heard_at_debug_only(level: str, heard: int) -> None:
+    stream = io.StringIO()
+    configure(level, "json", stream)
+    logging.getLogger("asyncssh").info("Auth for user %s succeeded", "x")
+    events("netraven.test").info("ours")
+    assert [line["event"] for line in _lines(stream)] == ["Auth for user x succeeded", "ours"][1 - heard :]
+
+
 def test_configured_twice_it_speaks_once() -> None:
     stream = io.StringIO()
     configure("info", "json", stream)

@@ -12,12 +12,14 @@ import tempfile
 import tomllib
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from netraven.cli.setup import SETTINGS
 from netraven.config import Settings, load_settings
-from tests.cli.conftest import ROOT, Command, environment, spawn
+from netraven.credentials.sealing import write_new_key_file
+from tests.cli.conftest import PASSWORDS, ROOT, Command, environment, spawn
 
 
 @pytest.fixture
@@ -170,14 +172,52 @@ def _with_credential(nr: Command, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_missing_key(home: Path, nr: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     _with_credential(nr, monkeypatch)
-    (home / "netraven.key").unlink()
+    (home / "netraven.key").rename(home / "copy")
     said = nr("credential", "add", "d", "--username", "u", "--tags", "t", "--password-env", "SECRET_WORD")
     assert said.code == 2
-    assert "netraven.key does not exist" in said.err
+    assert "netraven.key does not exist. Put your copy of the old key back" in said.err
     assert nr("credential", "list").code == 0
     again = nr("init")
-    assert again.code == 0
+    assert again.code == 2
     assert "sealed with another key" in again.err
+    assert "`netraven credential remove NAME`" in again.err
+    assert not (home / "netraven.key").exists()
+    (home / "copy").rename(home / "netraven.key")
+    well = nr("init")
+    assert (well.code, well.err) == (0, "")
+    (home / "netraven.key").unlink()
+    assert nr("credential", "remove", "c").code == 0
+    assert nr("init").code == 0
+
+
+def _break_key(how: str, key: Path) -> None:
+    match how:
+        case "missing":
+            key.unlink()
+        case "malformed":
+            key.write_text("not base64!\n")
+        case "open to others":
+            key.chmod(0o644)
+
+
+@pytest.mark.parametrize("how", ["missing", "malformed", "open to others"])
+def test_without_its_key_nothing_is_collected(how: str, ready: Path, nr: Command) -> None:
+    _break_key(how, ready / "netraven.key")
+    said = nr("collect")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.count("\n") == 1
+    assert re.match(r"error: .*netraven\.key", said.err)
+    assert nr("run", "list", "--json").json == []
+    matched = nr("credential", "match", "r1")
+    assert matched.code == 0
+    assert matched.out.count("its secret cannot be read") == 2
+    assert "none can be offered" in matched.out
+    assert all(choice["unreadable"] for choice in nr("credential", "match", "r1", "--json").json)
+
+
+def test_without_credentials_no_key_is_missed(home: Path, nr: Command) -> None:
+    (home / "netraven.key").unlink()
+    assert "there was no device to collect" in nr("collect").out
 
 
 def test_a_key_that_others_can_read(home: Path, nr: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,13 +230,108 @@ def test_a_key_that_others_can_read(home: Path, nr: Command, monkeypatch: pytest
 
 def test_a_wrong_key_is_never_a_password(ready: Path, nr: Command) -> None:
     (ready / "netraven.key").unlink()
-    nr("init")
+    write_new_key_file(ready / "netraven.key")
+    assert "2 stored secrets cannot be read with this key (admin, netops)" in nr("init").err
     said = nr("collect", "--device", "r1", "--json")
     assert said.code == 1
     (device,) = said.json["devices"]
     assert (device["status"], device["reason"], device["attempts"]) == ("skipped", "no_credentials", 0)
     assert "secret_unreadable" in said.err
     assert nr("log", "attempts", "--json").json == []
+    report = nr("run", "show", 1).out
+    assert "no stored secret that matches could be read" in report
+    hints = re.findall(r"^  netraven (.*?)(?: +#.*)?$", report, re.MULTILINE)
+    assert hints == ["log job --run 1", "credential match r1"]
+    assert all(nr(*hint.split()).code == 0 for hint in hints)
+
+
+def test_a_secret_that_cannot_be_read_costs_only_its_credential(
+    ready: Path, nr: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (ready / "netraven.key").unlink()
+    write_new_key_file(ready / "netraven.key")
+    monkeypatch.setenv("THE_PASSWORD", PASSWORDS["admin"])
+    assert nr("credential", "update", "admin", "--password-env", "THE_PASSWORD").code == 0
+    said = nr("collect", "--device", "r2", "--json")
+    assert said.code == 0
+    assert said.json["devices"][0]["credential"] == "admin"
+    first, second = nr("credential", "match", "r2", "--json").json
+    assert "not in the keyring" in first["unreadable"]
+    assert second["unreadable"] is None
+
+
+def test_without_settings_and_database_it_says_where_it_looked(
+    empty: Path, nr: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netraven.config.SYSTEM_FILE", empty / "etc" / "netraven.toml")
+    for command in ("device list", "collect", "run list", "db check", "db upgrade"):
+        said = nr(*command.split())
+        assert (said.code, said.out) == (2, "")
+        assert said.err.startswith("error: no settings were found")
+        assert str(empty / "netraven.toml") in said.err
+        assert "--config" in said.err
+    assert list(empty.iterdir()) == []
+    monkeypatch.setenv("NETRAVEN_DATABASE__URL", "sqlite:///chosen.db")
+    assert nr("db", "upgrade").code == 0
+    assert nr("device", "list").out == "no devices\n"
+
+
+def test_a_database_that_was_never_initialised_is_unusable(home: Path, nr: Command) -> None:
+    (home / "netraven.db").write_bytes(b"")
+    said = nr("db", "check")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.count("netraven.db") == 1
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["run list", "--help", "device list --json"])
+def test_output_that_cannot_be_written_is_one_error(command: str, unbuffered: str, home: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full")
+    with Path("/dev/full").open("w") as full:
+        said = _run(command, home, stdout=full, PYTHONUNBUFFERED=unbuffered)
+    assert (said.returncode, said.stderr) == (2, "error: cannot write the output: No space left on device\n")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["run show 1", "run list", "--help"])
+def test_a_reader_that_has_gone_is_told_by_the_exit_code_alone(
+    command: str, unbuffered: str, home: Path, nr: Command
+) -> None:
+    assert nr("collect").code == 1
+    ours, theirs = os.pipe()
+    os.close(ours)
+    try:
+        said = _run(command, home, stdout=theirs, PYTHONUNBUFFERED=unbuffered)
+    finally:
+        os.close(theirs)
+    assert (said.returncode, said.stderr) == (141, "")
+
+
+def test_streams_that_are_closed(home: Path) -> None:
+    python = f"{sys.executable} -m netraven"
+    for closed in (">&-", ">&- 2>&-", "<&- >&- 2>&-"):
+        said = subprocess.run(
+            ["sh", "-c", f"{python} run list {closed}"],
+            cwd=home,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (said.returncode, said.stdout, said.stderr) == (0, "", "")
+
+
+def _run(command: str, home: Path, *, stdout: Any, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "netraven", *command.split()],
+        cwd=home,
+        env=environment(**more),
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
 
 
 def test_a_reader_that_goes_away_is_no_error(home: Path, nr: Command) -> None:

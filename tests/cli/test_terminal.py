@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from netraven.cli.logs import _connections
 from netraven.cli.progress import Display
-from netraven.cli.screen import Table
+from netraven.cli.screen import Table, console
 from netraven.model import Device, Outcome, Status, utcnow
 from tests.cli.conftest import environment
 
@@ -75,6 +76,50 @@ def test_a_table_shows_its_rows_at_any_width(columns: int) -> None:
     if columns >= 60:
         assert "a-device-with-a-name" in written
     assert ("left out" in " ".join(written.split())) is (columns < 200)
+
+
+def test_names_are_never_folded_on_60_columns() -> None:
+    where = Console(file=io.StringIO(), width=60, force_terminal=True, color_system=None)
+    table = _connections(
+        [
+            {
+                "timestamp": utcnow(), "run": 12, "device": "ams1-distribution-0123", "successful": False,
+                "error_type": "auth_no_verdict", "duration_ms": 20_017, "credential": "tacacs-emea-2026",
+                "credential_username": "svc-netraven", "retry_count": 1,
+                "error_message": "the device fell silent after the secret had been offered to it",
+            }
+        ]
+    )  # fmt: skip
+    table.print(where)
+    written = where.file.getvalue()  # type: ignore[attr-defined]  # made from a StringIO
+    assert max(len(line) for line in written.splitlines()) <= 60
+    for name in ("ams1-distribution-0123", "auth_no_verdict"):
+        assert name in written
+    assert "the device fell" in written
+
+
+def test_what_a_reason_means_hangs_under_itself(ready: Path) -> None:
+    _, written = _at_a_terminal(
+        "collect", "--device", "closed", "--device", "stranger", cwd=ready, columns=60
+    )
+    lines = ESCAPES.sub("", written).replace("\r", "").splitlines()
+    first = next(n for n, line in enumerate(lines) if re.match(" +auth_refused +1  no credential", line))
+    indent = lines[first].index("no credential")
+    assert lines[first + 1][:indent].strip() == ""
+    assert lines[first + 1][indent:].strip() == "accepted"
+
+
+def test_where_nobody_looks_rules_are_short_and_nothing_is_padded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = Table("device", "message")
+    table.add("r1", "x" * 300)
+    table.add("r2", "")
+    table.print(console())
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines if set(line) == {"─"}) == 120
+    assert lines[-1] == "r2"
+    assert len(lines) == 4
 
 
 def test_the_display_costs_nothing_per_device_and_obeys_no_device() -> None:

@@ -114,7 +114,9 @@ class TestFinding:
         assert load_keyring(path, environ).active_id == handed.active_id
 
     def test_no_key_anywhere_says_how_to_get_one(self, tmp_path: Path) -> None:
-        with pytest.raises(KeyringError, match=r"does not exist.*netraven init.*NETRAVEN_KEY"):
+        with pytest.raises(
+            KeyringError, match=r"does not exist\. Put your copy.*netraven init.*NETRAVEN_KEY"
+        ):
             load_keyring(tmp_path / "absent.key", {})
         with pytest.raises(KeyringError, match="no key file is set"):
             load_keyring(None, {})

@@ -24,7 +24,8 @@ DOCS = ROOT / "docs"
 INTRODUCTION = """# Commands
 
 What `netraven COMMAND --help` prints. Each of them also takes `--config FILE`, before or after the command. Exit codes:
-0 done, 1 some devices were not collected, 2 usage, settings or input, 130 interrupted.
+0 done, 1 some devices were not collected (or `db check` found something), 2 usage, settings or input, or the output
+cannot be written, 70 a fault of NetRaven, 130 interrupted, 141 whoever read the output has gone.
 """
 
 

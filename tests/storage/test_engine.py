@@ -41,8 +41,16 @@ async def test_a_newer_database_is_refused_and_left_alone(database_url: str) -> 
         with pytest.raises(DatabaseError, match=r"newer NetRaven \(revision 9999\): upgrade the program"):
             await attempt(database_url)
     assert await current_revision(database_url) == "9999"
-    (finding,) = await check(database_url)
-    assert "newer NetRaven" in finding
+    with pytest.raises(DatabaseError, match="newer NetRaven"):
+        await check(database_url)
+
+
+async def test_a_database_without_tables_is_no_finding(empty_url: str) -> None:
+    location = locate(empty_url)
+    if location.path is not None:
+        location.path.touch()
+    with pytest.raises(DatabaseError, match="not initialised: run `netraven db upgrade`"):
+        await check(empty_url)
 
 
 async def test_an_older_database_asks_for_the_upgrade(

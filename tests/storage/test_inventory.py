@@ -72,5 +72,5 @@ async def test_unknown_names_and_tags_are_told(store: SqlStore) -> None:
     assert await store.known_tags() == {"edge", "core"}
     assert await store.missing(["r1", "r2", "r0"]) == ["r0", "r2"]
     for call in (store.inventory.get, store.inventory.remove):
-        with pytest.raises(InputError, match="no such device: r2"):
+        with pytest.raises(InputError, match="no such device: 'r2'"):
             await call("r2")

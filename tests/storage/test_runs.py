@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from netraven.errors import InputError
-from netraven.model import AttemptStarted, Counts, RunStatus, Selector, Verdict
+from netraven.model import AttemptStarted, Counts, Logged, RunStatus, Selector, Verdict
 from netraven.storage.owner import current_owner, lives
 from netraven.storage.runs import SILENCE, SqlRuns
 from netraven.storage.store import SqlStore
@@ -50,8 +50,12 @@ async def test_a_dead_process_leaves_an_interrupted_run(store: SqlStore) -> None
     await store.commit([collected(run, device, credential), failed(run, other, credential)])
     await store.commit([AttemptStarted(run.id, other, credential, START, "")])
 
+    ended = run.started_at + timedelta(minutes=5)
+    await store.commit([Logged(run.id, ended, "info", "the last that was heard of it")])
+
     (found,) = await store.runs.recover()
     assert await store.runs.get(run.id) == found
+    assert found.finished_at == ended
     assert (found.status, found.counts) == (RunStatus.INTERRUPTED, Counts(9, 1, 1, 0, 2))
     assert found.error
     verdicts = [(row["verdict"], row["error_type"]) async for row in store.logs.attempts()]
@@ -69,6 +73,8 @@ async def test_a_run_elsewhere_is_judged_by_its_silence(store: SqlStore) -> None
     assert await store.runs.recover(now=beat - timedelta(seconds=2)) == []
     (found,) = await store.runs.recover(now=beat + SILENCE)
     assert found.id == run.id
+    assert found.finished_at is not None
+    assert found.finished_at > run.started_at, "its last sign of life was the heartbeat"
 
 
 def test_owners() -> None:
