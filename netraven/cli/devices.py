@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -53,15 +54,14 @@ async def import_file(context: Context, *, file: str, dry_run: bool) -> int:
 
 
 def _read(file: str) -> bytes:
-    if file == "-":
-        return sys.stdin.buffer.read(MOST_BYTES)
     try:
-        path = Path(file)
-        if path.is_file() and path.stat().st_size > MOST_BYTES:
-            raise InputError("is too large to be a list of devices")
-        return path.read_bytes()
+        with contextlib.nullcontext(sys.stdin.buffer) if file == "-" else Path(file).open("rb") as source:
+            data = source.read(MOST_BYTES + 1)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror}") from error
+    if len(data) > MOST_BYTES:
+        raise InputError("is too large to be a list of devices")
+    return data
 
 
 def _unmatched(devices: list[Device], credential_tags: list[AbstractSet[str]]) -> int:

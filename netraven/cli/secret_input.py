@@ -84,6 +84,10 @@ def _check_private_key(text: str, file: str) -> None:
         ) from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise InputError(f"{file}: is not a private key that can be read") from error
+    from netraven.transport.keys import can_log_in
+
+    if not can_log_in(text):
+        raise InputError(f"{file}: is a private key of a kind that SSH does not log in with")
 
 
 def _usable(secret: str, what: str) -> str:

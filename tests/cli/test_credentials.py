@@ -125,6 +125,14 @@ def test_a_private_key(pem: bool, home: Path, nr: Command) -> None:
     assert _revealed(home, "c").private_key == text.decode()
 
 
+def _exchange_key() -> bytes:
+    """A private key that nothing can be signed with."""
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    return X25519PrivateKey.generate().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
 @pytest.mark.parametrize(
     ("data", "hint"),
     [
@@ -134,6 +142,7 @@ def test_a_private_key(pem: bool, home: Path, nr: Command) -> None:
         (b"\xff\xfe", "not a private key"),
         (b"-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n-----END OPENSSH PRIVATE KEY-----\n", "can be read"),
         (_key(b"phrase", pem=True), "passphrase"),
+        (_exchange_key(), "does not log in with"),
     ],
 )
 def test_a_file_that_is_no_usable_private_key(data: bytes, hint: str, home: Path, nr: Command) -> None:
