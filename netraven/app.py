@@ -16,6 +16,7 @@ from netraven.collect.fleet import Fleet
 from netraven.collect.recorder import Recorder
 from netraven.collect.retry import RetryPolicy
 from netraven.config import CollectSettings, Settings, load_settings
+from netraven.credentials.evidence import Knowledge
 from netraven.credentials.matching import CredentialIndex
 from netraven.credentials.strategy import strategy_named
 from netraven.errors import DatabaseError, InputError, NetRavenError
@@ -224,6 +225,7 @@ class NetRaven:
                     transport=self._transport,
                     recorder=recorder,
                     limits=Limits(self._settings.device_timeout, RetryPolicy(self._settings.retries)),
+                    knowledge=Knowledge(await self._store.learned()),
                 )
                 fleet = Fleet(collector, concurrency=concurrency)
                 if observer is not None:

@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,40 @@ class CollectSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RealmSettings:
+    """Who judges the passwords of a realm, and when that locks an account. ``window`` is in seconds.
+
+    The defaults are for an AAA service of which nothing is known: no more than three refusals in a row, none of them
+    forgotten within the hour.
+    """
+
+    scope: str = field(default="central", metadata={"one_of": ("central", "local")})
+    """``central``: one service counts refusals over the whole fleet. ``local``: each device for itself."""
+    threshold: int = field(default=5, metadata={"least": 1})
+    """Refusals in a row at which the service locks an account."""
+    margin: int = field(default=2, metadata={"least": 1})
+    """How far below the threshold NetRaven stays."""
+    window: float = field(default=3600.0, metadata={"least": 0.001})
+    """After so many seconds without a refusal the service has forgotten those before."""
+    mode: str = field(default="strict", metadata={"one_of": ("strict", "adaptive")})
+    max_logins_in_flight: int = field(default=100, metadata={"least": 1})
+    """Secrets without a verdict at once, in one process."""
+
+    def problem(self) -> str | None:
+        """What does not fit together."""
+        if self.threshold <= self.margin:
+            return (
+                f"threshold ({self.threshold}) must be greater than margin ({self.margin}): the difference is how many "
+                "refusals in a row NetRaven may cause"
+            )
+        return None
+
+
+LOCAL = RealmSettings(scope="local", max_logins_in_flight=100_000)
+"""The realm named ``local``, unless settings say otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
 class SshSettings:
     host_keys: str = field(default="accept-new", metadata={"one_of": ("accept-new", "strict")})
 
@@ -69,6 +103,8 @@ class Settings:
     secrets: SecretsSettings = SecretsSettings()
     collect: CollectSettings = CollectSettings()
     ssh: SshSettings = SshSettings()
+    realms: Mapping[str, RealmSettings] = field(default_factory=dict)
+    """``[realms.NAME]``, those that settings speak of."""
     log: LogSettings = LogSettings()
     file: Path | None = None
     """Where the settings were read, None for defaults and environment alone."""
@@ -77,6 +113,10 @@ class Settings:
     def folder(self) -> Path:
         """What relative paths are relative to."""
         return self.file.parent if self.file is not None else Path.cwd()
+
+    def realm(self, name: str) -> RealmSettings:
+        """The settings of a realm, whether they speak of it or not."""
+        return realm_named(self.realms, name)
 
     @property
     def key_file(self) -> Path:
@@ -92,6 +132,14 @@ class Settings:
         return self.database.url
 
 
+def realm_named(realms: Mapping[str, RealmSettings], name: str) -> RealmSettings:
+    """What ``realms`` say of a realm; without a word on it, it is central, but for the one named ``local``."""
+    if name in realms:
+        return realms[name]
+    return LOCAL if name == "local" else RealmSettings()
+
+
+_REALMS = "realms"
 _SECTIONS: dict[str, type[Any]] = {
     "database": DatabaseSettings,
     "secrets": SecretsSettings,
@@ -110,10 +158,12 @@ def load_settings(path: str | Path | None = None, environ: Mapping[str, str] | N
     file = find_file(path, environ)
     data = _read(file) if file is not None else {}
     sections: dict[str, Any] = {}
+    known = [*_SECTIONS, _REALMS]
     for name in data:
-        if name not in _SECTIONS:
-            raise SettingsError(f"{file}: unknown section [{name}]{_closest(name, _SECTIONS)}")
+        if name not in known:
+            raise SettingsError(f"{file}: unknown section [{name}]{_closest(name, known)}")
     overrides = _overrides(environ)
+    realms = _realms(data.get(_REALMS, {}), overrides.pop(_REALMS, {}), str(file))
     for name, section in _SECTIONS.items():
         table = data.get(name, {})
         if not isinstance(table, dict):
@@ -121,7 +171,34 @@ def load_settings(path: str | Path | None = None, environ: Mapping[str, str] | N
         values = {key: _checked(section, name, key, value, str(file)) for key, value in table.items()}
         values |= {key: _from_text(section, name, key, text) for key, text in overrides.get(name, {}).items()}
         sections[name] = section(**values)
-    return Settings(**sections, file=file)
+    return Settings(**sections, realms=realms, file=file)
+
+
+def _realms(tables: Any, overrides: Mapping[str, str], where: str) -> dict[str, RealmSettings]:
+    """``[realms.NAME]`` and ``NETRAVEN_REALMS__NAME__KEY`` (the name in small letters there)."""
+    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
+        raise SettingsError(f"{where}: realms are sections of their own: [realms.NAME]")
+    given: dict[str, dict[str, Any]] = {}
+    for name, table in tables.items():
+        section = f"{_REALMS}.{name}"
+        given[name] = {
+            key: _checked(RealmSettings, section, key, value, where) for key, value in table.items()
+        }
+    for path, text in overrides.items():
+        name, _, key = path.partition("__")
+        variable = f"${PREFIX}{_REALMS.upper()}__{path.upper()}"
+        if not name or not key:
+            raise SettingsError(f"{variable}: realms have a name and keys: {PREFIX}REALMS__NAME__THRESHOLD")
+        name = next((known for known in given if known.lower() == name), name)
+        value = _from_text(RealmSettings, f"{_REALMS}.{name}", key, text, variable)
+        given.setdefault(name, {})[key] = value
+    realms = {}
+    for name, values in given.items():
+        base = LOCAL if name == "local" and values.get("scope", "local") == "local" else RealmSettings()
+        realms[name] = dataclasses.replace(base, **values)
+        if problem := realms[name].problem():
+            raise SettingsError(f"{where}: realms.{name}: {problem}")
+    return realms
 
 
 def find_file(path: str | Path | None, environ: Mapping[str, str]) -> Path | None:
@@ -152,8 +229,8 @@ def _overrides(environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
         if not name.startswith(PREFIX) or "__" not in name or name in _RESERVED:
             continue
         section, _, key = name.removeprefix(PREFIX).lower().partition("__")
-        if section not in _SECTIONS:
-            raise SettingsError(f"${name}: unknown section {section!r}{_closest(section, _SECTIONS)}")
+        if section not in (known := [*_SECTIONS, _REALMS]):
+            raise SettingsError(f"${name}: unknown section {section!r}{_closest(section, known)}")
         found.setdefault(section, {})[key] = text
     return found
 
@@ -183,8 +260,8 @@ def _checked(section: type[Any], name: str, key: str, value: Any, where: str) ->
     return value
 
 
-def _from_text(section: type[Any], name: str, key: str, text: str) -> Any:
-    where = f"${PREFIX}{name.upper()}__{key.upper()}"
+def _from_text(section: type[Any], name: str, key: str, text: str, where: str = "") -> Any:
+    where = where or f"${PREFIX}{name.upper()}__{key.upper()}"
     kind: type[Any] = type(_field(section, name, key, where).default)
     try:
         value: Any = kind(text)
@@ -196,6 +273,7 @@ def _from_text(section: type[Any], name: str, key: str, text: str) -> Any:
 _KINDS = {str: "text", int: "a whole number", float: "a number"}
 
 
-def _closest(word: str, known: Mapping[str, Any]) -> str:
+def _closest(word: str, known: Iterable[str]) -> str:
+    known = list(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     return f", did you mean {close[0]!r}?" if close else f". Known are: {', '.join(sorted(known))}"

@@ -12,7 +12,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 
 def utcnow() -> datetime:
@@ -50,8 +50,11 @@ class Credential:
 
     A credential matches a device when they share at least one tag. ``priority``: lower goes first. ``realm`` names
     who judges the password, and (realm, username) is the account that can be locked. ``secret_version`` counts up
-    with every changed secret. The secret fields are set by embedders who keep credentials in memory; a credential
-    that comes from a store carries none, and its secret is revealed on request (``ports.Secrets``).
+    with every changed secret; while a previous secret is kept as a fallback, it comes as a credential of its own with
+    the same name and a lower version. ``when``: ``aaa-down`` keeps a credential back until its device's AAA gives no
+    verdict (break-glass). ``source`` says where the secret is read (``env:NAME``, ``file:PATH`` ...), None for the
+    store itself. The secret fields are set by embedders who keep credentials in memory; a credential that comes from
+    a store carries none, and its secret is revealed on request (``ports.Secrets``).
     """
 
     name: str
@@ -64,9 +67,18 @@ class Credential:
     enable_password: str | None = field(default=None, repr=False, compare=False)
     secret_version: int = 1
     id: int | None = field(default=None, compare=False)
+    when: Literal["always", "aaa-down"] = "always"
+    source: str | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tags", _tag_set(self.tags))
+        if self.when not in ("always", "aaa-down"):
+            raise ValueError(f"credential {self.name!r}: when is 'always' or 'aaa-down', not {self.when!r}")
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """This very secret: the name and the version."""
+        return (self.name, self.secret_version)
 
     @property
     def account(self) -> tuple[str, str]:
@@ -93,6 +105,39 @@ class CredentialMetrics:
     last_used: datetime | None = None
     last_success: datetime | None = None
     held_until: datetime | None = None
+    hold_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What is on record of one secret version at one device. ``last_verdict`` is ``ACCEPTED`` or ``REFUSED``.
+
+    ``failures_in_row`` counts refusals since the last acceptance; ``last_success`` is None where there was none.
+    """
+
+    credential_id: int
+    secret_version: int
+    last_verdict: Verdict
+    last_verdict_at: datetime
+    last_success: datetime | None = None
+    failures_in_row: int = 0
+
+    @property
+    def proven(self) -> bool:
+        """Whether this secret opened the device the last time that it was judged there."""
+        return self.last_verdict is Verdict.ACCEPTED
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Devices that accepted and that refused a secret version, faded by age: a device counts half after a while."""
+
+    accepted: float = 0.0
+    refused: float = 0.0
+
+    @property
+    def total(self) -> float:
+        return self.accepted + self.refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +159,10 @@ class Target:
 
     device: Device
     host_keys: tuple[HostKey, ...] = ()
+    history: tuple[Pair, ...] = ()
+    """What is on record of secrets at this device."""
+    tries_per_connection: int | None = None
+    """How many secrets the device took on one connection before it cut it; None where it never did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +187,14 @@ class Selector:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A credential's place in a strategy's order, and the one-line reason for it."""
+    """A credential's place in a strategy's order, and the one-line reason for it.
+
+    ``not_before``: it is not offered before then (this device has refused this very secret not long ago).
+    """
 
     credential: Credential
     reason: str
+    not_before: datetime | None = None
 
 
 class Verdict(StrEnum):
@@ -178,6 +231,12 @@ class SkipReason(StrEnum):
     """No credential shares a tag with the device, or none that does can be read."""
     INTERRUPTED = "interrupted"
     """The run was stopped while the device was in session."""
+    HELD = "credentials_held"
+    """Nothing was sent: what could open the device is held so that no account gets locked."""
+    REALM_PAUSED = "realm_paused"
+    """Nothing was sent: the AAA service of the device's credentials looks unwell."""
+    REFUSED_BEFORE = "refused_before"
+    """Nothing was sent: the device has refused every credential that matches, not long ago."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +341,26 @@ class AttemptConcluded:
     at: datetime
     duration_ms: int
     error_type: str | None = None
+    teaches: bool = True
+    """Whether rates and pairs learn from a refusal now. False while it may be the AAA service that is in trouble:
+    a :class:`RefusalConfirmed` follows once the service has proven well, and nothing if it has not."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefusalConfirmed:
+    """A refusal whose lesson was kept back was the secret's own: rates and pairs learn it now."""
+
+    device: Device
+    credential: Credential
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionCut:
+    """The device cut the connection after so many refused secrets: it is offered no more than that in one."""
+
+    device: Device
+    tries: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,5 +384,14 @@ class Logged:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
-Entry = HostKeySeen | AttemptStarted | AttemptWithdrawn | AttemptConcluded | DeviceFinished | Logged
+Entry = (
+    HostKeySeen
+    | AttemptStarted
+    | AttemptWithdrawn
+    | AttemptConcluded
+    | RefusalConfirmed
+    | ConnectionCut
+    | DeviceFinished
+    | Logged
+)
 """Anything that the recorder writes."""

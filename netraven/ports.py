@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
+from datetime import datetime
 from typing import Any, Protocol
 
 from netraven.errors import DeviceFailure
@@ -12,15 +13,36 @@ from netraven.model import (
     Choice,
     Counts,
     Credential,
+    CredentialMetrics,
     Device,
     Entry,
     HostKey,
+    Pair,
     Run,
     RunStatus,
     Secret,
     Selector,
+    Tally,
     Target,
 )
+
+Feature = tuple[str, str]
+"""What devices have in common: ``("tag", "edge")``, ``("platform", "cisco_iosxe")``, ``("fleet", "")`` for all."""
+
+
+class Evidence(Protocol):
+    """What is known when the credentials of one device are ranked. Reading it does no I/O."""
+
+    now: datetime
+
+    def pair(self, credential: Credential) -> Pair | None:
+        """What this very secret version came to at this device; None where it was never judged there."""
+
+    def metrics(self, credential: Credential) -> CredentialMetrics:
+        """The credential's success rate and counters, as they stood when the run began."""
+
+    def tally(self, credential: Credential, feature: Feature) -> Tally:
+        """How this secret version fares at all devices that have ``feature``."""
 
 
 class Strategy(Protocol):
@@ -28,7 +50,9 @@ class Strategy(Protocol):
 
     name: str
 
-    async def rank(self, device: Device, candidates: Sequence[Credential]) -> Sequence[Choice]:
+    async def rank(
+        self, device: Device, candidates: Sequence[Credential], evidence: Evidence
+    ) -> Sequence[Choice]:
         """Order ``candidates`` (all match the device); leaving one out means that it is not offered."""
 
 
@@ -44,8 +68,11 @@ class Inventory(Protocol):
 
     async def count(self, selector: Selector) -> int: ...
 
-    def targets(self, selector: Selector) -> AsyncIterator[Target]:
-        """Devices in the order of their names, read lazily: memory does not grow with the fleet."""
+    def targets(self, selector: Selector, *, unfinished_in: int | None = None) -> AsyncIterator[Target]:
+        """Devices in the order of their names, read lazily: memory does not grow with the fleet.
+
+        ``unfinished_in``: only those without an outcome in the run of this id.
+        """
 
     async def credentials(self) -> Sequence[Credential]: ...
 
@@ -63,6 +90,35 @@ class Runs(Protocol):
     async def start(self, selector: Selector, *, strategy: str, concurrency: int, devices: int) -> Run: ...
 
     async def finish(self, run: Run, status: RunStatus, counts: Counts, error: str | None = None) -> Run: ...
+
+
+class GuardBook(Protocol):
+    """Where lockout guards keep what they know of accounts, and which of them drives an account at the moment.
+
+    An account is (realm, username). States are JSON objects that only the guard reads. At any time at most one holder
+    drives an account; it has to come back (``keep``) before its lease of ``lease`` seconds ends.
+    """
+
+    async def take(self, account: tuple[str, str], holder: str, lease: float) -> dict[str, Any] | None:
+        """The account's state, now driven by ``holder``; None while another one drives it (the claim is noted).
+
+        What a holder left behind that died or did not come back is folded into the state first: every attempt of its
+        that has no verdict on record counts as refused.
+        """
+
+    async def keep(
+        self, account: tuple[str, str], holder: str, state: dict[str, Any], lease: float | None
+    ) -> bool:
+        """Write the state; go on driving for ``lease`` seconds, or let go (None). False: it was lost meanwhile."""
+
+    async def claimed(self, holder: str) -> Sequence[tuple[str, str]]:
+        """The accounts driven by ``holder`` that others wait for."""
+
+    async def pauses(self) -> Mapping[str, dict[str, Any]]:
+        """Realms that are paused at the moment, by name."""
+
+    async def pause(self, realm: str, state: dict[str, Any] | None) -> None:
+        """Pause a realm, or end its pause (None)."""
 
 
 class Session(Protocol):

@@ -220,16 +220,19 @@ async def remove(context: Context, *, name: str) -> int:
 
 
 async def match(context: Context, *, device: str, as_json: bool) -> int:
+    from netraven.credentials.evidence import Knowledge
     from netraven.credentials.matching import CredentialIndex
     from netraven.credentials.strategy import strategy_named
 
     async with context.store() as store:
-        found = (await store.inventory.get(device)).device
+        target = await store.inventory.get(device)
+        knowledge = Knowledge(await store.learned())
         credentials = await store.credentials()
         unreadable = await store.vault.unreadable()
+    found = target.device
     candidates = CredentialIndex(credentials).matching(found)
     strategy = strategy_named(context.settings.collect.strategy)
-    order = await strategy.rank(found, candidates) if candidates else ()
+    order = await strategy.rank(found, candidates, knowledge.of(target)) if candidates else ()
     if as_json:
         print_json(
             [

@@ -12,6 +12,7 @@ from netraven.collect.login import RecordedLogin
 from netraven.collect.recorder import Recorder
 from netraven.collect.retry import RetryPolicy
 from netraven.collect.visit import Visit
+from netraven.credentials.evidence import Knowledge
 from netraven.credentials.matching import CredentialIndex
 from netraven.errors import (
     AuthNoVerdict,
@@ -77,6 +78,7 @@ class Collector:
         transport: Transport,
         recorder: Recorder,
         limits: Limits,
+        knowledge: Knowledge,
     ) -> None:
         self.clock = limits.clock
         self._run_id = run_id
@@ -88,6 +90,7 @@ class Collector:
         self._retry = limits.retry
         self._device_timeout = limits.device_timeout
         self._unreadable: set[str] = set()
+        self._knowledge = knowledge
 
     async def visit(self, visit: Visit) -> Outcome | Again:
         """Try the device once. Raises only what ends the run (``NetRavenError``) and cancellation."""
@@ -205,7 +208,9 @@ class Collector:
 
     async def _choices(self, visit: Visit) -> Sequence[Choice]:
         candidates = self._credentials.matching(visit.device)
-        return await self._strategy.rank(visit.device, candidates) if candidates else ()
+        if not candidates:
+            return ()
+        return await self._strategy.rank(visit.device, candidates, self._knowledge.of(visit.target))
 
     async def _reveal(self, credential: Credential) -> Secret | None:
         """The secret, or None where it cannot be read: that is logged once and costs only this credential."""

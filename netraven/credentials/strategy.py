@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from netraven.errors import InputError
 from netraven.model import Choice, Credential, Device
-from netraven.ports import Strategy
+from netraven.ports import Evidence, Strategy
 
 
 class PriorityStrategy:
@@ -15,7 +15,12 @@ class PriorityStrategy:
 
     name = "priority"
 
-    async def rank(self, device: Device, candidates: Sequence[Credential]) -> Sequence[Choice]:  # noqa: ARG002 - the order is the same for every device
+    async def rank(
+        self,
+        device: Device,  # noqa: ARG002 - the order is the same for every device
+        candidates: Sequence[Credential],
+        evidence: Evidence,  # noqa: ARG002 - and whatever is known
+    ) -> Sequence[Choice]:
         ordered = sorted(candidates, key=lambda c: (c.priority, c.name))
         return [Choice(c, f"priority {c.priority}") for c in ordered]
 

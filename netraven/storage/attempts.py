@@ -16,7 +16,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from netraven.credentials.success_rate import Step
-from netraven.model import AttemptConcluded, AttemptStarted, AttemptWithdrawn, Verdict
+from netraven.model import (
+    AttemptConcluded,
+    AttemptStarted,
+    AttemptWithdrawn,
+    Credential,
+    Device,
+    RefusalConfirmed,
+    Verdict,
+)
 from netraven.storage.schema import credential_attempts, credential_pairs, credentials
 from netraven.storage.types import Id, UtcDateTime
 
@@ -65,8 +73,12 @@ class Lessons:
     def withdrawn(self, entry: AttemptWithdrawn) -> None:
         self._lesson(entry.credential.id).attempts -= 1
 
+    def confirmed(self, entry: RefusalConfirmed) -> None:
+        lesson = self._lesson(entry.credential.id)
+        lesson.step = lesson.step.then(Verdict.REFUSED)
+
     def concluded(self, entry: AttemptConcluded) -> None:
-        if entry.verdict is Verdict.NO_VERDICT:
+        if entry.verdict is Verdict.NO_VERDICT or not entry.teaches:
             return
         lesson = self._lesson(entry.credential.id)
         lesson.step = lesson.step.then(entry.verdict)
@@ -166,7 +178,7 @@ async def withdraw(connection: AsyncConnection, entries: Sequence[AttemptWithdra
 
 
 async def conclude(connection: AsyncConnection, entries: Sequence[AttemptConcluded]) -> None:
-    """Put verdicts on record, with the attempts and with the pairs."""
+    """Put verdicts on record with the attempts."""
     await connection.execute(
         _CONCLUDE,
         [
@@ -180,7 +192,17 @@ async def conclude(connection: AsyncConnection, entries: Sequence[AttemptConclud
             for entry in sorted(entries, key=lambda entry: entry.attempt_id)
         ],
     )
-    pairs = _fold_pairs(entries)
+
+
+async def remember_pairs(
+    connection: AsyncConnection,
+    concluded: Sequence[AttemptConcluded],
+    confirmed: Sequence[RefusalConfirmed],
+) -> None:
+    """Put what verdicts say of secrets at devices on record."""
+    lessons = [(e.device, e.credential, e.verdict, e.at) for e in concluded if e.teaches]
+    lessons += [(e.device, e.credential, Verdict.REFUSED, e.at) for e in confirmed]
+    pairs = _fold_pairs(lessons)
     if pairs:
         upsert = _UPSERT_SQLITE if connection.dialect.name == "sqlite" else _UPSERT_POSTGRESQL
         await connection.execute(upsert, [pairs[key] for key in sorted(pairs)])
@@ -189,11 +211,14 @@ async def conclude(connection: AsyncConnection, entries: Sequence[AttemptConclud
 _Pair = dict[str, object]
 
 
-def _fold_pairs(entries: Sequence[AttemptConcluded]) -> dict[tuple[int, int, int], _Pair]:
+_PairLesson = tuple[Device, Credential, Verdict, datetime]
+
+
+def _fold_pairs(lessons: Sequence[_PairLesson]) -> dict[tuple[int, int, int], _Pair]:
     """One row for each (device, credential, secret version), however many verdicts on it came together."""
     pairs: dict[tuple[int, int, int], _Pair] = {}
-    for entry in entries:
-        device_id, credential = entry.device.id, entry.credential
+    for device, credential, verdict, at in lessons:
+        device_id = device.id
         if device_id is None or credential.id is None:
             continue
         key = (device_id, credential.id, credential.secret_version)
@@ -203,18 +228,18 @@ def _fold_pairs(entries: Sequence[AttemptConcluded]) -> dict[tuple[int, int, int
                 "device_id": key[0],
                 "credential_id": key[1],
                 "secret_version": key[2],
-                "last_verdict": entry.verdict.value,
-                "last_verdict_at": entry.at,
+                "last_verdict": verdict.value,
+                "last_verdict_at": at,
                 "last_success": None,
                 "failures_in_row": 0,
                 "attempts": 0,
             }
         row["attempts"] = int(str(row["attempts"])) + 1
-        if entry.verdict is Verdict.NO_VERDICT:
+        if verdict is Verdict.NO_VERDICT:
             continue
-        row["last_verdict"], row["last_verdict_at"] = entry.verdict.value, entry.at
-        if entry.verdict is Verdict.ACCEPTED:
-            row["last_success"], row["failures_in_row"] = entry.at, 0
+        row["last_verdict"], row["last_verdict_at"] = verdict.value, at
+        if verdict is Verdict.ACCEPTED:
+            row["last_success"], row["failures_in_row"] = at, 0
         else:
             row["failures_in_row"] = int(str(row["failures_in_row"])) + 1
     return pairs

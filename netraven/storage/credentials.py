@@ -21,7 +21,7 @@ from netraven.storage.inventory import credential_of
 from netraven.storage.schema import credential_tags, credentials
 
 _SEALED = {"password": "sealed_password", "private_key": "sealed_private_key", "enable": "sealed_enable"}
-_METRICS = ("success_rate", "attempts", "successes", "last_used", "last_success", "held_until")
+_METRICS = ("success_rate", "attempts", "successes", "last_used", "last_success")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +106,8 @@ class SqlCredentials:
             "username": credential.username,
             "realm": credential.realm,
             "priority": credential.priority,
+            "offered_when": credential.when,
+            "source": credential.source,
             "secret_version": 1,
             "created_at": now,
             "updated_at": now,
@@ -150,7 +152,7 @@ class SqlCredentials:
                 given_parts = _given(secret)
                 merged = replace(self._opened(row, name, without=given_parts), **given_parts)
                 changes |= self._seal(merged, row.uid, version)
-                changes |= {"secret_version": version, "held_until": None}
+                changes |= {"secret_version": version}
             await connection.execute(update(credentials).where(credentials.c.id == row.id).values(changes))
             if tags is not None:
                 await _set_tags(connection, row.id, tags)

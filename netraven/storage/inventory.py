@@ -11,10 +11,10 @@ from sqlalchemy import ColumnElement, Row, bindparam, delete, exists, func, inse
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from netraven.errors import InputError
-from netraven.model import Credential, Device, Selector, Target, utcnow
-from netraven.storage import host_keys, tags
+from netraven.model import ConnectionCut, Credential, Device, Selector, Target, utcnow
+from netraven.storage import host_keys, pairs, tags
 from netraven.storage.engine import Database
-from netraven.storage.schema import credential_tags, credentials, device_tags, devices
+from netraven.storage.schema import credential_tags, credentials, device_tags, devices, run_outcomes
 from netraven.storage.schema import tags as tag_table
 from netraven.storage.types import Id
 
@@ -58,12 +58,20 @@ class SqlInventory:
                 counted += (await connection.execute(statement)).scalar_one()
         return counted
 
-    async def targets(self, selector: Selector = EVERY_DEVICE) -> AsyncIterator[Target]:
-        """Devices in the order of their names, with tags and host keys, a page at a time.
+    async def targets(
+        self, selector: Selector = EVERY_DEVICE, *, unfinished_in: int | None = None
+    ) -> AsyncIterator[Target]:
+        """Devices in the order of their names, with what is on record of them, a page at a time.
 
-        No transaction is open between pages: a device that is added or removed meanwhile may or may not be met.
+        ``unfinished_in``: only those without an outcome in the run of this id. No transaction is open between pages:
+        a device that is added or removed meanwhile may or may not be met.
         """
         for conditions in _slices(selector):
+            if unfinished_in is not None:
+                done = select(run_outcomes.c.id).where(
+                    run_outcomes.c.run_id == unfinished_in, run_outcomes.c.device_name == devices.c.name
+                )
+                conditions.append(~done.exists())
             last = None
             while page := await self._page(conditions, last):
                 for target in page:
@@ -81,7 +89,16 @@ class SqlInventory:
             ids = [row.id for row in rows]
             names = await tags.of_owners(connection, device_tags, ids) if ids else {}
             keys = await host_keys.of_devices(connection, ids) if ids else {}
-        return [Target(_device(row, names.get(row.id, frozenset())), keys.get(row.id, ())) for row in rows]
+            history = await pairs.of_devices(connection, ids) if ids else {}
+        return [
+            Target(
+                _device(row, names.get(row.id, frozenset())),
+                keys.get(row.id, ()),
+                history.get(row.id, ()),
+                row.tries_per_connection,
+            )
+            for row in rows
+        ]
 
     async def list(self, selector: Selector = EVERY_DEVICE, *, limit: int | None = None) -> Sequence[Device]:
         """Devices in the order of their names, the first ``limit`` of them."""
@@ -159,8 +176,23 @@ class SqlInventory:
 
 
 CREDENTIAL_COLUMNS = tuple(
-    credentials.c[name] for name in ("id", "name", "username", "realm", "priority", "secret_version")
+    credentials.c[name]
+    for name in ("id", "name", "username", "realm", "priority", "secret_version", "offered_when", "source")
 )
+
+
+_CUT = (
+    update(devices)
+    .where(devices.c.id == bindparam("b_id", type_=Id))
+    .values(tries_per_connection=bindparam("b_tries"))
+)
+
+
+async def remember_cuts(connection: AsyncConnection, entries: Sequence[ConnectionCut]) -> None:
+    """Put on record how many secrets devices took before they cut the connection; the last word counts."""
+    tries = {entry.device.id: entry.tries for entry in entries if entry.device.id is not None}
+    if tries:
+        await connection.execute(_CUT, [{"b_id": key, "b_tries": tries[key]} for key in sorted(tries)])
 
 
 def credential_of(row: Row[Any], names: AbstractSet[str]) -> Credential:
@@ -173,6 +205,8 @@ def credential_of(row: Row[Any], names: AbstractSet[str]) -> Credential:
         realm=row.realm,
         secret_version=row.secret_version,
         id=row.id,
+        when=row.offered_when,
+        source=row.source,
     )
 
 

@@ -14,14 +14,16 @@ from netraven.model import (
     AttemptConcluded,
     AttemptStarted,
     AttemptWithdrawn,
+    ConnectionCut,
     Credential,
     Device,
     DeviceFinished,
     Entry,
     HostKeySeen,
     Logged,
+    RefusalConfirmed,
 )
-from netraven.storage import attempts, host_keys, outcomes, snapshots
+from netraven.storage import attempts, host_keys, inventory, outcomes, snapshots
 from netraven.storage.engine import Database
 from netraven.storage.faults import Undone
 from netraven.storage.schema import credentials, devices, run_outcomes, runs
@@ -129,6 +131,12 @@ class _Batch:
             await attempts.conclude(connection, concluded)
             for conclusion in concluded:
                 lessons.concluded(conclusion)
+        confirmed = self._of(RefusalConfirmed)
+        for confirmation in confirmed:
+            lessons.confirmed(confirmation)
+        await attempts.remember_pairs(connection, concluded, confirmed)
+        if cut := self._of(ConnectionCut):
+            await inventory.remember_cuts(connection, cut)
         if self.finished:
             self._answer(DeviceFinished, await outcomes.finish(connection, self.finished, captures))
         if logged := self._of(Logged):
@@ -139,13 +147,13 @@ class _Batch:
 def _subjects(entry: Entry) -> tuple[Device | None, Credential | None, int | None]:
     """The device, the credential and the run that an entry speaks of."""
     match entry:
-        case HostKeySeen():
+        case HostKeySeen() | ConnectionCut():
             return entry.device, None, None
         case AttemptStarted():
             return entry.device, entry.credential, entry.run_id
         case AttemptWithdrawn():
             return None, entry.credential, None
-        case AttemptConcluded():
+        case AttemptConcluded() | RefusalConfirmed():
             return entry.device, entry.credential, None
         case DeviceFinished():
             return entry.outcome.device, entry.outcome.credential, entry.run_id

@@ -6,14 +6,17 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
+from netraven.credentials.evidence import Learned
 from netraven.credentials.success_rate import fold
 from netraven.errors import RowRefused, SecretUnreadable
 from netraven.model import (
     AttemptConcluded,
     AttemptStarted,
     AttemptWithdrawn,
+    ConnectionCut,
     Counts,
     Credential,
     CredentialMetrics,
@@ -24,6 +27,8 @@ from netraven.model import (
     HostKeySeen,
     Logged,
     Outcome,
+    Pair,
+    RefusalConfirmed,
     Run,
     RunStatus,
     Secret,
@@ -53,6 +58,9 @@ class MemoryStore:
         self.snapshots: dict[tuple[str, str], bytes] = {}
         self.runs: dict[int, Run] = {}
         self.lines: list[Logged] = []
+        self.pairs: dict[str, dict[tuple[int, int], Pair]] = {}
+        """What is on record of secrets, by device name and (credential id, secret version)."""
+        self.tries_per_connection: dict[str, int] = {}
         self._last_attempt = 0
 
     # Inventory
@@ -60,13 +68,20 @@ class MemoryStore:
     async def count(self, selector: Selector) -> int:
         return sum(selector.selects(d) for d in self.devices.values())
 
-    async def targets(self, selector: Selector) -> AsyncIterator[Target]:
-        for device in list(self.devices.values()):
-            if selector.selects(device):
-                yield Target(device, self.host_keys.get(device.name, ()))
+    async def targets(self, selector: Selector, *, unfinished_in: int | None = None) -> AsyncIterator[Target]:
+        for name, device in list(self.devices.items()):
+            if selector.selects(device) and (unfinished_in, name) not in self._done:
+                history = tuple(self.pairs.get(name, {}).values())
+                yield Target(
+                    device, self.host_keys.get(name, ()), history, self.tries_per_connection.get(name)
+                )
 
     async def credentials(self) -> Sequence[Credential]:
         return [self._credentials[name] for name in sorted(self._credentials)]
+
+    async def learned(self) -> Learned:
+        """Nothing but what was learned since the store was made."""
+        return Learned(dict(self.metrics))
 
     async def known_tags(self) -> frozenset[str]:
         return frozenset(t for tags in self._tag_sets() for t in tags)
@@ -125,8 +140,10 @@ class MemoryStore:
                 return entry.device.name in self.devices and entry.credential.name in self._credentials
             case AttemptConcluded() | AttemptWithdrawn():
                 return entry.attempt_id in self.attempts
-            case HostKeySeen():
+            case HostKeySeen() | ConnectionCut():
                 return entry.device.name in self.devices
+            case RefusalConfirmed():
+                return entry.device.name in self.devices and entry.credential.name in self._credentials
             case DeviceFinished():
                 name = entry.outcome.device.name
                 return name in self.devices and (entry.run_id, name) not in self._done
@@ -143,6 +160,10 @@ class MemoryStore:
                 self.metrics[entry.credential.name] = replace(metrics, attempts=metrics.attempts - 1)
             case AttemptConcluded():
                 self._concluded(entry)
+            case RefusalConfirmed():
+                self._learn(entry.device, entry.credential, Verdict.REFUSED, entry.at)
+            case ConnectionCut():
+                self.tries_per_connection[entry.device.name] = entry.tries
             case HostKeySeen():
                 return self.host_keys.setdefault(entry.device.name, (entry.key,))
             case DeviceFinished():
@@ -163,11 +184,25 @@ class MemoryStore:
     def _concluded(self, entry: AttemptConcluded) -> None:
         started, _ = self.attempts[entry.attempt_id]
         self.attempts[entry.attempt_id] = (started, entry)
-        metrics = self.metrics[entry.credential.name]
-        if entry.verdict is Verdict.ACCEPTED:
-            metrics = replace(metrics, successes=metrics.successes + 1, last_success=entry.at)
-        rate = fold([entry.verdict]).apply(metrics.success_rate)
-        self.metrics[entry.credential.name] = replace(metrics, success_rate=rate)
+        if entry.teaches and entry.verdict is not Verdict.NO_VERDICT:
+            self._learn(entry.device, entry.credential, entry.verdict, entry.at)
+
+    def _learn(self, device: Device, credential: Credential, verdict: Verdict, at: datetime) -> None:
+        metrics = self.metrics[credential.name]
+        if verdict is Verdict.ACCEPTED:
+            metrics = replace(metrics, successes=metrics.successes + 1, last_success=at)
+        rate = fold([verdict]).apply(metrics.success_rate)
+        self.metrics[credential.name] = replace(metrics, success_rate=rate)
+        key = (credential.id or 0, credential.secret_version)
+        before = self.pairs.setdefault(device.name, {}).get(key)
+        accepted = verdict is Verdict.ACCEPTED
+        self.pairs[device.name][key] = Pair(
+            *key,
+            last_verdict=verdict,
+            last_verdict_at=at,
+            last_success=at if accepted else before.last_success if before else None,
+            failures_in_row=0 if accepted else (before.failures_in_row if before else 0) + 1,
+        )
 
     def _finished(self, entry: DeviceFinished) -> Outcome:
         outcome = entry.outcome

@@ -31,7 +31,7 @@ from sqlalchemy import (
 from netraven.model import RunStatus, Status, Verdict
 from netraven.storage.types import Id, Json, Name, UtcDateTime
 
-REVISIONS = ("0001",)
+REVISIONS = ("0001", "0002")
 """Every schema revision in order; the last one is what this program reads and writes."""
 
 metadata = MetaData(
@@ -75,6 +75,7 @@ devices = Table(
     Column("host", Text, nullable=False),
     Column("port", Integer, nullable=False),
     Column("platform", Text, nullable=False),
+    Column("tries_per_connection", Integer),  # learned; NULL where the device never cut a connection
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     sqlite_autoincrement=True,  # ids are never used again: rows elsewhere and caches speak of this very device
@@ -113,10 +114,24 @@ credentials = Table(
     Column("successes", Id, nullable=False, server_default=text("0")),
     Column("last_used", UtcDateTime),
     Column("last_success", UtcDateTime),
-    Column("held_until", UtcDateTime),
+    Column("offered_when", Text, nullable=False, server_default=text("'always'")),
+    Column("source", Text),  # where the secret is read; NULL: the sealed columns
+    Column("source_mark", LargeBinary),  # keyed digest of what the source gave last, to notice a change
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     sqlite_autoincrement=True,
+)
+
+credential_versions = Table(  # previous secrets that are kept as a fallback for a time
+    "credential_versions",
+    metadata,
+    Column("credential_id", Id, ForeignKey("credentials.id", ondelete="CASCADE"), primary_key=True),
+    Column("secret_version", Integer, primary_key=True),
+    Column("username", Text, nullable=False),
+    Column("sealed_password", LargeBinary),
+    Column("sealed_private_key", LargeBinary),
+    Column("sealed_enable", LargeBinary),
+    Column("kept_until", UtcDateTime, nullable=False),
 )
 
 credential_tags = Table(
@@ -235,6 +250,27 @@ credential_pairs = Table(
     Column("attempts", Integer, nullable=False),
     _one_of("last_verdict", Verdict),
     Index(None, "credential_id"),
+)
+
+# ---- the lockout guard ----
+
+lockout_accounts = Table(
+    "lockout_accounts",
+    metadata,
+    Column("realm", Text, primary_key=True),
+    Column("username", Text, primary_key=True),
+    Column("state", Json, nullable=False),  # see credentials/lockout.py; nobody else reads it
+    Column("holder", Text),  # the guard that drives the account; its process as in owner.py
+    Column("lease_until", UtcDateTime),
+    Column("claimed_at", UtcDateTime),  # when another guard last asked for it
+    Column("saved_at", UtcDateTime, nullable=False),
+)
+
+realm_pauses = Table(
+    "realm_pauses",
+    metadata,
+    Column("realm", Text, primary_key=True),
+    Column("state", Json, nullable=False),
 )
 
 # ---- logs ----

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from netraven.credentials.evidence import Learned
 from netraven.credentials.sealing import Keyring, load_keyring
 from netraven.errors import KeyringError
 from netraven.model import Counts, Credential, Entry, Run, RunStatus, Secret, Selector, Target
@@ -55,11 +56,15 @@ class SqlStore:
     async def count(self, selector: Selector) -> int:
         return await self.inventory.count(selector)
 
-    def targets(self, selector: Selector) -> AsyncIterator[Target]:
-        return self.inventory.targets(selector)
+    def targets(self, selector: Selector, *, unfinished_in: int | None = None) -> AsyncIterator[Target]:
+        return self.inventory.targets(selector, unfinished_in=unfinished_in)
 
     async def credentials(self) -> Sequence[Credential]:
         return await self.inventory.credentials()
+
+    async def learned(self) -> Learned:
+        """What is on record of every credential: metrics, and tallies by tag and platform."""
+        return Learned({r.credential.name: r.metrics for r in await self.vault.list()})
 
     async def known_tags(self) -> AbstractSet[str]:
         return await self.inventory.known_tags()

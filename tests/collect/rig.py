@@ -11,6 +11,7 @@ from netraven.collect.collector import Collector, Limits
 from netraven.collect.fleet import Fleet
 from netraven.collect.recorder import Recorder
 from netraven.collect.retry import RetryPolicy
+from netraven.credentials.evidence import Knowledge
 from netraven.credentials.matching import CredentialIndex
 from netraven.credentials.strategy import PriorityStrategy
 from netraven.errors import DeviceFailure
@@ -114,6 +115,7 @@ class Rig:
                 transport=self._transport,
                 recorder=recorder,
                 limits=Limits(timeout, retry, loop.time),
+                knowledge=Knowledge(await self.store.learned()),
             )
             self.fleet = Fleet(collector, concurrency=self._concurrency)
             await self.fleet.run(targets or self.store.targets(Selector()), self.outcomes.append)

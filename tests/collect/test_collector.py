@@ -33,6 +33,7 @@ from netraven.model import (
     Secret,
     Status,
 )
+from netraven.ports import Evidence
 from netraven.testing import FakeDevice, MemoryStore
 from tests.collect.rig import RIGHT, SPARE, SVC, Rig, WatchedTransport, device
 from tests.virtual_time import in_virtual_time
@@ -186,7 +187,9 @@ async def test_the_order_is_the_strategys_and_what_it_leaves_out_is_not_offered(
     class Backwards:
         name = "backwards"
 
-        async def rank(self, device: Device, candidates: Sequence[Credential]) -> Sequence[Choice]:
+        async def rank(
+            self, device: Device, candidates: Sequence[Credential], evidence: Evidence
+        ) -> Sequence[Choice]:
             ordered = sorted(candidates, key=lambda c: -c.priority)
             return [Choice(c, f"{device.name} likes it") for c in ordered if c.name != "c2"]
 

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netraven.credentials.evidence import Knowledge
 from netraven.credentials.strategy import PriorityStrategy, strategy_named
 from netraven.errors import InputError
-from netraven.model import Choice, Credential, Device
+from netraven.model import Choice, Credential, Device, Target
 
 DEVICE = Device("r1", "192.0.2.1", "cisco_iosxe")
 credentials = st.lists(
@@ -21,7 +22,7 @@ credentials = st.lists(
 
 
 def ranked(held: list[Credential]) -> list[Choice]:
-    return list(asyncio.run(PriorityStrategy().rank(DEVICE, held)))
+    return list(asyncio.run(PriorityStrategy().rank(DEVICE, held, Knowledge().of(Target(DEVICE)))))
 
 
 @given(credentials, st.randoms())

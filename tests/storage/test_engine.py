@@ -56,7 +56,7 @@ async def test_a_database_without_tables_is_no_finding(empty_url: str) -> None:
 async def test_an_older_database_asks_for_the_upgrade(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("netraven.storage.engine.REVISIONS", (*REVISIONS, "0002"))
+    monkeypatch.setattr("netraven.storage.engine.REVISIONS", (*REVISIONS, "9999"))
     with pytest.raises(DatabaseError, match=f"at revision {REVISIONS[-1]} .* run `netraven db upgrade`"):
         await Database.open(database_url)
 
