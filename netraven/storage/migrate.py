@@ -25,7 +25,7 @@ from netraven.storage.schema import REVISIONS, metadata
 from netraven.storage.urls import Location, locate
 
 _UPGRADE_LOCK = 0x6E65747261766E  # PostgreSQL's advisory locks are numbers: "netravn"
-_WAL_TRIES = 50
+_WAL_TRIES = 300
 _WAL_PAUSE = 0.1  # seconds
 
 
