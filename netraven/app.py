@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from netraven.collect.collector import Collector, Limits
+from netraven.collect.collector import Collector, Limits, Means
 from netraven.collect.fleet import Fleet
+from netraven.collect.guard import Guard
+from netraven.collect.login import Record
 from netraven.collect.recorder import Recorder
 from netraven.collect.retry import RetryPolicy
-from netraven.config import CollectSettings, Settings, load_settings
+from netraven.config import CollectSettings, RealmSettings, Settings, load_settings, realm_named
 from netraven.credentials.evidence import Knowledge
+from netraven.credentials.lockout import Policy
 from netraven.credentials.matching import CredentialIndex
 from netraven.credentials.strategy import strategy_named
-from netraven.errors import DatabaseError, InputError, NetRavenError
+from netraven.errors import DatabaseError, InputError, NetRavenError, SettingsError
 from netraven.model import (
     Counts,
     Credential,
@@ -34,6 +38,7 @@ from netraven.model import (
 )
 from netraven.platforms import load_platform
 from netraven.ports import Inventory, Ledger, Runs, Secrets, Transport
+from netraven.storage.owner import current_owner
 
 if TYPE_CHECKING:
     from netraven.storage.store import SqlStore
@@ -71,10 +76,18 @@ class Store(Inventory, Secrets, Ledger, Runs, Protocol):
 class NetRaven:
     """A collector with its store. Made by :meth:`open` or :meth:`in_memory`; one event loop each."""
 
-    def __init__(self, *, store: Any, transport: Transport, settings: CollectSettings) -> None:
+    def __init__(
+        self,
+        *,
+        store: Any,
+        transport: Transport,
+        settings: CollectSettings,
+        realms: Mapping[str, RealmSettings],
+    ) -> None:
         self._store = store
         self._transport = transport
         self._settings = settings
+        self._realms = realms
         self._streams: set[asyncio.Task[Run]] = set()
 
     @classmethod
@@ -93,6 +106,7 @@ class NetRaven:
                 store=store,
                 transport=_ssh(settings.collect, accept_new=settings.ssh.host_keys == "accept-new"),
                 settings=settings.collect,
+                realms=settings.realms,
             )
             try:
                 yield raven
@@ -107,11 +121,14 @@ class NetRaven:
         credentials: Iterable[Credential],
         *,
         settings: CollectSettings = CollectSettings(),
+        realms: Mapping[str, RealmSettings] | None = None,
         transport: Transport | None = None,
     ) -> AsyncIterator[NetRaven]:
         """Without database and files: nothing outlives the object.
 
-        Raises ``InputError`` for a platform that is not known, unless ``transport`` is what has to know it.
+        ``realms``: who judges the passwords of which realm; one that is not named is central, but for ``local``.
+        Raises ``InputError`` for a platform that is not known, unless ``transport`` is what has to know it, and
+        ``SettingsError`` for a realm whose settings do not fit together.
         """
         from netraven.storage.memory import MemoryStore
 
@@ -119,7 +136,15 @@ class NetRaven:
         if transport is None:
             _check_platforms(devices)
         store = MemoryStore(devices, credentials)
-        raven = cls(store=store, transport=transport or _ssh(settings, accept_new=True), settings=settings)
+        for name, realm in (realms or {}).items():
+            if problem := realm.problem():
+                raise SettingsError(f"realm {name!r}: {problem}")
+        raven = cls(
+            store=store,
+            transport=transport or _ssh(settings, accept_new=True),
+            settings=settings,
+            realms=realms or {},
+        )
         try:
             yield raven
         finally:
@@ -216,16 +241,25 @@ class NetRaven:
         status: RunStatus | None = None
         error: str | None = None
         try:
-            async with Recorder(self._store) as recorder, self._alive(run):
+            knowledge = Knowledge(await self._store.learned())
+            guard = Guard(
+                self._store.guard_book,
+                credentials,
+                rules=self._rules,
+                holder=f"{current_owner()}#{run.id}",
+                knowledge=knowledge,
+                find_proven=self._store.proven,
+                login_seconds=self._settings.login_timeout,
+            )
+            async with Recorder(self._store) as recorder, self._alive(run), guard:
                 collector = Collector(
-                    run_id=run.id,
-                    credentials=CredentialIndex(credentials),
-                    strategy=chosen,
-                    secrets=self._store,
-                    transport=self._transport,
-                    recorder=recorder,
-                    limits=Limits(self._settings.device_timeout, RetryPolicy(self._settings.retries)),
-                    knowledge=Knowledge(await self._store.learned()),
+                    means=Means(CredentialIndex(credentials), chosen, self._store, self._transport, guard),
+                    record=Record(run.id, recorder, knowledge, time.monotonic),
+                    limits=Limits(
+                        self._settings.device_timeout,
+                        RetryPolicy(self._settings.retries),
+                        self._settings.patience,
+                    ),
                 )
                 fleet = Fleet(collector, concurrency=concurrency)
                 if observer is not None:
@@ -240,7 +274,11 @@ class NetRaven:
                 run_log = _RunLog(recorder, run)
                 run_log("run_started", devices=devices, credentials=len(credentials), strategy=strategy)
                 try:
-                    await fleet.run(self._store.targets(selector), finished)
+                    await fleet.run(
+                        self._store.targets(selector),
+                        finished,
+                        lambda: self._store.targets(selector, unfinished_in=run.id),
+                    )
                 finally:
                     run_log("run_finished", **asdict(tally.counts))
             status = tally.status(credentials=bool(credentials))
@@ -257,6 +295,18 @@ class NetRaven:
         finally:
             run = await self._end(run, status or RunStatus.INTERRUPTED, tally.counts, error)
         return run
+
+    def _rules(self, realm: str) -> Policy:
+        """What settings say of a realm, as the lockout guard reads it."""
+        told = realm_named(self._realms, realm)
+        return Policy(
+            threshold=told.threshold,
+            margin=told.margin,
+            window=told.window,
+            adaptive=told.mode == "adaptive",
+            most_in_flight=told.max_logins_in_flight,
+            local=told.scope == "local",
+        )
 
     async def _end(self, run: Run, status: RunStatus, counts: Counts, error: str | None) -> Run:
         """Mark the run as ended, whatever is being raised; a store that has failed leaves it to the next start."""

@@ -76,6 +76,9 @@ class Inventory(Protocol):
 
     async def credentials(self) -> Sequence[Credential]: ...
 
+    async def proven(self, credential: Credential) -> Sequence[Target]:
+        """A few devices that this very secret opened the last time it was judged there, the latest first."""
+
 
 class Ledger(Protocol):
     """Keeps what happened. The recorder is its only caller during a run."""
@@ -133,7 +136,9 @@ class Login(Protocol):
 
     The calls come in this order: ``new_host_key`` where the device shows a key that is not on record yet and the
     policy accepts it; ``secret`` once, at the moment the device asks for it; then exactly one of ``accepted`` and
-    ``rejected``. Where the connection ends before the secret was handed over, neither is called.
+    ``rejected``. Where the device asks for a password again after it refused one, ``another`` may hand over a further
+    one of the same user, which is again accepted or rejected. Where the connection ends before a secret was handed
+    over, neither is called.
     """
 
     username: str
@@ -151,6 +156,12 @@ class Login(Protocol):
 
     async def rejected(self, failure: DeviceFailure) -> None:
         """The device refused the secret (``AuthRefused``) or gave no verdict (``AuthNoVerdict``)."""
+
+    async def another(self) -> Secret | None:
+        """After ``rejected``, on the same connection: the same user's next password, None where there is none."""
+
+    async def cut(self, tries: int) -> None:
+        """The device ended the connection after so many refused secrets, without asking for a further one."""
 
 
 class Transport(Protocol):

@@ -60,14 +60,15 @@ class FakeTransport:
         if device.host_key not in on_record:
             raise HostKeyChanged(f"the device shows {device.host_key.fingerprint}; nothing was sent")
         secret = await login.secret()
-        failure = self._verdict(device, login.username, secret)
-        verdict = Verdict.ACCEPTED
-        if failure is not None:
+        while (failure := self._verdict(device, login.username, secret)) is not None:
             verdict = Verdict.REFUSED if isinstance(failure, AuthRefused) else Verdict.NO_VERDICT
-        self.attempts.append(FakeAttempt(target.device.name, login.username, secret, verdict))
-        if failure is not None:
+            self.attempts.append(FakeAttempt(target.device.name, login.username, secret, verdict))
             await login.rejected(failure)
-            raise failure
+            following = await login.another() if verdict is Verdict.REFUSED else None
+            if following is None:
+                raise failure
+            secret = following
+        self.attempts.append(FakeAttempt(target.device.name, login.username, secret, Verdict.ACCEPTED))
         await login.accepted()
         yield _FakeSession(device)
 

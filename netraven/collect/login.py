@@ -1,18 +1,21 @@
-"""One credential's way into one device: what the transport tells of it becomes the record."""
+"""One way into one device: what the transport tells of it becomes the record, under the guard's permits."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 
+from netraven.collect.admission import Admission
 from netraven.collect.recorder import Recorder
 from netraven.collect.visit import Visit
+from netraven.credentials.evidence import Knowledge
 from netraven.errors import AuthRefused, DeviceFailure
 from netraven.model import (
     AttemptConcluded,
     AttemptStarted,
     AttemptWithdrawn,
     Choice,
+    ConnectionCut,
     HostKey,
     HostKeySeen,
     Secret,
@@ -22,74 +25,128 @@ from netraven.model import (
 from netraven.ports import Clock
 
 
-class RecordedLogin:
-    """The ``ports.Login`` of a run. Nothing is sent that is not on record first.
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A credential that may be offered, its secret, and the device's place at the guard's desk for it."""
 
-    The lockout guard will stand in :meth:`secret`: what it makes wait, waits there.
-    """
+    choice: Choice
+    secret: Secret
+    admission: Admission
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Where a run's logins are put down, and what learns from them."""
+
+    run_id: int
+    recorder: Recorder
+    knowledge: Knowledge
+    clock: Clock
+
+
+NextOffer = Callable[[Offer], Awaitable[Offer | None]]
+"""The offer that may follow a refused one on the same connection."""
+
+
+class RecordedLogin:
+    """The ``ports.Login`` of a run. Nothing is sent that is not on record first, and has its permit."""
 
     def __init__(
-        self, visit: Visit, choice: Choice, secret: Secret, recorder: Recorder, run_id: int, clock: Clock
+        self, visit: Visit, offer: Offer, record: Record, next_offer: NextOffer | None = None
     ) -> None:
-        self.username = choice.credential.username
-        self.wants_key = secret.private_key is not None
+        self.username = offer.choice.credential.username
+        self.wants_key = offer.secret.private_key is not None
         self.succeeded = False
+        self.offer = offer
+        """The one that is being made, or was made last."""
+        self.offered = False
+        """Whether a secret was handed over and not refused."""
         self._visit = visit
-        self._choice = choice
-        self._secret = secret
-        self._recorder = recorder
-        self._run_id = run_id
-        self._clock = clock
+        self._record = record
+        self._next_offer = next_offer
         self._attempt: int | None = None
         self._offered_at = 0.0
-        self.offered = False
-        """Whether the secret was handed over and not refused."""
 
     async def new_host_key(self, key: HostKey) -> Sequence[HostKey]:
-        on_record: Sequence[HostKey] = await self._recorder.record(HostKeySeen(self._visit.device, key))
+        on_record: Sequence[HostKey] = await self._record.recorder.record(
+            HostKeySeen(self._visit.device, key)
+        )
         self._visit.target = replace(self._visit.target, host_keys=tuple(on_record))
         return on_record
 
     async def secret(self) -> Secret:
-        credential = self._choice.credential
-        started = AttemptStarted(self._run_id, self._visit.device, credential, utcnow(), self._choice.reason)
-        self._attempt = await self._recorder.record(
+        choice, credential = self.offer.choice, self.offer.choice.credential
+        recorder = self._record.recorder
+        started = AttemptStarted(self._record.run_id, self._visit.device, credential, utcnow(), choice.reason)
+        attempt: int = await recorder.record(
             started, undo=lambda attempt_id: AttemptWithdrawn(attempt_id, credential)
         )
+        try:
+            await self.offer.admission.permit()
+        except BaseException:
+            recorder.post(AttemptWithdrawn(attempt, credential))
+            raise
+        self._attempt = attempt
         self.offered = True
         self._visit.offered(credential)
-        self._offered_at = self._clock()
-        return self._secret
+        self._offered_at = self._record.clock()
+        return self.offer.secret
+
+    async def another(self) -> Secret | None:
+        if self._next_offer is None:
+            return None
+        following = await self._next_offer(self.offer)
+        if following is None:
+            return None
+        self.offer = following
+        return await self.secret()
+
+    async def cut(self, tries: int) -> None:
+        if self._visit.target.tries_per_connection != tries:
+            self._visit.target = replace(self._visit.target, tries_per_connection=tries)
+            self._record.recorder.post(ConnectionCut(self._visit.device, tries))
 
     async def accepted(self) -> None:
         self.succeeded = True
-        await self._recorder.record(self._concluded(Verdict.ACCEPTED, None))
+        self.offer.admission.accepted()
+        self._learn(Verdict.ACCEPTED)
+        await self._record.recorder.record(self._concluded(Verdict.ACCEPTED, None))
 
     async def rejected(self, failure: DeviceFailure) -> None:
         verdict = Verdict.NO_VERDICT
         if isinstance(failure, AuthRefused):
             verdict = Verdict.REFUSED
             self.offered = False
-            self._visit.refused.add(self._choice.credential.name)  # known at once, however the recording goes
-        await self._recorder.record(self._concluded(verdict, failure.reason))
+            self._visit.refuse(self.offer.choice.credential)  # known at once, however the recording goes
+        teaches = self.offer.admission.failed(verdict)
+        if teaches:
+            self._learn(verdict)
+        await self._record.recorder.record(self._concluded(verdict, failure.reason, teaches=teaches))
 
     def abandon(self, reason: str) -> None:
         """The device is given up in the middle of an attempt: its verdict will never be known."""
         if self._attempt is not None:
-            self._recorder.post(self._concluded(Verdict.NO_VERDICT, reason))
+            self.offer.admission.failed(Verdict.NO_VERDICT)
+            self._record.recorder.post(self._concluded(Verdict.NO_VERDICT, reason))
 
-    def _concluded(self, verdict: Verdict, error_type: str | None) -> AttemptConcluded:
+    def _learn(self, verdict: Verdict) -> None:
+        self._record.knowledge.learn(self._visit.device, self.offer.choice.credential, verdict)
+
+    def _concluded(
+        self, verdict: Verdict, error_type: str | None, *, teaches: bool = True
+    ) -> AttemptConcluded:
         attempt, self._attempt = self._attempt, None
         if attempt is None:
             raise RuntimeError("a verdict without an attempt")
         return AttemptConcluded(
             attempt_id=attempt,
             device=self._visit.device,
-            credential=self._choice.credential,
+            credential=self.offer.choice.credential,
             verdict=verdict,
             at=utcnow(),
-            duration_ms=_ms(self._clock() - self._offered_at),
+            duration_ms=_ms(self._record.clock() - self._offered_at),
             error_type=error_type,
+            teaches=teaches,
         )
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from netraven.model import Credential, Device, Outcome, SkipReason, Status, Target, utcnow
+from netraven.model import Credential, Device, Outcome, Pair, SkipReason, Status, Target, utcnow
 from netraven.ports import Clock
 
 
@@ -19,8 +20,18 @@ class Visit:
     tries: int = 0
     """Retries made so far."""
     attempts: int = 0
-    refused: set[str] = field(default_factory=set)
-    """Names of the credentials that the device has refused in this run: never offered to it again."""
+    refused: dict[tuple[str, int], Credential] = field(default_factory=dict)
+    """The secrets (name, version) that the device has refused in this run: never offered to it again."""
+    doubts: set[tuple[str, int]] = field(default_factory=set)
+    """Those of them that may yet turn out to have been the AAA service's fault."""
+    lost_proven: bool = False
+    """A secret that used to open the device was refused: what it refused earlier may fit now."""
+    excused: bool = False
+    """A verdict of this round was taken back: the service that gave it, or gave none, is unwell."""
+    parked_at: tuple[str, str] | None = None
+    """The account at whose desk the device waits outside."""
+    news: int = -1
+    """What the desk had to tell when the device was called last (``Guard.news``)."""
     credentials: list[Credential] = field(default_factory=list)
     """Those that were offered, each once, in order."""
     started_at: datetime = field(default_factory=utcnow)
@@ -36,6 +47,29 @@ class Visit:
     @property
     def device(self) -> Device:
         return self.target.device
+
+    @property
+    def refused_credentials(self) -> Collection[Credential]:
+        return self.refused.values()
+
+    def pair(self, credential: Credential) -> Pair | None:
+        """What is on record of this very secret at this device, from before the run."""
+        for pair in self.target.history:
+            if (pair.credential_id, pair.secret_version) == (credential.id, credential.secret_version):
+                return pair
+        return None
+
+    def refuse(self, credential: Credential) -> None:
+        """The device has said no."""
+        self.refused[credential.key] = credential
+        pair = self.pair(credential)
+        self.lost_proven = self.lost_proven or (pair is not None and pair.proven)
+
+    def excuse(self, credential: Credential) -> None:
+        """What the device said of the secret does not count: its AAA service is unwell."""
+        self.doubts.discard(credential.key)
+        self.refused.pop(credential.key, None)
+        self.excused = True
 
     def offered(self, credential: Credential) -> None:
         self.attempts += 1

@@ -11,10 +11,17 @@ from sqlalchemy import ColumnElement, Row, bindparam, delete, exists, func, inse
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from netraven.errors import InputError
-from netraven.model import ConnectionCut, Credential, Device, Selector, Target, utcnow
+from netraven.model import ConnectionCut, Credential, Device, Selector, Target, Verdict, utcnow
 from netraven.storage import host_keys, pairs, tags
 from netraven.storage.engine import Database
-from netraven.storage.schema import credential_tags, credentials, device_tags, devices, run_outcomes
+from netraven.storage.schema import (
+    credential_pairs,
+    credential_tags,
+    credentials,
+    device_tags,
+    devices,
+    run_outcomes,
+)
 from netraven.storage.schema import tags as tag_table
 from netraven.storage.types import Id
 
@@ -99,6 +106,25 @@ class SqlInventory:
             )
             for row in rows
         ]
+
+    async def proven(self, credential: Credential) -> Sequence[Target]:
+        """A few devices that this very secret opened the last time it was judged there, the latest first."""
+        pair = credential_pairs.c
+        latest = (
+            select(devices.c.name)
+            .join(credential_pairs, pair.device_id == devices.c.id)
+            .where(
+                pair.credential_id == credential.id,
+                pair.secret_version == credential.secret_version,
+                pair.last_verdict == Verdict.ACCEPTED.value,
+            )
+            .order_by(pair.last_success.desc(), devices.c.id)
+            .limit(5)
+        )
+        async with self._database.reading() as connection:
+            names = (await connection.execute(latest)).scalars().all()
+        found = {target.device.name: target for target in await self._page([devices.c.name.in_(names)], None)}
+        return [found[name] for name in names if name in found]
 
     async def list(self, selector: Selector = EVERY_DEVICE, *, limit: int | None = None) -> Sequence[Device]:
         """Devices in the order of their names, the first ``limit`` of them."""

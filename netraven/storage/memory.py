@@ -37,6 +37,7 @@ from netraven.model import (
     Verdict,
     utcnow,
 )
+from netraven.storage.memory_guard_book import MemoryGuardBook
 
 
 class MemoryStore:
@@ -61,6 +62,7 @@ class MemoryStore:
         self.pairs: dict[str, dict[tuple[int, int], Pair]] = {}
         """What is on record of secrets, by device name and (credential id, secret version)."""
         self.tries_per_connection: dict[str, int] = {}
+        self.guard_book = MemoryGuardBook()
         self._last_attempt = 0
 
     # Inventory
@@ -78,6 +80,16 @@ class MemoryStore:
 
     async def credentials(self) -> Sequence[Credential]:
         return [self._credentials[name] for name in sorted(self._credentials)]
+
+    async def proven(self, credential: Credential) -> Sequence[Target]:
+        key = (credential.id or 0, credential.secret_version)
+        found = [
+            (pairs[key].last_verdict_at, name)
+            for name, pairs in self.pairs.items()
+            if key in pairs and pairs[key].proven
+        ]
+        names = frozenset(name for _, name in sorted(found, reverse=True)[:5])
+        return [target async for target in self.targets(Selector(names=names))] if names else []
 
     async def learned(self) -> Learned:
         """Nothing but what was learned since the store was made."""

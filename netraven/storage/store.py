@@ -15,6 +15,7 @@ from netraven.errors import KeyringError
 from netraven.model import Counts, Credential, Entry, Run, RunStatus, Secret, Selector, Target
 from netraven.storage.credentials import SqlCredentials
 from netraven.storage.engine import Database
+from netraven.storage.guard_book import SqlGuardBook
 from netraven.storage.inventory import SqlInventory
 from netraven.storage.ledger import SqlLedger
 from netraven.storage.logs import SqlLogs
@@ -34,6 +35,7 @@ class SqlStore:
         self.inventory = SqlInventory(database)
         self.vault = SqlCredentials(database, keyring, no_key=no_key)
         self.ledger = SqlLedger(database)
+        self.guard_book = SqlGuardBook(database)
         self.runs = SqlRuns(database)
         self.logs = SqlLogs(database)
         self.snapshots = SqlSnapshots(database)
@@ -61,6 +63,9 @@ class SqlStore:
 
     async def credentials(self) -> Sequence[Credential]:
         return await self.inventory.credentials()
+
+    async def proven(self, credential: Credential) -> Sequence[Target]:
+        return await self.inventory.proven(credential)
 
     async def learned(self) -> Learned:
         """What is on record of every credential: metrics, and tallies by tag and platform."""

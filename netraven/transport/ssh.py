@@ -38,6 +38,9 @@ from netraven.transport.ssh_profile import options_for
 _TERMINAL = (511, 24)
 """Columns and rows; wide, so that devices do not wrap the echo of a command."""
 
+MOST_TRIES = 3
+"""Passwords on one connection: Cisco IOS allows 3 unless told (`ip ssh authentication-retries`), OpenSSH 6."""
+
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
@@ -109,7 +112,7 @@ class SshTransport:
                 failure = AuthRefused("the password has expired: the device asks for a new one")
             await self._report(client, login, failure)
             raise failure from error
-        if client.offered:
+        if client.stage is Stage.OFFERED:
             client.stage = Stage.ACCEPTED
             await login.accepted()
         else:
@@ -118,7 +121,13 @@ class SshTransport:
 
     @staticmethod
     async def _report(client: _Client, login: Login, failure: DeviceFailure) -> None:
-        if client.offered:
+        if client.stage is Stage.OFFERED:
+            if isinstance(failure, AuthRefused):
+                await login.cut(client.tries)  # it did not ask again, it hung up
+            elif client.tries > 1 and isinstance(failure, AuthNoVerdict):
+                await login.cut(client.tries - 1)
+            await login.rejected(failure)
+        elif client.stage is Stage.REFUSED and not client.told:
             await login.rejected(failure)
 
     async def _shell(self, connection: _Connection, platform: Platform) -> Session:
@@ -189,6 +198,12 @@ class _Client(asyncssh.SSHClient):
         self.failure: DeviceFailure | None = None
         self.deadline: asyncio.Timeout | None = None
         self.login_seconds = 0.0
+        self.tries = 0
+        """Secrets that were handed over."""
+        self.told = False
+        """Whether the login knows of the last refusal."""
+        self._ready: Secret | None = None
+        """The next secret, where it was asked for before the device's question."""
 
     @property
     def offered(self) -> bool:
@@ -215,10 +230,14 @@ class _Client(asyncssh.SSHClient):
         self.stage = Stage.AUTHENTICATION
 
     async def password_auth_requested(self) -> str | None:
-        return (await self._secret()).password if self._may_offer() else None
+        secret = await self._next_secret()
+        return None if secret is None else secret.password
 
-    def kbdint_auth_requested(self) -> str | None:
-        if not self._may_offer() or self._interactive:
+    async def kbdint_auth_requested(self) -> str | None:
+        if self.stage is Stage.OFFERED:  # asked anew: what it was offered was wrong
+            self._ready = await self._after_refusal()
+            self._interactive = False
+        if self.stage is Stage.REFUSED or self._interactive:
             return (
                 None  # failed without a question: asking again would be one more failed login on the device
             )
@@ -237,21 +256,51 @@ class _Client(asyncssh.SSHClient):
         hidden = [
             not echo or "password" in text.lower() or "passcode" in text.lower() for text, echo in prompts
         ]
-        if hidden.count(True) != 1 or not self._may_offer():
+        if hidden.count(True) != 1 or (secret := await self._next_secret()) is None:
             return None
-        password = (await self._secret()).password or ""
-        return [password if secret else self._login.username for secret in hidden]
+        password = secret.password or ""
+        return [password if is_secret else self._login.username for is_secret in hidden]
 
     async def public_key_auth_requested(self) -> asyncssh.SSHKey | None:
-        if not self._may_offer():
+        if self.stage is Stage.OFFERED:
+            self.stage = Stage.REFUSED
+        if self.stage >= Stage.OFFERED:
             return None
         return asyncssh.import_private_key((await self._secret()).private_key or "")
 
-    def _may_offer(self) -> bool:
-        """Whether the secret is still to be offered; being asked again means that it was refused."""
+    async def _next_secret(self) -> Secret | None:
+        """The secret that goes out now; None where there is none (left). Being asked again is a refusal."""
+        if self._ready is not None:
+            secret, self._ready = self._ready, None
+            return secret
         if self.stage is Stage.OFFERED:
-            self.stage = Stage.REFUSED
-        return self.stage < Stage.OFFERED
+            return await self._after_refusal()
+        return await self._secret() if self.stage < Stage.OFFERED else None
+
+    async def _after_refusal(self) -> Secret | None:
+        """Tell the login that its secret was refused, and ask for the same user's next one."""
+        self.stage = Stage.REFUSED
+        if self.expired or self.tries >= MOST_TRIES:
+            return None
+        left = self._stop_the_clock()
+        try:
+            self.told = True
+            await self._login.rejected(AuthRefused("the device refused the secret"))
+            secret = await self._login.another()
+        except BaseException:
+            self._reschedule(left)
+            raise
+        if secret is None:
+            self._reschedule(left)
+            return None
+        self.told = False
+        self._handed_over()
+        return secret
+
+    def _handed_over(self) -> None:
+        self.tries += 1
+        self.stage = Stage.OFFERED
+        self._reschedule(self.login_seconds)
 
     async def _secret(self) -> Secret:
         """Get the secret from the login, which may take its time; the device's clock runs from here on."""
@@ -264,8 +313,7 @@ class _Client(asyncssh.SSHClient):
         except BaseException:  # also: the device went on to another question, which cancels this one
             self._reschedule(left)
             raise
-        self.stage = Stage.OFFERED
-        self._reschedule(self.login_seconds)
+        self._handed_over()
         return secret
 
     async def remember_key(self) -> None:

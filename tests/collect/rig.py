@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from netraven.collect.collector import Collector, Limits
+from netraven.collect.collector import Collector, Limits, Means
 from netraven.collect.fleet import Fleet
+from netraven.collect.guard import Guard
+from netraven.collect.login import Record
 from netraven.collect.recorder import Recorder
 from netraven.collect.retry import RetryPolicy
 from netraven.credentials.evidence import Knowledge
+from netraven.credentials.lockout import Policy
 from netraven.credentials.matching import CredentialIndex
+from netraven.credentials.moments import Moment
 from netraven.credentials.strategy import PriorityStrategy
 from netraven.errors import DeviceFailure
 from netraven.model import Capture, Credential, Device, Outcome, Selector, Target
@@ -27,6 +31,18 @@ SPARE = Credential("spare", "spare", "right too", frozenset({"all"}), priority=2
 
 def device(name: str = "r1", *tags: str) -> Device:
     return Device(name, "192.0.2.1", "cisco_iosxe", tags=frozenset(tags or {"all"}))
+
+
+def idle_guard() -> Guard:
+    """A guard with nothing to guard."""
+    return Guard(
+        MemoryStore().guard_book,
+        (),
+        rules=lambda _realm: Policy(local=True),
+        holder="idle",
+        knowledge=Knowledge(),
+        find_proven=MemoryStore().proven,
+    )
 
 
 class WatchedTransport(FakeTransport):
@@ -92,6 +108,7 @@ class Rig:
         strategy: Strategy | None = None,
         store: MemoryStore | None = None,
         secrets: Secrets | None = None,
+        rules: Callable[[str], Policy] = lambda _realm: Policy(local=True),
     ) -> None:
         self.store = store or MemoryStore(devices, credentials)
         self.outcomes: list[Outcome] = []
@@ -101,24 +118,38 @@ class Rig:
         self._concurrency = concurrency
         self._strategy = strategy or PriorityStrategy()
         self._secrets = secrets or self.store
+        self.rules = rules
 
     async def run(self, targets: AsyncIterator[Target] | None = None) -> list[Outcome]:
         loop = asyncio.get_running_loop()
         timeout, retry = self._limits
         run = await self.store.start(Selector(), strategy="priority", concurrency=1, devices=0)
         async with Recorder(self.store) as recorder:
-            collector = Collector(
-                run_id=run.id,
-                credentials=CredentialIndex(await self.store.credentials()),
-                strategy=self._strategy,
-                secrets=self._secrets,
-                transport=self._transport,
-                recorder=recorder,
-                limits=Limits(timeout, retry, loop.time),
-                knowledge=Knowledge(await self.store.learned()),
+            credentials = await self.store.credentials()
+            knowledge = Knowledge(await self.store.learned())
+            guard = Guard(
+                self.store.guard_book,
+                credentials,
+                rules=self.rules,
+                holder="rig",
+                knowledge=knowledge,
+                find_proven=self.store.proven,
+                now=lambda: Moment(loop.time(), loop.time(), "virtual"),
             )
-            self.fleet = Fleet(collector, concurrency=self._concurrency)
-            await self.fleet.run(targets or self.store.targets(Selector()), self.outcomes.append)
+            async with guard:
+                collector = Collector(
+                    means=Means(
+                        CredentialIndex(credentials), self._strategy, self._secrets, self._transport, guard
+                    ),
+                    record=Record(run.id, recorder, knowledge, loop.time),
+                    limits=Limits(timeout, retry, clock=loop.time),
+                )
+                self.fleet = Fleet(collector, concurrency=self._concurrency)
+                await self.fleet.run(
+                    targets or self.store.targets(Selector()),
+                    self.outcomes.append,
+                    lambda: self.store.targets(Selector(), unfinished_in=run.id),
+                )
         return self.outcomes
 
     @property

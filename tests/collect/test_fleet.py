@@ -12,6 +12,7 @@ from netraven.collect.fleet import Fleet
 from netraven.errors import RecorderStopped, SessionLost, Unreachable
 from netraven.model import Device, Outcome, SkipReason, Status, Target
 from netraven.testing import FakeDevice, MemoryStore
+from tests.collect import rig
 from tests.collect.rig import RIGHT, SVC, Rig, WatchedTransport, device
 from tests.virtual_time import in_virtual_time, now
 
@@ -69,6 +70,10 @@ class _Quick:
     """In place of a collector: a visit that takes a second."""
 
     clock = staticmethod(lambda: 0.0)
+    patience = 0.0
+
+    def __init__(self) -> None:
+        self.guard = rig.idle_guard()
 
     async def visit(self, visit: object) -> Outcome:
         await asyncio.sleep(1)

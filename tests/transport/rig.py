@@ -25,7 +25,7 @@ QUICK = 5.0
 
 
 class NotedLogin:
-    """A ``ports.Login`` that notes each call. ``told``: what happened, in order."""
+    """A ``ports.Login`` that notes each call. ``told``: what happened, in order. ``more``: its further passwords."""
 
     def __init__(
         self,
@@ -34,6 +34,7 @@ class NotedLogin:
         username: str = "netops",
         private_key: str | None = None,
         before_secret: Callable[[], Awaitable[None]] | None = None,
+        more: Sequence[str] = (),
     ) -> None:
         self.username = username
         self.wants_key = private_key is not None
@@ -41,6 +42,9 @@ class NotedLogin:
         self.failure: DeviceFailure | None = None
         self._secret = Secret(password, private_key)
         self._before_secret = before_secret
+        self._more = list(more)
+        self.cuts: list[int] = []
+        """After how many refused secrets the device hung up."""
 
     async def new_host_key(self, key: HostKey) -> Sequence[HostKey]:
         self.told.append(f"new_host_key {key.fingerprint}")
@@ -58,6 +62,15 @@ class NotedLogin:
     async def rejected(self, failure: DeviceFailure) -> None:
         self.told.append(f"rejected {failure.reason}")
         self.failure = failure
+
+    async def another(self) -> Secret | None:
+        if not self._more:
+            return None
+        self.told.append("another")
+        return Secret(self._more.pop(0))
+
+    async def cut(self, tries: int) -> None:
+        self.cuts.append(tries)
 
 
 @dataclass
