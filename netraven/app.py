@@ -280,6 +280,7 @@ class NetRaven:
                         lambda: self._store.targets(selector, unfinished_in=run.id),
                     )
                 finally:
+                    tally.control_logins = collector.control_logins
                     run_log("run_finished", **asdict(tally.counts))
             status = tally.status(credentials=bool(credentials))
         except asyncio.CancelledError:
@@ -367,7 +368,7 @@ class _Tally:
         self._devices = devices
         self._by_status: Counter[Status] = Counter()
         self._attempts = 0
-        self._offered = False
+        self.control_logins = 0
 
     def add(self, outcome: Outcome) -> None:
         self._by_status[outcome.status] += 1
@@ -380,7 +381,7 @@ class _Tally:
             collected=self._by_status[Status.COLLECTED],
             failed=self._by_status[Status.FAILED],
             skipped=self._by_status[Status.SKIPPED],
-            attempts=self._attempts,
+            attempts=self._attempts + self.control_logins,
         )
 
     def status(self, *, credentials: bool) -> RunStatus:

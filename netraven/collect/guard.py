@@ -39,6 +39,8 @@ SLICE = 1.0
 GRACE = 30.0
 """Seconds that an SSH server is taken to wait for a login: OpenSSH and Cisco wait 120 unless told, hardening guides
 ask for 30 to 60."""
+WARM_ROOM = 32.0
+"""Devices at a desk once a secret has succeeded; more as long as permits come quickly, fewer when they do not."""
 SUCCESSOR = 1.0
 """Seconds that a pile-up waits for a device to offer the account's other secret before a control login is made."""
 TARGETS = 3
@@ -313,7 +315,9 @@ class Guard:
         if desk.account is None or admission.flight is None:
             return
         state = desk.account.secrets.get(admission.ask.secret)
-        desk.news += state is None or not state.proven  # no canary any more: many may come
+        if state is None or not state.proven:  # no canary any more: many may come
+            desk.news += 1
+            desk.room = max(desk.room, WARM_ROOM)
         self._landed(desk, admission.flight, Verdict.ACCEPTED)
         if admission.ask.fallback:
             self._superseded(desk, admission)
@@ -561,12 +565,10 @@ class Guard:
                 if account is None or account.flights or account.spent(self.now()):
                     continue
                 for key in self._rivals(name):
-                    well = await self._control(desk, key)
-                    if well:
-                        self._resume(realm)
-                        return
-                    if well is False:
+                    if await self._control(desk, key) is not None:
                         break
+                if realm.health.pause is None:
+                    return  # it was accepted
             if realm.health.pause is not None:
                 self._pause(realm)
         finally:
