@@ -207,7 +207,8 @@ class Guard:
         if desk.account is None:
             return False
         state = desk.account.secrets.get(ask.secret)
-        if state is not None and not state.proven and desk.by_secret.get(ask.secret):
+        proven = ask.known if state is None else state.proven
+        if not proven and desk.by_secret.get(ask.secret):
             return False  # a canary is on its way
         return desk.admitted < desk.room or ask.fallback
 

@@ -150,7 +150,7 @@ class Account:
         refused, flying = len(self.refusals), len(self.flights)
         if (left := secret.remaining(now)) > 0:
             return Decision(May.HELD, f"refused {secret.refused} times in a row", left)
-        if refused + 1 >= self.policy.threshold:
+        if self.spent(now):
             return self._full(now)
         if not secret.proven:
             return self._cold(secret, ask, now)
@@ -215,9 +215,10 @@ class Account:
         return max(0.0, self.policy.window - now.since(self.refusals[-1].at))
 
     def spent(self, now: Moment) -> bool:
-        """Whether not even a control login fits any more."""
+        """Whether not even one last canary, or a control login, fits any more."""
         self._forget(now)
-        return len(self.refusals) + 1 >= self.policy.threshold
+        refused = len(self.refusals)
+        return refused > self.policy.budget or refused + 1 >= self.policy.threshold
 
     def control_secret(self) -> str | None:
         """The proven secret that was refused last: the one that a control login has to ask about."""
@@ -228,6 +229,7 @@ class Account:
 
     def grant(self, ask: Ask, *, control: bool = False) -> Flight:
         """Count an attempt, before it is made."""
+        self.secrets[ask.secret] = self._secret(ask)
         self.seq += 1
         flight = Flight(self.seq, self.seq, ask, control)
         self.flights[flight.number] = flight
@@ -237,7 +239,7 @@ class Account:
     def grant_control(self, ask: Ask, now: Moment) -> Flight | None:
         """Count a control login, where one fits: alone, and below the threshold."""
         self._forget(now)
-        if self.flights or len(self.refusals) + 1 >= self.policy.threshold:
+        if self.flights or self.spent(now):
             return None
         return self.grant(ask, control=True)
 
@@ -283,13 +285,14 @@ class Account:
 
     def _secret(self, ask: Ask) -> SecretState:
         state = self.secrets.get(ask.secret)
-        if state is None:
-            state = self.secrets[ask.secret] = SecretState(proven=ask.known, worked=ask.known)
-        return state
+        return SecretState(proven=ask.known, worked=ask.known) if state is None else state
 
     def _forget(self, now: Moment) -> None:
-        """What the service has forgotten, and holds that have ended: those secrets get one canary again."""
-        if self.refusals and not self.blocked(now):
+        """What the service has forgotten, and holds that have ended: those secrets get one canary again.
+
+        One that is in flight may have been refused within the window already, and the window have begun anew.
+        """
+        if self.refusals and not self.flights and not self.blocked(now):
             self.refusals.clear()
             self.controlled = False
         for secret in self.secrets.values():
