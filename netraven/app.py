@@ -280,7 +280,6 @@ class NetRaven:
                         lambda: self._store.targets(selector, unfinished_in=run.id),
                     )
                 finally:
-                    tally.control_logins = collector.control_logins
                     run_log("run_finished", **asdict(tally.counts))
             status = tally.status(credentials=bool(credentials))
         except asyncio.CancelledError:
@@ -368,7 +367,6 @@ class _Tally:
         self._devices = devices
         self._by_status: Counter[Status] = Counter()
         self._attempts = 0
-        self.control_logins = 0
 
     def add(self, outcome: Outcome) -> None:
         self._by_status[outcome.status] += 1
@@ -381,7 +379,7 @@ class _Tally:
             collected=self._by_status[Status.COLLECTED],
             failed=self._by_status[Status.FAILED],
             skipped=self._by_status[Status.SKIPPED],
-            attempts=self._attempts + self.control_logins,
+            attempts=self._attempts,
         )
 
     def status(self, *, credentials: bool) -> RunStatus:
