@@ -335,6 +335,7 @@ def _credentials(commands: Any) -> None:
         credential, "match", "credentials:match", "what would be offered to a device, in order, and why"
     )
     match.add_argument("device", metavar="DEVICE")
+    match.add_argument("--strategy", metavar="S", help="as if collected with this one")
     _json(match)
 
 
