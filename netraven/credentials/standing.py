@@ -17,8 +17,8 @@ from netraven.ports import Evidence
 REFUSED_BACKOFF = timedelta(days=3)
 """How long a secret that a device has refused is not offered to it again, unless settings say otherwise."""
 LONGEST_BACKOFF = timedelta(days=30)
-_MOST_DOUBLINGS = 20
-"""Far more than lead from any sensible back-off to the longest: keeps a huge count of refusals harmless."""
+_MOST_DOUBLINGS = 12
+"""More than lead from any sensible back-off to the longest: keeps a huge count of refusals harmless."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +68,9 @@ def back_off(pair: Pair, base: timedelta) -> timedelta:
 
     A ``base`` above that is used as it is.
     """
-    doublings = min(max(0, pair.failures_in_row - 1), _MOST_DOUBLINGS)
     longest = max(base, LONGEST_BACKOFF)
-    return min(base * 2**doublings, longest)
+    doublings = min(max(0, pair.failures_in_row - 1), _MOST_DOUBLINGS)
+    return min(longest, base * (1 << doublings)) if base < longest else longest
 
 
 def _last_open(refused: Iterable[Pair]) -> datetime | None:

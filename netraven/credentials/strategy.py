@@ -24,6 +24,9 @@ __all__ = ["PriorityStrategy", "strategy_named"]
 ENTRY_POINTS = "netraven.strategies"
 """The group in which an installed package offers strategies by name."""
 
+_FOR_EVER = 10 * 365 * 86400.0
+"""Seconds. A longer back-off is no different, and could not be added to a date."""
+
 _BUILT_IN: dict[str, Callable[[timedelta], Strategy]] = {
     LastGoodStrategy.name: LastGoodStrategy,
     PriorityStrategy.name: lambda _: PriorityStrategy(),
@@ -38,7 +41,7 @@ def strategy_named(name: str, *, refused_backoff: float = REFUSED_BACKOFF.total_
     Raises ``InputError`` for a name that is not known (naming the closest) and for a class that is no strategy.
     """
     if name in _BUILT_IN:
-        return _BUILT_IN[name](timedelta(seconds=refused_backoff))
+        return _BUILT_IN[name](timedelta(seconds=min(refused_backoff, _FOR_EVER)))
     if ":" in name:
         return _made(_imported(name), name)
     offered = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
