@@ -10,7 +10,7 @@ _DAY = 24 * _HOUR
 
 
 def ago(then: datetime, now: datetime) -> str:
-    """ "just now", "5 min ago", "3 h ago", "2 d ago": rounded down, hours up to two days.
+    """As in "just now", "5 min ago", "3 h ago", "2 d ago": rounded down, hours up to two days.
 
     What lies ahead (a clock was set back) is just now.
     """

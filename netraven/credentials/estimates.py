@@ -23,13 +23,18 @@ class Share:
     opened: float
     devices: float
 
+    @property
+    def part(self) -> float:
+        """0.0 where there are no devices."""
+        return self.opened / self.devices if self.devices else 0.0
+
     def shrunk(self, towards: float, strength: float) -> float:
         """The mean of a Beta posterior whose prior has the mean ``towards`` and weighs as much as that many devices."""
         return (self.opened + strength * towards) / (self.devices + strength)
 
     def __str__(self) -> str:
         count = round(self.devices)
-        return f"{self.opened / self.devices * 100:.0f} % on {count} device{'s' if count != 1 else ''}"
+        return f"{self.part * 100:.0f} % on {count} device{'s' if count != 1 else ''}"
 
 
 def shares(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
 from netraven.credentials.estimates import Share, described, shares
-from netraven.credentials.evidence import EVERYWHERE, features
+from netraven.credentials.evidence import EVERYWHERE
 from netraven.credentials.standing import REFUSED_BACKOFF, arranged, standing
 from netraven.credentials.strategies.priority import by_priority
 from netraven.model import Choice, Credential, Device
@@ -42,27 +42,24 @@ def _by_siblings(
     """``candidates``: all of the device's, for a share is a share of what they opened together."""
     rest = [candidate for candidate in candidates if candidate not in unknown]
     among = [*unknown, *sorted(rest, key=lambda candidate: candidate.key)]
-    wanted = [feature for feature in features(device) if feature[0] in _FEATURES]
-    by_feature = {feature: shares(among, evidence, feature) for feature in wanted}
-    judged = [
-        (*_most_telling({feature: found[place] for feature, found in by_feature.items()}), candidate)
-        for place, candidate in enumerate(unknown)
-    ]
+    tags_and_platform = [*(("tag", tag) for tag in sorted(device.tags)), ("platform", device.platform)]
+    fleet = shares(among, evidence, EVERYWHERE)
+    others = [(feature, shares(among, evidence, feature)) for feature in tags_and_platform]
+    judged = []
+    for place, candidate in enumerate(unknown):
+        estimate, reason = _estimate(fleet[place], [(feature, found[place]) for feature, found in others])
+        judged.append((estimate, reason, candidate))
     judged.sort(key=lambda one: -round(one[0] * 10))  # stable: the usual order among equals
     for _, reason, candidate in judged:
         yield Choice(candidate, reason or by_priority(candidate))
 
 
-_FEATURES = ("fleet", "platform", "tag")
-
-
-def _most_telling(found: dict[Feature, Share]) -> tuple[float, str]:
-    """The estimate by the feature that departs furthest from the fleet as a whole, and what to say of it."""
-    fleet = found[EVERYWHERE].shrunk(UNDECIDED, PRIOR)
-    best, telling = fleet, EVERYWHERE
-    for feature, share in found.items():
-        estimate = share.shrunk(fleet, PRIOR) if feature != EVERYWHERE else fleet
-        if abs(estimate - fleet) > abs(best - fleet):
-            best, telling = estimate, feature
-    share = found[telling]
-    return best, f"{share}{described(telling)}" if round(share.devices) else ""
+def _estimate(fleet: Share, others: Iterable[tuple[Feature, Share]]) -> tuple[float, str]:
+    """The chance by the one feature that departs furthest from the fleet as a whole, and what to say of it."""
+    furthest, telling, share = 0.0, EVERYWHERE, fleet
+    for feature, found in others:
+        departure = (found.part - fleet.part) * found.devices / (found.devices + PRIOR)
+        if abs(departure) > abs(furthest):
+            furthest, telling, share = departure, feature, found
+    estimate = fleet.shrunk(UNDECIDED, PRIOR) + furthest
+    return estimate, f"{share}{described(telling)}" if round(share.devices) else ""
