@@ -9,11 +9,18 @@ an order causes by itself, and how many accounts it would have locked.
 
 from __future__ import annotations
 
+import os
 import random
+import statistics
+import sys
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from multiprocessing import get_context
 
+from benchmarks.bench import QUICK, Bench, Sizes
+from benchmarks.table import Answer, Row
 from netraven.credentials.evidence import Knowledge, Learned, faded, judged
 from netraven.credentials.standing import arranged, standing
 from netraven.credentials.strategy import strategy_named
@@ -37,7 +44,7 @@ ORACLE = "oracle"
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A kind of fleet: which of a device's features decide about what it accepts."""
+    """A kind of fleet, titled by what decides about the credentials that a device accepts."""
 
     title: str
     decides: Callable[[Device], tuple[str, ...]]
@@ -52,12 +59,12 @@ def _role(device: Device) -> str:
 
 
 SHAPES = (
-    Shape("one tag decides", lambda d: (_role(d),)),
-    Shape("the platform decides", lambda d: (d.platform,)),
-    Shape("tag and platform decide together", lambda d: (_role(d), d.platform)),
-    Shape("nothing decides", lambda _: ()),
-    Shape("one tag decides, 10 % accept nothing", lambda d: (_role(d),), dead=0.1),
-    Shape("one tag decides, devices accept several", lambda d: (_role(d),), several=True),
+    Shape("tag", lambda d: (_role(d),)),
+    Shape("platform", lambda d: (d.platform,)),
+    Shape("tag x platform", lambda d: (_role(d), d.platform)),
+    Shape("nothing", lambda _: ()),
+    Shape("tag, 10 % dead", lambda d: (_role(d),), dead=0.1),
+    Shape("tag, several open", lambda d: (_role(d),), several=True),
 )
 
 
@@ -140,8 +147,7 @@ class Tally:
     worst: int = 0
     """The longest row of refusals of one account without an acceptance in between."""
     locked: set[str] = field(default_factory=set)
-    """Accounts that had :data:`THRESHOLD` refusals in a row."""
-    halves: list[int] = field(default_factory=list)
+    """Accounts that had :data:`THRESHOLD` refusals in a row. The simulation goes on as if they had not been locked."""
 
     @property
     def each(self) -> float:
@@ -206,7 +212,7 @@ def _now(
     """The order; no strategy here waits for anything, so no loop is needed."""
     ranking = strategy.rank(device, candidates, evidence)
     try:
-        ranking.send(None)  # type: ignore[attr-defined]  # an awaitable of ours is a coroutine
+        ranking.send(None)
     except StopIteration as done:
         choices: Sequence[Choice] = done.value
         return choices
@@ -225,3 +231,79 @@ def simulated(shape: int, size: int, seed: int) -> dict[str, tuple[Tally, Tally]
             world.run(strategy, START + timedelta(days=1), order),
         )
     return found
+
+
+Runs = tuple[Tally, Tally]
+"""The first run over a fleet, and the second."""
+
+
+def found(sizes: Sizes) -> list[dict[str, list[Runs]]]:
+    """For each shape, the runs of each strategy over all seeds."""
+    jobs = [(shape, sizes.simulated, seed) for shape in range(len(SHAPES)) for seed in range(sizes.seeds)]
+    if len(jobs) * sizes.simulated < _WORTH_PROCESSES:
+        results = [simulated(*job) for job in jobs]
+    else:
+        workers = min(len(jobs), os.cpu_count() or 1)
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            results = list(pool.map(simulated, *zip(*jobs, strict=True)))
+    by_shape: list[dict[str, list[Runs]]] = [{} for _ in SHAPES]
+    for (shape, _, _), of_strategies in zip(jobs, results, strict=True):
+        for name, runs in of_strategies.items():
+            by_shape[shape].setdefault(name, []).append(runs)
+    return by_shape
+
+
+_WORTH_PROCESSES = 20_000
+"""Devices, below which starting processes takes longer than the work."""
+
+
+def answer(sizes: Sizes) -> Answer:
+    title = (
+        f"Strategies: {sizes.simulated:,} devices, {LOGINS} credentials, {sizes.seeds} fleets of each shape"
+    )
+    table = Answer(f"{title} (ratio: to the oracle)", "attempts per device, first run")
+    for shape, of_strategies in zip(SHAPES, found(sizes), strict=True):
+        oracle = [first.each for first, _ in of_strategies[ORACLE]]
+        for name, runs in of_strategies.items():
+            each = [first.each for first, _ in runs]
+            ratios = [one / best for one, best in zip(each, oracle, strict=True)]
+            table.rows.append(
+                Row(f"{shape.title}: {name}", each, ratios if name != ORACLE else (), note=_more(runs))
+            )
+            figures = [{"first": _figures(first), "second": _figures(second)} for first, second in runs]
+            table.raw.append({"shape": shape.title, "strategy": name, "seeds": figures})
+    table.notes += [
+        "last column: attempts per device in the second run, a day later; of the first run, refusals, the longest",
+        f"row of refusals of one account, and how many of the {LOGINS} accounts had {THRESHOLD} in a row somewhere",
+        "one device at a time, no lockout guard: what an order costs by itself",
+    ]
+    return table
+
+
+def _more(runs: Sequence[Runs]) -> str:
+    again = _spread([second.each for _, second in runs], ".2f")
+    refusals = _spread([first.refusals for first, _ in runs], ",.0f")
+    worst = _spread([first.worst for first, _ in runs], ".0f")
+    locked = _spread([len(first.locked) for first, _ in runs], ".0f")
+    return f"{again}; {refusals}, {worst}, {locked}"
+
+
+def _spread(values: Sequence[float], form: str) -> str:
+    return f"{statistics.median(values):{form}} ({min(values):{form}}..{max(values):{form}})"
+
+
+def _figures(tally: Tally) -> dict[str, float]:
+    return {
+        "attempts": tally.attempts,
+        "refusals": tally.refusals,
+        "worst": tally.worst,
+        "locked": len(tally.locked),
+    }
+
+
+def measure(bench: Bench) -> Answer:
+    return answer(bench.sizes)
+
+
+if __name__ == "__main__":
+    print(answer(QUICK if "--quick" in sys.argv[1:] else Sizes()))

@@ -32,6 +32,12 @@ class Standing:
     refused: tuple[Choice, ...]
     """The device refused these the last time; first those that may be offered soonest."""
 
+    @property
+    def everyone(self) -> list[Credential]:
+        """All candidates, the unknown ones first."""
+        others = [choice.credential for choice in (*self.proven, *self.refused)]
+        return [*self.unknown, *sorted(others, key=lambda credential: credential.key)]
+
 
 def usual(credential: Credential) -> tuple[int, str, int]:
     """The order where nothing is known: the operator's priority, then the name, the newest secret first."""

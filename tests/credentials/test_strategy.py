@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from netraven import CollectSettings, NetRaven
 from netraven.credentials import strategy as strategies
 from netraven.credentials.evidence import Knowledge
 from netraven.credentials.strategy import PriorityStrategy, strategy_named
 from netraven.errors import InputError
 from netraven.model import Choice, Credential, Device, Target
+from netraven.testing import FakeDevice, FakeTransport
 
 DEVICE = Device("r1", "192.0.2.1", "cisco_iosxe")
 EVIDENCE = Knowledge().of(Target(DEVICE))
@@ -172,3 +174,38 @@ def test_what_is_no_strategy_says_why(name: str, said: str) -> None:
 
 def test_a_backoff_of_ages_is_no_error() -> None:
     assert strategy_named("last-good", refused_backoff=1e300).name == "last-good"
+
+
+@pytest.mark.parametrize("fault", ["raise RuntimeError('their fault')", "return None", "return [candidates]"])
+async def test_a_strategy_that_fails_for_a_device_costs_that_device_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+) -> None:
+    (tmp_path / "faulty_orders.py").write_text(
+        "from netraven import Choice\n"
+        "class Faulty:\n"
+        "    name = 'faulty'\n"
+        "    async def rank(self, device, candidates):\n"
+        "        if device.name == 'r1':\n"
+        f"            {fault}\n"
+        "        return [Choice(c, 'theirs') for c in candidates]\n"
+    )
+    monkeypatch.delitem(sys.modules, "faulty_orders", raising=False)
+    devices = [Device(name, "-", "cisco_iosxe", tags={"t"}) for name in ("r1", "r2", "r3")]
+    transport = FakeTransport({device.name: FakeDevice({"svc": "right"}) for device in devices})
+    held = [Credential("a", "svc", "right", tags={"t"})]
+    settings = CollectSettings(strategy="faulty_orders:Faulty")
+    async with NetRaven.in_memory(devices, held, transport=transport, settings=settings) as raven:
+        report = await raven.collect()
+    assert {o.device.name: o.reason for o in report.outcomes} == {"r1": "internal", "r2": None, "r3": None}
+    assert [attempt.device for attempt in transport.attempts] == ["r2", "r3"]
+
+
+async def test_a_strategy_that_is_none_ends_it_before_anything_is_sent() -> None:
+    transport = FakeTransport({"r1": FakeDevice({})})
+    devices = [Device("r1", "-", "cisco_iosxe", tags={"t"})]
+    held = [Credential("a", "svc", "x", tags={"t"})]
+    async with NetRaven.in_memory(devices, held, transport=transport) as raven:
+        with pytest.raises(InputError, match="no `async def rank`"):
+            await raven.collect(strategy="own_orders:Blocking")
+        assert not raven.store.runs, "no run was begun"
+    assert transport.attempts == []

@@ -49,9 +49,7 @@ class ExploreStrategy:
         self, device: Device, candidates: Sequence[Credential], evidence: Evidence
     ) -> Sequence[Choice]:
         found = standing(candidates, evidence, self._backoff)
-        rest = [choice.credential for choice in (*found.proven, *found.refused)]
-        among = [*found.unknown, *sorted(rest, key=lambda candidate: candidate.key)]
-        return arranged(found, lambda unknown: _by_chance(device, unknown, _Odds(among, evidence)))
+        return arranged(found, lambda unknown: _by_chance(device, unknown, _Odds(found.everyone, evidence)))
 
 
 def _by_chance(device: Device, unknown: Sequence[Credential], odds: _Odds) -> Iterable[Choice]:

@@ -30,18 +30,14 @@ class LastGoodStrategy:
     async def rank(
         self, device: Device, candidates: Sequence[Credential], evidence: Evidence
     ) -> Sequence[Choice]:
-        return arranged(
-            standing(candidates, evidence, self._backoff),
-            lambda unknown: _by_siblings(device, unknown, candidates, evidence),
-        )
+        found = standing(candidates, evidence, self._backoff)
+        return arranged(found, lambda unknown: _by_siblings(device, unknown, found.everyone, evidence))
 
 
 def _by_siblings(
-    device: Device, unknown: Sequence[Credential], candidates: Sequence[Credential], evidence: Evidence
+    device: Device, unknown: Sequence[Credential], among: Sequence[Credential], evidence: Evidence
 ) -> Iterable[Choice]:
-    """``candidates``: all of the device's, for a share is a share of what they opened together."""
-    rest = [candidate for candidate in candidates if candidate not in unknown]
-    among = [*unknown, *sorted(rest, key=lambda candidate: candidate.key)]
+    """``among``: all candidates, ``unknown`` first, for a share is a share of what they opened together."""
     tags_and_platform = [*(("tag", tag) for tag in sorted(device.tags)), ("platform", device.platform)]
     fleet = shares(among, evidence, EVERYWHERE)
     others = [(feature, shares(among, evidence, feature)) for feature in tags_and_platform]
