@@ -58,9 +58,7 @@ def standing(
             proven.append((candidate, pair))
         else:
             refused.append((candidate, pair))
-    proven.sort(
-        key=lambda known: known[1].last_verdict_at, reverse=True
-    )  # stable: the usual order among equals
+    proven.sort(key=lambda known: known[1].last_verdict_at, reverse=True)  # stable: usual order among equals
     changed_after = _last_open(pair for _, pair in refused) if not proven else None
     return Standing(
         tuple(Choice(c, f"opened this device {ago(p.last_verdict_at, evidence.now)}") for c, p in proven),
