@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from netraven.credentials.evidence import EVERYWHERE
-from netraven.model import Credential
+from netraven.credentials.standing import predecessors
+from netraven.model import Credential, Tally
 from netraven.ports import Evidence, Feature
 
 
@@ -37,18 +38,47 @@ class Share:
         return f"{self.part * 100:.0f} % on {count} device{'s' if count != 1 else ''}"
 
 
-def shares(
-    candidates: Sequence[Credential], evidence: Evidence, feature: Feature, elsewhere: float = 1.0
-) -> list[Share]:
-    """The share of each of ``candidates`` among the devices with ``feature``.
+class Siblings:
+    """What other devices say of the candidates of one device."""
 
-    ``elsewhere``: what a device counts that another candidate opened before this one was offered, 1.0 like a refusal.
+    def __init__(self, candidates: Sequence[Credential], evidence: Evidence) -> None:
+        self._evidence = evidence
+        self._candidates = [(candidate, *_heir(candidate, candidates, evidence)) for candidate in candidates]
+
+    def shares(self, feature: Feature) -> list[Share]:
+        """The share of each candidate among the devices with ``feature``."""
+        tallies = [
+            self._tally(candidate, feature, before, counts) for candidate, before, counts in self._candidates
+        ]
+        opened = sum(tally.accepted for tally in tallies)
+        return [Share(tally.accepted, max(opened, tally.total)) for tally in tallies]
+
+    def _tally(self, candidate: Credential, feature: Feature, before: Credential, counts: float) -> Tally:
+        own = self._evidence.tally(candidate, feature)
+        if not counts:
+            return own
+        old = self._evidence.tally(before, feature)
+        return Tally(own.accepted + counts * old.accepted, own.refused + counts * old.refused)
+
+
+def _heir(
+    candidate: Credential, candidates: Sequence[Credential], evidence: Evidence
+) -> tuple[Credential, float]:
+    """The secret that a changed one has replaced, and how far the old figures stand for the new secret: 0.0 to 1.0.
+
+    A rotation means that the new secret opens what the old one did. Each device that has judged the new one speaks for
+    itself instead, and each refusal that no acceptance makes up for halves what is left: then the new secret is
+    wrong. Nothing is inherited while the old one is still a candidate: it speaks for itself.
     """
-    tallies = [evidence.tally(candidate, feature) for candidate in candidates]
-    opened = sum(tally.accepted for tally in tallies)
-    return [
-        Share(tally.accepted, tally.total + elsewhere * max(0.0, opened - tally.total)) for tally in tallies
-    ]
+    own = evidence.tally(candidate, EVERYWHERE)
+    if any(c.name == candidate.name and c.secret_version < candidate.secret_version for c in candidates):
+        return candidate, 0.0
+    for before in predecessors(candidate):
+        old = evidence.tally(before, EVERYWHERE)
+        if old.total:
+            unheard = max(0.0, 1 - own.total / old.total)
+            return before, unheard * 0.5 ** max(0.0, own.refused - own.accepted)
+    return candidate, 0.0
 
 
 def described(feature: Feature) -> str:

@@ -7,7 +7,7 @@ build their order around the same three groups.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from netraven.credentials.age import ago
@@ -26,7 +26,8 @@ class Standing:
     """The candidates of one device in three groups, each in an order that does not depend on how they came in."""
 
     proven: tuple[Choice, ...]
-    """The device opened to these the last time that they were judged, the latest first."""
+    """The device opened to these the last time that they were judged, or to the secret that they replaced: the latest
+    first, a new secret before the old one."""
     unknown: tuple[Credential, ...]
     """Never judged here; by priority, then name, the newest secret first."""
     refused: tuple[Choice, ...]
@@ -51,7 +52,7 @@ def standing(
     unknown: list[Credential] = []
     refused: list[tuple[Credential, Pair]] = []
     for candidate in sorted(candidates, key=usual):
-        pair = evidence.pair(candidate)
+        pair = evidence.pair(candidate) or _inherited(candidate, evidence)
         if pair is None:
             unknown.append(candidate)
         elif pair.proven:
@@ -61,10 +62,30 @@ def standing(
     proven.sort(key=lambda known: known[1].last_verdict_at, reverse=True)  # stable: usual order among equals
     changed_after = _last_open(pair for _, pair in refused) if not proven else None
     return Standing(
-        tuple(Choice(c, f"opened this device {ago(p.last_verdict_at, evidence.now)}") for c, p in proven),
+        tuple(Choice(c, _opened(c, p, evidence.now)) for c, p in proven),
         tuple(unknown),
         tuple(_last(refused, evidence.now, backoff, changed_after)),
     )
+
+
+def predecessors(credential: Credential) -> Iterable[Credential]:
+    """The secrets that this one has replaced, the newest first, as far back as matters."""
+    version = credential.secret_version
+    return (replace(credential, secret_version=old) for old in range(version - 1, max(0, version - 6), -1))
+
+
+def _inherited(credential: Credential, evidence: Evidence) -> Pair | None:
+    """What the device answered to the secret that this one replaced, if it opened: a refusal is not passed on."""
+    judged = (evidence.pair(old) for old in predecessors(credential))
+    pair = next((pair for pair in judged if pair is not None), None)
+    return pair if pair is not None and pair.proven else None
+
+
+def _opened(credential: Credential, pair: Pair, now: datetime) -> str:
+    when = ago(pair.last_verdict_at, now)
+    if pair.secret_version == credential.secret_version:
+        return f"opened this device {when}"
+    return f"new secret; version {pair.secret_version} opened this device {when}"
 
 
 def back_off(pair: Pair, base: timedelta) -> timedelta:

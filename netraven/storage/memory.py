@@ -86,6 +86,7 @@ class MemoryStore:
             (self.devices[name], names[pair.credential_id], pair)
             for name, pairs in self.pairs.items()
             for pair in pairs.values()
+            if pair.credential_id in names
         )
         return Learned(dict(self.metrics), faded(on_record, utcnow()))
 

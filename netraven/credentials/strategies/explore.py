@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from math import lgamma
 
-from netraven.credentials.estimates import Share, described, shares
+from netraven.credentials.estimates import Share, Siblings, described
 from netraven.credentials.evidence import EVERYWHERE, on_platform
 from netraven.credentials.standing import REFUSED_BACKOFF, arranged, standing
 from netraven.credentials.strategies.priority import by_priority
@@ -49,7 +49,9 @@ class ExploreStrategy:
         self, device: Device, candidates: Sequence[Credential], evidence: Evidence
     ) -> Sequence[Choice]:
         found = standing(candidates, evidence, self._backoff)
-        return arranged(found, lambda unknown: _by_chance(device, unknown, _Odds(found.everyone, evidence)))
+        return arranged(
+            found, lambda unknown: _by_chance(device, unknown, _Odds(Siblings(found.everyone, evidence)))
+        )
 
 
 def _by_chance(device: Device, unknown: Sequence[Credential], odds: _Odds) -> Iterable[Choice]:
@@ -66,16 +68,15 @@ def _by_chance(device: Device, unknown: Sequence[Credential], odds: _Odds) -> It
 class _Odds:
     """The logarithms of the chances of several credentials at one device, up to a common summand."""
 
-    def __init__(self, among: Sequence[Credential], evidence: Evidence) -> None:
-        self._among = among
-        self._evidence = evidence
+    def __init__(self, siblings: Siblings) -> None:
+        self._shares = siblings.shares
         found = self._shares(EVERYWHERE)
-        even = 1 / (len(among) + 1)  # one more for "none of these"
+        even = 1 / (len(found) + 1)  # one more for "none of these"
         self._fleet = [share.shrunk(even, PRIOR) for share in found]
         self.logs = [math.log(chance) for chance in self._fleet]
         self.telling = [str(share) if round(share.devices) else "" for share in found]
         """What moved each chance most, in words; empty where nothing is known."""
-        self._moved = [0.0] * len(among)
+        self._moved = [0.0] * len(found)
 
     def of(self, device: Device) -> None:
         """Take in what the device has in common with others."""
@@ -93,9 +94,6 @@ class _Odds:
         opens = min(1.0, sum(self._fleet))
         top = max(self.logs)
         return [opens * part for part in _whole([math.exp(log - top) for log in self.logs])]
-
-    def _shares(self, feature: Feature) -> list[Share]:
-        return shares(self._among, self._evidence, feature)
 
     def _step(self, feature: Feature, before: list[float]) -> list[float]:
         """The posteriors with ``feature`` taken in; ``before`` itself where nothing is known of it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
 
-from netraven.credentials.estimates import Share, described, shares
+from netraven.credentials.estimates import Share, Siblings, described
 from netraven.credentials.evidence import EVERYWHERE
 from netraven.credentials.standing import REFUSED_BACKOFF, arranged, standing
 from netraven.credentials.strategies.priority import by_priority
@@ -31,16 +31,16 @@ class LastGoodStrategy:
         self, device: Device, candidates: Sequence[Credential], evidence: Evidence
     ) -> Sequence[Choice]:
         found = standing(candidates, evidence, self._backoff)
-        return arranged(found, lambda unknown: _by_siblings(device, unknown, found.everyone, evidence))
+        return arranged(
+            found, lambda unknown: _by_siblings(device, unknown, Siblings(found.everyone, evidence))
+        )
 
 
-def _by_siblings(
-    device: Device, unknown: Sequence[Credential], among: Sequence[Credential], evidence: Evidence
-) -> Iterable[Choice]:
-    """``among``: all candidates, ``unknown`` first, for a share is a share of what they opened together."""
+def _by_siblings(device: Device, unknown: Sequence[Credential], siblings: Siblings) -> Iterable[Choice]:
+    """``unknown`` are the first of those that ``siblings`` speak of."""
     tags_and_platform = [*(("tag", tag) for tag in sorted(device.tags)), ("platform", device.platform)]
-    fleet = shares(among, evidence, EVERYWHERE)
-    others = [(feature, shares(among, evidence, feature)) for feature in tags_and_platform]
+    fleet = siblings.shares(EVERYWHERE)
+    others = [(feature, siblings.shares(feature)) for feature in tags_and_platform]
     judged = []
     for place, candidate in enumerate(unknown):
         estimate, reason = _estimate(fleet[place], [(feature, found[place]) for feature, found in others])
