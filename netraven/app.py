@@ -230,7 +230,7 @@ class NetRaven:
     ) -> Run:
         if concurrency < 1 or concurrency != int(concurrency):
             raise InputError(f"concurrency must be a whole number of at least 1, not {concurrency!r}")
-        chosen = strategy_named(strategy)
+        chosen = strategy_named(strategy, refused_backoff=self._settings.refused_backoff)
         await self._check(selector)
         credentials = await self._store.credentials()
         if credentials:

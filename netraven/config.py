@@ -42,13 +42,16 @@ class CollectSettings:
 
     concurrency: int = field(default=200, metadata={"least": 1})
     retries: int = field(default=1, metadata={"least": 0})
-    strategy: str = "priority"
+    strategy: str = "last-good"
     connect_timeout: float = field(default=10.0, metadata={"least": 0.001})
     login_timeout: float = field(default=20.0, metadata={"least": 0.001})
     command_timeout: float = field(default=60.0, metadata={"least": 0.001})
     device_timeout: float = field(default=300.0, metadata={"least": 0.001})
     patience: float = field(default=600.0, metadata={"least": 0.0})
     """How long the end of a run waits for a paused realm or a spent account."""
+    refused_backoff: float = field(default=259200.0, metadata={"least": 0.0})
+    """After a device has refused a secret, it is not offered there again for so long; twice that after the second
+    refusal in a row, and so on, up to 30 days."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,8 @@ from netraven.model import (
 )
 
 Feature = tuple[str, str]
-"""What devices have in common: ``("tag", "edge")``, ``("platform", "cisco_iosxe")``, ``("fleet", "")`` for all."""
+"""What devices have in common: ``("tag", "edge")``, ``("platform", "cisco_iosxe")``, both at once
+``("tag on platform", "edge cisco_iosxe")``, ``("fleet", "")`` for all."""
 
 
 class Evidence(Protocol):

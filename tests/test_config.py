@@ -106,15 +106,17 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
         "NETRAVEN_COLLECT__LOGIN_TIMEOUT": "2",
         "NETRAVEN_COLLECT__COMMAND_TIMEOUT": "3e1",
         "NETRAVEN_COLLECT__DEVICE_TIMEOUT": "4",
+        "NETRAVEN_COLLECT__REFUSED_BACKOFF": "0",
         "NETRAVEN_SSH__HOST_KEYS": "strict",
         "NETRAVEN_LOG__LEVEL": "debug",
         "NETRAVEN_LOG__FORMAT": "json",
     }
     settings = load_settings(environ=environ)
-    sections = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings) if f.name != "file"}
+    sections = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings)}
+    sections = {name: value for name, value in sections.items() if name not in ("file", "realms")}
     keys = {f"NETRAVEN_{s}__{f.name}".upper() for s, v in sections.items() for f in dataclasses.fields(v)}
     assert keys == set(environ), "this test knows every key"
-    assert settings.collect == CollectSettings(9, 0, "priority", 1.5, 2.0, 30.0, 4.0)
+    assert settings.collect == CollectSettings(9, 0, "priority", 1.5, 2.0, 30.0, 4.0, 0.0)
     assert (settings.ssh.host_keys, settings.log.level, settings.log.format) == ("strict", "debug", "json")
     assert settings.database_url == "postgresql+asyncpg://u:p@db/netraven"
     assert settings.key_file == Path("/run/key")
@@ -157,7 +159,10 @@ def test_what_is_wrong_in_the_environment_is_named(folder: Path, name: str, valu
     ("text", "said"),
     [
         ("[colect]\n", r"unknown section \[colect\], did you mean 'collect'\?"),
-        ("[zzzzzz]\n", r"unknown section \[zzzzzz\]. Known are: collect, database, log, secrets, ssh"),
+        (
+            "[zzzzzz]\n",
+            r"unknown section \[zzzzzz\]. Known are: collect, database, log, realms, secrets, ssh",
+        ),
         ("collect = 5\n", r"collect must be a section: \[collect\]"),
         ("[collect]\nconcurency = 5\n", r"unknown setting collect.concurency, did you mean 'concurrency'\?"),
         ("[collect]\nconcurrency = '5'\n", "collect.concurrency must be a whole number, not '5'"),

@@ -28,7 +28,7 @@ async def collect(
     as_json: bool,
 ) -> int:
     wanted = concurrency or context.settings.collect.concurrency
-    strategy_named(strategy or context.settings.collect.strategy)
+    strategy_named(strategy or context.settings.collect.strategy)  # a wrong one is told before all else
     async with NetRaven.open(context.settings) as raven:
         facts = await run_and_watch(
             context, raven, tags=tags, names=names, concurrency=wanted, strategy=strategy

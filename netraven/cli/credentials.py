@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 from netraven.cli.context import Context
@@ -219,11 +220,13 @@ async def remove(context: Context, *, name: str) -> int:
     return 0
 
 
-async def match(context: Context, *, device: str, as_json: bool) -> int:
+async def match(context: Context, *, device: str, strategy: str | None, as_json: bool) -> int:
     from netraven.credentials.evidence import Knowledge
     from netraven.credentials.matching import CredentialIndex
     from netraven.credentials.strategy import strategy_named
 
+    settings = context.settings.collect
+    chosen = strategy_named(strategy or settings.strategy, refused_backoff=settings.refused_backoff)
     async with context.store() as store:
         target = await store.inventory.get(device)
         knowledge = Knowledge(await store.learned())
@@ -231,17 +234,18 @@ async def match(context: Context, *, device: str, as_json: bool) -> int:
         unreadable = await store.vault.unreadable()
     found = target.device
     candidates = CredentialIndex(credentials).matching(found)
-    strategy = strategy_named(context.settings.collect.strategy)
-    order = await strategy.rank(found, candidates, knowledge.of(target)) if candidates else ()
+    order = await chosen.rank(found, candidates, knowledge.of(target)) if candidates else ()
     if as_json:
         print_json(
             [
                 {
                     "place": place,
                     "credential": choice.credential.name,
+                    "version": choice.credential.secret_version,
                     "username": choice.credential.username,
                     "tags": sorted(choice.credential.tags & found.tags),
                     "reason": choice.reason,
+                    "not_before": choice.not_before,
                     "unreadable": unreadable.get(choice.credential.name),
                 }
                 for place, choice in enumerate(order, 1)
@@ -263,6 +267,8 @@ async def match(context: Context, *, device: str, as_json: bool) -> int:
         if name in unreadable:
             marked.setdefault(unreadable[name], []).append(name)
             reason += "; not offered: its secret cannot be read"
+        elif choice.not_before is not None:
+            reason += f"; not offered before {choice.not_before.astimezone(UTC):%Y-%m-%d %H:%M}"
         shared = ", ".join(sorted(choice.credential.tags & found.tags))
         table.add(f"{place}.", name, choice.credential.username, shared, reason)
     table.print(console())
@@ -270,5 +276,5 @@ async def match(context: Context, *, device: str, as_json: bool) -> int:
         say(f"\nThe secret of {plain_line(', '.join(names))} cannot be read: {plain_line(why, 1000)}")
     offered = len(order) - sum(map(len, marked.values()))
     ends = "the first that is accepted ends it" if offered else "none can be offered"
-    say(f"\n{counted(len(order), 'credential')}, strategy {strategy.name}; {ends}.")
+    say(f"\n{counted(len(order), 'credential')}, strategy {chosen.name}; {ends}.")
     return 0

@@ -290,7 +290,8 @@ def _devices(commands: Any) -> None:
 
 _SECRETS = """\
 The secret comes from one of the options below; without any, it is asked for. Never as an argument.
-A credential is offered to the devices that carry at least one of its tags, lower priority first."""
+A credential is offered to the devices that carry at least one of its tags. Lower priorities go first where nothing
+is known yet of what opens a device."""
 
 
 def _credentials(commands: Any) -> None:
@@ -335,6 +336,7 @@ def _credentials(commands: Any) -> None:
         credential, "match", "credentials:match", "what would be offered to a device, in order, and why"
     )
     match.add_argument("device", metavar="DEVICE")
+    match.add_argument("--strategy", metavar="S", help="as if collected with this one")
     _json(match)
 
 
@@ -364,7 +366,7 @@ def _collecting(commands: Any) -> None:
         help="only this one; may be repeated",
     )
     add("--concurrency", type=positive, metavar="N", help="devices in session at once")
-    add("--strategy", metavar="S", help="in which order credentials are offered")
+    add("--strategy", metavar="S", help="last-good, explore, success-rate, priority, or module:Class")
     _json(collect)
 
 

@@ -27,7 +27,8 @@ key_file = "netraven.key"
 [collect]
 # concurrency = 200        # devices in session at once
 # retries = 1              # further tries at a device that did not answer or fell silent
-# strategy = "priority"    # in which order credentials are offered
+# strategy = "last-good"   # in which order credentials are offered; or "priority", "success-rate", "explore"
+# refused_backoff = 259200.0 # seconds until a device is offered again what it has refused; doubled each time
 # connect_timeout = 10.0   # seconds, up to the device's question for a secret
 # login_timeout = 20.0     # from the secret to its answer
 # command_timeout = 60.0   # each command

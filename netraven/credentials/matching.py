@@ -19,9 +19,9 @@ class CredentialIndex:
                 self._by_tag.setdefault(tag, []).append(credential)
 
     def matching(self, device: Device) -> tuple[Credential, ...]:
-        """Every credential that shares a tag with the device, once, by name."""
+        """Every credential that shares a tag with the device, once, by name, a previous secret before a newer one."""
         found = self._cache.get(device.tags)
         if found is None:
-            by_name = {c.name: c for tag in device.tags for c in self._by_tag.get(tag, ())}
-            found = self._cache[device.tags] = tuple(by_name[name] for name in sorted(by_name))
+            by_key = {c.key: c for tag in device.tags for c in self._by_tag.get(tag, ())}
+            found = self._cache[device.tags] = tuple(by_key[key] for key in sorted(by_key))
         return found

@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from netraven.credentials.evidence import Learned
+from netraven.credentials.evidence import Learned, faded, judged
 from netraven.credentials.success_rate import fold
 from netraven.errors import RowRefused, SecretUnreadable
 from netraven.model import (
@@ -93,7 +93,14 @@ class MemoryStore:
 
     async def learned(self) -> Learned:
         """Nothing but what was learned since the store was made."""
-        return Learned(dict(self.metrics))
+        names = {c.id: c.name for c in self._credentials.values()}
+        on_record = (
+            (self.devices[name], names[pair.credential_id], pair)
+            for name, pairs in self.pairs.items()
+            for pair in pairs.values()
+            if pair.credential_id in names
+        )
+        return Learned(dict(self.metrics), faded(on_record, utcnow()))
 
     async def known_tags(self) -> frozenset[str]:
         return frozenset(t for tags in self._tag_sets() for t in tags)
@@ -205,16 +212,9 @@ class MemoryStore:
             metrics = replace(metrics, successes=metrics.successes + 1, last_success=at)
         rate = fold([verdict]).apply(metrics.success_rate)
         self.metrics[credential.name] = replace(metrics, success_rate=rate)
+        pairs = self.pairs.setdefault(device.name, {})
         key = (credential.id or 0, credential.secret_version)
-        before = self.pairs.setdefault(device.name, {}).get(key)
-        accepted = verdict is Verdict.ACCEPTED
-        self.pairs[device.name][key] = Pair(
-            *key,
-            last_verdict=verdict,
-            last_verdict_at=at,
-            last_success=at if accepted else before.last_success if before else None,
-            failures_in_row=0 if accepted else (before.failures_in_row if before else 0) + 1,
-        )
+        pairs[key] = judged(pairs.get(key), credential, verdict, at)
 
     def _finished(self, entry: DeviceFinished) -> Outcome:
         outcome = entry.outcome

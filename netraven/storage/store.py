@@ -12,7 +12,8 @@ from typing import Any
 from netraven.credentials.evidence import Learned
 from netraven.credentials.sealing import Keyring, load_keyring
 from netraven.errors import KeyringError
-from netraven.model import Counts, Credential, Entry, Run, RunStatus, Secret, Selector, Target
+from netraven.model import Counts, Credential, Entry, Run, RunStatus, Secret, Selector, Target, utcnow
+from netraven.storage import tallies
 from netraven.storage.credentials import SqlCredentials
 from netraven.storage.engine import Database
 from netraven.storage.guard_book import SqlGuardBook
@@ -69,7 +70,9 @@ class SqlStore:
 
     async def learned(self) -> Learned:
         """What is on record of every credential: metrics, and tallies by tag and platform."""
-        return Learned({r.credential.name: r.metrics for r in await self.vault.list()})
+        metrics = {r.credential.name: r.metrics for r in await self.vault.list()}
+        async with self.database.reading() as connection:
+            return Learned(metrics, await tallies.of_fleet(connection, utcnow()))
 
     async def known_tags(self) -> AbstractSet[str]:
         return await self.inventory.known_tags()
