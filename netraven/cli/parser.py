@@ -160,6 +160,15 @@ def number(text: str) -> int:
     return int(text)
 
 
+KEEP_DAYS = 7
+
+
+def days(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) <= 3650):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of days, 3650 at the most")
+    return int(text)
+
+
 def tag_list(text: str) -> list[str]:
     return [tag for tag in (part.strip() for part in text.split(",")) if tag]
 
@@ -321,12 +330,26 @@ def _credentials(commands: Any) -> None:
             "--password-env", metavar="VAR", help="the password is in this environment variable"
         )
         secret.add_argument("--private-key", metavar="FILE", help="log in with this SSH key instead")
+        secret.add_argument(
+            "--source",
+            metavar="SOURCE",
+            help="read password or key there for each run: env:NAME, file:PATH, command:PROGRAM ARGUMENTS..., "
+            "vault:PATH#FIELD",
+        )
         parser.add_argument(
             "--enable-password-env", metavar="VAR", help="the enable secret is in this variable"
         )
         for trap in ("--password", "--secret", "--enable-password", "--enable-secret"):
             parser.add_argument(trap, action=_NeverAnArgument)
     update.add_argument("--ask", action="store_true", help="ask for a new password")
+    update.add_argument(
+        "--keep-previous",
+        type=days,
+        nargs="?",
+        const=KEEP_DAYS,
+        metavar="DAYS",
+        help=f"keep the previous secret as a fallback so long (without a number: {KEEP_DAYS}); 0 forgets what is kept",
+    )
     shown = _verb(credential, "list", "credentials:show_all", "the credentials and how they do; no secrets")
     _json(shown)
     gone = _verb(credential, "remove", "credentials:remove", "remove a credential; logs keep its name")

@@ -23,6 +23,15 @@ url = "sqlite+aiosqlite:///netraven.db"
 [secrets]
 # The key that stored secrets are sealed with. Keep a copy elsewhere: without it they are lost.
 key_file = "netraven.key"
+# command_timeout = 10.0   # seconds that a source of a secret (a command, a file) may take
+# cache_seconds = 300.0    # how long what a source gave is held in memory
+
+[vault]
+# url = "https://vault.example.net:8200"   # otherwise $VAULT_ADDR
+# mount = "secret"         # the KV v2 engine
+# token_file = ""          # a token as Vault Agent writes it; otherwise $VAULT_TOKEN
+# role_id = ""             # AppRole, with secret_id_file
+# secret_id_file = ""
 
 [collect]
 # concurrency = 200        # devices in session at once
@@ -123,9 +132,10 @@ async def _warn_of_unreadable(context: Context) -> None:
     async with context.store() as store:
         unreadable = await store.vault.unreadable()
     if unreadable:
+        names = sorted({name for name, _ in unreadable})
         warn(
             f"{counted(len(unreadable), 'stored secret')} cannot be read with this key "
-            f"({', '.join(plain_line(name) for name in unreadable)}): {next(iter(unreadable.values()))}"
+            f"({', '.join(map(plain_line, names))}): {next(iter(unreadable.values()))}"
         )
 
 
