@@ -214,6 +214,7 @@ def _top() -> _Parser:
     _setting_up(commands)
     _devices(commands)
     _credentials(commands)
+    _secrets(commands)
     _collecting(commands)
     _reading(commands)
     _database(commands)
@@ -303,7 +304,9 @@ A credential is offered to the devices that carry at least one of its tags, lowe
 
 
 def _credentials(commands: Any) -> None:
-    credential = _group(commands, "credential", "what to log in with: add, update, list, remove, match")
+    credential = _group(
+        commands, "credential", "what to log in with: add, update, list, remove, report, match"
+    )
     add = _verb(credential, "add", "credentials:add", "add a credential", _SECRETS)
     update = _verb(
         credential,
@@ -354,11 +357,37 @@ def _credentials(commands: Any) -> None:
     _json(shown)
     gone = _verb(credential, "remove", "credentials:remove", "remove a credential; logs keep its name")
     gone.add_argument("name", metavar="NAME")
+    report = _verb(
+        credential,
+        "report",
+        "credential_report:report",
+        "which devices accept which version of its secret, and which are not proven yet",
+    )
+    report.add_argument("name", metavar="NAME")
+    _limits(report, time=False)
+    _json(report)
     match = _verb(
         credential, "match", "credentials:match", "what would be offered to a device, in order, and why"
     )
     match.add_argument("device", metavar="DEVICE")
     _json(match)
+
+
+def _secrets(commands: Any) -> None:
+    secrets = _group(commands, "secrets", "how secrets are stored: rotate")
+    rotate = _verb(
+        secrets,
+        "rotate",
+        "secrets:rotate",
+        "seal every stored secret anew under a new key, while collectors go on",
+        "The new key becomes the first one of the key file; the old ones stay below it and still open. What was\n"
+        "interrupted is gone on with when the command is given again.",
+    )
+    rotate.add_argument(
+        "--remove-old",
+        action="store_true",
+        help="then take those keys out of the key file that no stored secret needs any more",
+    )
 
 
 def _collecting(commands: Any) -> None:

@@ -118,12 +118,12 @@ def _write_key(context: Context) -> None:
 async def _refuse_second_key(context: Context, remove: str) -> None:
     """A new key opens nothing that another one sealed, and its file would stand where that one's copy belongs."""
     async with context.store() as store:
-        stored = await store.vault.list()
-    if stored:
+        sealed = await store.resealing.keys_in_use()
+    if sealed:
         raise InputError(
-            f"no new key was written: the database holds {counted(len(stored), 'credential')} sealed with another key, "
-            f"and {context.settings.key_file} is not there. Put your copy of the old key back. Where there is none, "
-            f"the secrets are lost: remove the credentials (`{remove}`), run "
+            f"no new key was written: the database holds {counted(sum(sealed.values()), 'secret')} sealed with another "
+            f"key, and {context.settings.key_file} is not there. Put your copy of the old key back. Where there "
+            f"is none, the secrets are lost: remove the credentials (`{remove}`), run "
             "`netraven init` again, and add them anew"
         )
 

@@ -14,11 +14,13 @@ from netraven.credentials.sealing import Keyring, load_keyring
 from netraven.errors import KeyringError
 from netraven.model import Counts, Credential, Entry, Run, RunStatus, Secret, Selector, Target
 from netraven.ports import Sources
+from netraven.storage.acceptance import SqlAcceptance
 from netraven.storage.credentials import SqlCredentials
 from netraven.storage.engine import Database
 from netraven.storage.inventory import SqlInventory
 from netraven.storage.ledger import SqlLedger
 from netraven.storage.logs import SqlLogs
+from netraven.storage.resealing import Resealing
 from netraven.storage.runs import SqlRuns
 from netraven.storage.seals import Seals
 from netraven.storage.snapshots import SqlSnapshots
@@ -37,6 +39,8 @@ class SqlStore:
         self.database = database
         self.inventory = SqlInventory(database)
         self.vault = SqlCredentials(database, seals, sources=sources)
+        self.resealing = Resealing(database, self.vault.seals)
+        self.acceptance = SqlAcceptance(database)
         self.ledger = SqlLedger(database)
         self.runs = SqlRuns(database)
         self.logs = SqlLogs(database)
