@@ -105,7 +105,7 @@ class SourceReader:
             secret = await self._reads(place).read(place)
         except (SecretUnreadable, InputError) as error:
             cause = str(error)
-            _log.warning("source_unreadable", source=source.partition(":")[0], error=cause)
+            _log.info("source_unreadable", source=source.partition(":")[0], error=cause)
         keep = self._keep if secret is not None else min(self._keep, FAILURE_SECONDS)
         answer = _Answer(self._clock() + keep, secret, cause)
         if keep > 0:

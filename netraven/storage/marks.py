@@ -47,6 +47,9 @@ async def notice_changes(database: Database, seals: Seals, read: Read) -> None:
         try:
             async with limit:
                 secret = await read(row.source)
+        except SecretUnreadable:
+            return  # whoever needs it will say so
+        try:
             await _compare(database, seals, row, secret)
         except (SecretUnreadable, KeyringError) as error:
             _log.warning("source_not_compared", credential=row.name, error=str(error))
