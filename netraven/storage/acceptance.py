@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select
+from sqlalchemy import ColumnElement, func, select
 
 from netraven.model import Credential, Verdict
 from netraven.storage.engine import Database
 from netraven.storage.inventory import PAGE
 from netraven.storage.schema import credential_pairs, credential_tags, device_tags, devices
+from netraven.storage.types import padded
 
 _PAIR = credential_pairs.c
+_COLUMNS = ("secret_version", "last_verdict", "last_verdict_at", "last_success")
 _JUDGED = _PAIR.last_verdict.in_([Verdict.ACCEPTED.value, Verdict.REFUSED.value])
 
 
@@ -69,30 +70,24 @@ class SqlAcceptance:
 
     async def devices(self, credential: Credential) -> AsyncIterator[DeviceAcceptance]:
         """By the name of the device, its newest version first."""
-        statement = (
-            select(
-                devices.c.name,
-                _PAIR.secret_version,
-                _PAIR.last_verdict,
-                _PAIR.last_verdict_at,
-                _PAIR.last_success,
-            )
-            .join(devices, devices.c.id == _PAIR.device_id)
-            .where(_PAIR.credential_id == credential.id, _JUDGED)
-            .order_by(devices.c.name, _PAIR.secret_version.desc())
-            .limit(PAGE)
+        judged = select(_PAIR.device_id).where(
+            _PAIR.device_id == devices.c.id, _PAIR.credential_id == credential.id, _JUDGED
         )
-        after: ColumnElement[bool] | None = None
-        while True:
+        async for page in self._pages(judged.exists()):
+            names = dict(page)
+            statement = (
+                select(_PAIR.device_id, *(_PAIR[name] for name in _COLUMNS))
+                .where(_PAIR.device_id.in_(padded(names)), _PAIR.credential_id == credential.id, _JUDGED)
+                .order_by(_PAIR.secret_version.desc())
+            )
+            found: dict[int, list[DeviceAcceptance]] = {}
             async with self._database.reading() as connection:
-                page = statement if after is None else statement.where(after)
-                rows = (await connection.execute(page)).all()
-            for row in rows:
-                yield DeviceAcceptance(row[0], row[1], Verdict(row[2]), row[3], row[4])
-            if len(rows) < PAGE:
-                return
-            name, version = rows[-1][0], rows[-1][1]
-            after = or_(devices.c.name > name, and_(devices.c.name == name, _PAIR.secret_version < version))
+                for key, version, verdict, at, success in await connection.execute(statement):
+                    row = DeviceAcceptance(names[key], version, Verdict(verdict), at, success)
+                    found.setdefault(key, []).append(row)
+            for key, _ in page:
+                for row in found.get(key, ()):
+                    yield row
 
     async def count_not_proven(self, credential: Credential) -> int:
         """Devices that share a tag with the credential and have not accepted its current version the last time."""
@@ -102,19 +97,27 @@ class SqlAcceptance:
 
     async def not_proven(self, credential: Credential) -> AsyncIterator[str]:
         """Their names, in order."""
-        statement: Any = (
-            select(devices.c.name).where(*_not_proven(credential)).order_by(devices.c.name).limit(PAGE)
+        async for page in self._pages(*_not_proven(credential)):
+            for _, name in page:
+                yield name
+
+    async def _pages(self, *conditions: ColumnElement[bool]) -> AsyncIterator[Sequence[tuple[int, str]]]:
+        """Ids and names of devices along the index of names: what a page costs does not grow with the fleet."""
+        statement = (
+            select(devices.c.id, devices.c.name).where(*conditions).order_by(devices.c.name).limit(PAGE)
         )
         last: str | None = None
         while True:
             async with self._database.reading() as connection:
-                page = statement if last is None else statement.where(devices.c.name > last)
-                names = (await connection.execute(page)).scalars().all()
-            for name in names:
-                yield name
-            if len(names) < PAGE:
+                found = await connection.execute(
+                    statement if last is None else statement.where(devices.c.name > last)
+                )
+                page = [(row.id, row.name) for row in found]
+            if page:
+                yield page
+            if len(page) < PAGE:
                 return
-            last = names[-1]
+            last = page[-1][1]
 
 
 def _not_proven(credential: Credential) -> list[ColumnElement[bool]]:
