@@ -38,14 +38,15 @@ class FileSource:
         return secret_in(data, place.path)
 
     def _data(self, path: str) -> bytes:
-        found = self._find(path)
+        found: Path | str = path
         try:
+            found = self._find(path)
             handle = os.open(found, os.O_RDONLY | os.O_NONBLOCK)  # a named pipe would wait for a writer
             with os.fdopen(handle, "rb") as file:
                 if not stat.S_ISREG(os.fstat(handle).st_mode):
                     raise SecretUnreadable(f"{found} is not a regular file")
                 return file.read(LARGEST + 1)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~ of a user who does not exist
             reason = error.strerror if isinstance(error, OSError) else "not a path"
             raise SecretUnreadable(f"cannot read {found}: {reason}") from None
 

@@ -58,6 +58,8 @@ class SqlCredentials:
         self.seals = seals if isinstance(seals, Seals) else Seals(seals, no_key=no_key)
         self._sources = sources
         self._rows: Mapping[tuple[int, int], Row[Any]] = {}
+        self._hopeless: dict[tuple[str, int], Row[Any]] = {}
+        """Rows that no key opens: not read again for each device that asks."""
         self._loading = asyncio.Lock()
 
     async def reveal(self, credential: Credential) -> Secret:
@@ -77,14 +79,17 @@ class SqlCredentials:
         row = await self._row_of(credential)
         try:
             return self.seals.open(row)
-        except UnknownKey:
-            self._rows = {}  # sealed anew meanwhile, under a key that has come since, and the old key is gone
+        except UnknownKey as error:
+            if self._hopeless.get(credential.key) is row:
+                raise _about(credential, error) from None
+            await self._renew(credential, row)  # sealed anew meanwhile, and the old key is gone?
         except SecretUnreadable as error:
             raise _about(credential, error) from None
         row = await self._row_of(credential)
         try:
             return self.seals.open(row)
         except SecretUnreadable as error:
+            self._hopeless[credential.key] = row
             raise _about(credential, error) from None
 
     async def _from_source(self, credential: Credential) -> Secret:
@@ -153,6 +158,12 @@ class SqlCredentials:
         if row is None:
             raise SecretUnreadable(f"credential {credential.name} was changed or removed meanwhile")
         return row
+
+    async def _renew(self, credential: Credential, stale: Row[Any]) -> None:
+        """Read the rows again, unless somebody has done so since ``stale`` was found among them."""
+        async with self._loading:
+            if self._rows.get((credential.id or 0, credential.secret_version)) is stale:
+                await self._load()
 
     async def _load(self) -> None:
         async with self._database.reading() as connection:

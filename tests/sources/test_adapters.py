@@ -105,6 +105,7 @@ async def test_files_that_give_no_secret(tmp_path: Path) -> None:
         ("bytes", "not UTF-8"),
         ("folder", "Is a directory"),
         ("pipe", "not a regular file"),
+        ("~no-such-user-here/x", "cannot read ~no-such-user-here/x: not a path"),
     ):
         with pytest.raises(SecretUnreadable, match=said) as refused:
             await source.read(SecretFile(name))

@@ -89,6 +89,24 @@ async def test_what_was_interrupted_is_gone_on_with(database: Database, key_file
     assert await store.resealing.keys_in_use() == {new: 6}
 
 
+async def test_a_cancelled_rotation_keeps_what_is_done(database: Database, key_file: Path) -> None:
+    store = process(database, key_file)
+    await stock(store)
+    old = load_keyring(key_file, {}).active_id
+    new = add_key(key_file, old).active_id
+
+    def stop(done: int, total: int) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+
+    rotating = asyncio.create_task(store.resealing.run(stop))
+    await asyncio.wait([rotating])
+    assert rotating.cancelled()
+    assert await store.resealing.keys_in_use() == {old: 4, new: 2}
+    await all_open(process(database, key_file))
+
+
 async def test_who_has_read_the_old_keys_goes_on(database: Database, key_file: Path) -> None:
     """A collector that was started before the rotation, with and without having read a secret yet."""
     reading, idle, rotating = (process(database, key_file) for _ in range(3))
@@ -175,3 +193,27 @@ async def test_two_rotations_at_once_lose_nothing(database: Database, key_file: 
     await asyncio.gather(*(store.resealing.run() for store in stores))
     assert set(await stores[0].resealing.keys_in_use()) == set(made)
     await all_open(process(database, key_file))
+
+
+async def test_a_secret_that_no_key_opens_is_not_read_for_everyone_who_asks(
+    database: Database, key_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stock(process(database, key_file), 2)
+    key_file.write_text(Keyring.generate().to_text())
+    stranger = process(database, key_file)
+    read = 0
+    load = stranger.vault._load
+
+    async def counted() -> None:
+        nonlocal read
+        read += 1
+        await load()
+
+    monkeypatch.setattr(stranger.vault, "_load", counted)
+    credential = (await stranger.credentials())[0]
+    for _ in range(3):
+        said = await asyncio.gather(
+            *(stranger.reveal(credential) for _ in range(100)), return_exceptions=True
+        )
+        assert all(isinstance(error, SecretUnreadable) for error in said)
+    assert read == 2
