@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text, update
 
 from netraven.credentials.key_file import add_key, remove_keys
 from netraven.credentials.sealing import Keyring, load_keyring, write_new_key_file
@@ -15,6 +16,7 @@ from netraven.errors import SecretUnreadable
 from netraven.model import Credential, Secret, utcnow
 from netraven.storage import resealing
 from netraven.storage.engine import Database
+from netraven.storage.schema import credentials
 from netraven.storage.seals import Seals
 from netraven.storage.store import SqlStore
 
@@ -217,3 +219,26 @@ async def test_a_secret_that_no_key_opens_is_not_read_for_everyone_who_asks(
         )
         assert all(isinstance(error, SecretUnreadable) for error in said)
     assert read == 2
+
+
+async def test_the_last_look_waits_for_whoever_is_about_to_seal(database: Database, key_file: Path) -> None:
+    """Somebody has read the keyring before the new key came, and has not written yet."""
+    store = process(database, key_file)
+    await stock(store, 1)
+    old = load_keyring(key_file, {})
+    new = add_key(key_file, old.active_id).active_id
+    await store.resealing.run()
+
+    async def last_look() -> Mapping[str, int]:
+        async with store.resealing.settled() as in_use:
+            return in_use
+
+    async with database.writing() as connection:
+        named = credentials.c.name == "c0"
+        row = (await connection.execute(select(credentials).where(named).with_for_update())).one()
+        looking = asyncio.create_task(last_look())
+        done, _ = await asyncio.wait([looking], timeout=0.3)
+        assert not done
+        sealed = Seals(old).seal(SECRET, row.uid, row.secret_version)
+        await connection.execute(update(credentials).where(named).values(sealed))
+    assert await looking == {old.active_id: 1, new: 1}
