@@ -16,7 +16,7 @@ from tests.cli.conftest import Command, environment
 
 SECRET = "c4n4ry-0f-the-t3st"
 KEYS = {"name", "username", "realm", "priority", "tags", "success_rate", "attempts", "successes", "last_used",
-        "last_success", "held_until"}  # fmt: skip
+        "last_success", "held_until", "source"}  # fmt: skip
 
 
 class _Stdin(io.StringIO):
@@ -221,7 +221,8 @@ def test_match_says_in_which_order_and_why(ready: Path, nr: Command) -> None:
     assert shown.out.index("netops") < shown.out.index("admin")
     order = nr("credential", "match", "r1", "--json").json
     assert [(choice.pop("unreadable"), choice.pop("not_before")) for choice in order] == [(None, None)] * 2
-    assert [choice.pop("version") for choice in order] == [1, 1]
+    assert [(choice.pop("version"), choice.pop("previous")) for choice in order] == [(1, False), (1, False)]
+    assert [choice.pop("source") for choice in order] == [None, None]
     assert order == [
         {"place": 1, "credential": "netops", "username": "netops", "tags": ["edge"], "reason": "priority 1"},
         {"place": 2, "credential": "admin", "username": "admin", "tags": ["edge"], "reason": "priority 2"},

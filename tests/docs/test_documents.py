@@ -92,7 +92,9 @@ def test_every_setting_is_documented_with_its_default() -> None:
     text = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `([\w.]+)` \| `?([^`|]+?)`? \|", text, re.MULTILINE))
     expected = {
-        f"{name}.{f.name}": str(f.default) for name, section in _SECTIONS.items() for f in fields(section)
+        f"{name}.{f.name}": str(f.default) or "empty"
+        for name, section in _SECTIONS.items()
+        for f in fields(section)
     }
     assert rows == expected
 
