@@ -78,11 +78,11 @@ class CollectSettings:
     login_timeout: float = field(default=20.0, metadata={"least": 0.001})
     command_timeout: float = field(default=60.0, metadata={"least": 0.001})
     device_timeout: float = field(default=300.0, metadata={"least": 0.001})
-    patience: float = field(default=600.0, metadata={"least": 0.0})
-    """How long the end of a run waits for a paused realm or a spent account."""
     refused_backoff: float = field(default=259200.0, metadata={"least": 0.0})
     """After a device has refused a secret, it is not offered there again for so long; twice that after the second
     refusal in a row, and so on, up to 30 days."""
+    patience: float = field(default=600.0, metadata={"least": 0.0})
+    """How long the end of a run waits for a paused realm or a spent account."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ key_file = "netraven.key"
 # login_timeout = 20.0     # from the secret to its answer
 # command_timeout = 60.0   # each command
 # device_timeout = 300.0   # one try at a device in all
+# patience = 600.0         # how long the end of a run waits for a paused realm or a spent account
 
 [ssh]
 # host_keys = "accept-new" # remember the key of a new device, refuse a changed one; "strict" refuses new ones too

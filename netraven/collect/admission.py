@@ -16,7 +16,8 @@ class Withheld(Exception):
     """Nothing was sent: the guard keeps the secret back.
 
     ``reason`` is None where it is only for now: another credential goes first (``later``), or the device is to come
-    again. ``seconds``: how long it holds; ``final``: nothing that can happen in this run ends it.
+    again; or where this device has refused it not long ago (``refused``). ``seconds``: how long it holds; ``final``:
+    nothing that can happen in this run ends it.
     """
 
     def __init__(
@@ -26,6 +27,7 @@ class Withheld(Exception):
         *,
         seconds: float = 0.0,
         later: bool = False,
+        refused: bool = False,
         final: bool = False,
     ) -> None:
         super().__init__(why)
@@ -33,6 +35,7 @@ class Withheld(Exception):
         self.why = why
         self.seconds = seconds
         self.later = later
+        self.refused = refused
         self.final = final
 
 
@@ -67,6 +70,11 @@ class Admission:
     def control(self) -> bool:
         """Whether this login only asks how the account is."""
         return self.flight is not None and self.flight.control
+
+    @property
+    def alone(self) -> bool:
+        """Whether this login holds up all others of its account: a control login, or a canary."""
+        return self._desk is not None and (self.control or not self._guard.works(self._desk, self.ask))
 
     async def permit(self) -> None:
         """Wait until the secret may be sent. Raises :class:`Withheld` where it may not."""

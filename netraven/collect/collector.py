@@ -274,7 +274,9 @@ class Collector:
                 if offer is not None:
                     return await self._log_in_and_capture(visit, offer, round_)
             except Withheld as why:
-                if why.reason is None and not why.later:  # its permit did not come in time: it asks again
+                if (
+                    why.reason is None and not why.later and not why.refused
+                ):  # no permit in time: it asks again
                     raise _Put(Parked(visit, choice.credential.account)) from None
                 round_.keep_back(choice, why)
             except AuthRefused as failure:
@@ -299,17 +301,16 @@ class Collector:
             raise _Put(Doubtful(visit))
         if round_.withheld:
             raise min(round_.withheld, key=lambda why: (why.final, why.seconds))
-        if not any_choice or not (visit.refused or round_.unusable or round_.backed_off):
+        before = len(round_.backed_off) + round_.refused_before
+        if not any_choice or not (visit.refused or round_.unusable or before):
             return
         if round_.unusable is not None and not visit.refused:
             raise round_.unusable
-        if round_.backed_off and not visit.refused:
-            until = min(choice.not_before for choice in round_.backed_off if choice.not_before is not None)
-            raise Withheld(
-                SkipReason.REFUSED_BEFORE,
-                f"refused every credential that matches, not long ago; not offered again before {until:%Y-%m-%d %H:%M} "
-                "UTC, or until a secret is changed",
-                final=True,
+        if before and not visit.refused:
+            until = min((c.not_before for c in round_.backed_off if c.not_before is not None), default=None)
+            when = "" if until is None else f" before {until:%Y-%m-%d %H:%M} UTC"
+            raise AuthRefused(
+                f"refused {before} that match not long ago; not offered again{when} unless the secret is changed"
             )
         raise AuthRefused(f"credentials exhausted ({len(visit.refused)} offered){round_.said}")
 
@@ -325,7 +326,9 @@ class Collector:
         secret = await self._reveal(choice.credential)
         if secret is None:
             return None
-        place = self.guard.consider(visit, choice.credential, alternatives=round_.alternatives)
+        place = self.guard.consider(
+            visit, choice.credential, alternatives=round_.alternatives, alone=round_.alone
+        )
         if isinstance(place, tuple):
             raise _Put(Parked(visit, place))
         return Offer(choice, secret, place)

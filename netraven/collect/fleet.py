@@ -102,6 +102,8 @@ class Fleet:
     async def _visit(self, visit: Visit, on_outcome: Callable[[Outcome], None]) -> None:
         try:
             result = await self._collector.visit(visit)
+            if not isinstance(result, Parked):
+                self._guard.left(visit)
             if isinstance(result, Outcome):
                 on_outcome(result)
             else:
@@ -117,16 +119,13 @@ class Fleet:
     def _put_aside(self, later: Later) -> None:
         match later:
             case Again(visit, wait):
-                self._leave_desk(visit)
                 due = asyncio.get_running_loop().time() + wait
                 heapq.heappush(self._again, (due, next(self._order), visit))
             case Parked(visit, account):
                 self._park(visit, account)
             case Doubtful(visit):
-                self._leave_desk(visit)
                 self._doubtful.append(visit)
             case Deferred(visit):
-                self._leave_desk(visit)
                 if visit.attempts:
                     self._deferred.append(visit)
                 else:
@@ -137,16 +136,12 @@ class Fleet:
         outside = self._parked.setdefault(account, deque())
         if visit.parked_at == account:
             outside.appendleft(visit)
-            self._seen_news[account] = visit.news
         else:
+            self._guard.left(visit)
             visit.parked_at = account
             outside.append(visit)
         self._guard.parked(account, 1)
         self._outside += 1
-
-    @staticmethod
-    def _leave_desk(visit: Visit) -> None:
-        visit.parked_at = None
 
     def _called(self) -> Visit | None:
         """The next device outside whose turn may have come."""
@@ -154,7 +149,7 @@ class Fleet:
             news = self._guard.news(account)
             if outside and news != self._seen_news.get(account):
                 visit = outside.popleft()
-                visit.news = news
+                self._seen_news[account] = news
                 self._guard.parked(account, -1)
                 self._outside -= 1
                 return visit

@@ -163,14 +163,35 @@ class Guard:
     # ---- admission
 
     def consider(
-        self, visit: Visit, credential: Credential, *, alternatives: bool
+        self, visit: Visit, credential: Credential, *, alternatives: bool, alone: bool
     ) -> Admission | AccountName:
         """Let the device connect with this credential, or name the account whose desk it has to wait at.
 
-        Raises :class:`Withheld` where the secret is not to be offered to this device now.
+        ``alternatives``: others could go first. ``alone``: there is no other that has not been tried. Raises
+        :class:`Withheld` where the secret is not to be offered to this device now.
         """
+        try:
+            place = self._place(visit, credential, alternatives=alternatives, alone=alone)
+        except Withheld:
+            self.left(visit)
+            raise
+        if place != visit.parked_at:
+            self.left(visit)
+        return place
+
+    def left(self, visit: Visit) -> None:
+        """The device does not wait outside any more: the next one is called."""
+        if visit.parked_at is not None:
+            self._desks[visit.parked_at].news += 1
+            visit.parked_at = None
+            visit.moves += 1
+            self.changed()
+
+    def _place(
+        self, visit: Visit, credential: Credential, *, alternatives: bool, alone: bool
+    ) -> Admission | AccountName:
         policy = self._rules(credential.realm)
-        ask = self._ask(visit, credential, alternatives=alternatives)
+        ask = self._ask(visit, credential, alternatives=alternatives, alone=alone)
         if policy.local:
             self._check_local(visit, credential, policy)
             return Admission(self, visit, credential, ask, None)
@@ -203,16 +224,18 @@ class Guard:
             self._want(desk)
         return desk.news
 
+    @staticmethod
+    def works(desk: Desk, ask: Ask) -> bool:
+        """Whether the secret is known to open devices."""
+        state = desk.account.secrets.get(ask.secret) if desk.account is not None else None
+        return ask.known if state is None else state.proven
+
     def _has_room(self, desk: Desk, ask: Ask) -> bool:
-        if desk.account is None:
-            return False
-        state = desk.account.secrets.get(ask.secret)
-        proven = ask.known if state is None else state.proven
-        if not proven and desk.by_secret.get(ask.secret):
+        if not self.works(desk, ask) and desk.by_secret.get(ask.secret):
             return False  # a canary is on its way
         return desk.admitted < desk.room or ask.fallback
 
-    def _ask(self, visit: Visit, credential: Credential, *, alternatives: bool) -> Ask:
+    def _ask(self, visit: Visit, credential: Credential, *, alternatives: bool, alone: bool) -> Ask:
         pair = visit.pair(credential)
         refused = [other for other in visit.refused_credentials if other.key != credential.key]
         return Ask(
@@ -220,7 +243,7 @@ class Guard:
             proven_here=pair is not None and pair.proven,
             known=self._knowledge.opens_something(credential),
             alternatives=alternatives,
-            last_hope=any(self._knowledge.opens_something(other) for other in refused),
+            last_hope=alone and any(self._knowledge.opens_something(other) for other in refused),
             fallback=any(other.account == credential.account for other in refused),
         )
 
@@ -234,11 +257,7 @@ class Guard:
             if owner is None or pair.proven or age >= policy.window or owner.account != credential.account:
                 continue
             if owner.key == credential.key:
-                raise Withheld(
-                    SkipReason.REFUSED_BEFORE,
-                    "refused here with this secret version not long ago",
-                    final=True,
-                )
+                raise Withheld(None, refused=True)
             recent += owner.key not in visit.refused
         recent += sum(other.account == credential.account for other in visit.refused_credentials)
         if recent >= policy.budget:
@@ -255,12 +274,19 @@ class Guard:
             return Withheld(None, later=True)
         name = self._credentials[ask.secret].name
         state = desk.account.secrets.get(ask.secret) if desk.account is not None else None
-        never = state is not None and not state.worked and state.refused >= LAST_COLD
+        cold = state is not None and not state.worked and state.refused >= LAST_COLD
         return Withheld(
             SkipReason.HELD,
             f"credential {name} is held: {decision.why}",
-            seconds=decision.seconds,
-            final=never,
+            seconds=0.0 if cold else decision.seconds,
+            final=cold and not self._may_open_yet(ask.secret),
+        )
+
+    def _may_open_yet(self, key: str) -> bool:
+        """Whether a secret that opened nothing so far may turn out to be what is left at devices that others refuse."""
+        return any(
+            other != key and self._knowledge.opens_something(credential)
+            for other, credential in self._credentials.items()
         )
 
     @staticmethod
@@ -676,6 +702,8 @@ class Guard:
             return
         desk.account = Account.load(state, desk.policy, self.now())
         desk.account.rivals = frozenset(self._rivals(desk.name))
+        if any(secret.proven for secret in desk.account.secrets.values()):
+            desk.room = max(desk.room, WARM_ROOM)
         desk.leaving, desk.taken_at, desk.lease_ends = False, asked.tick, asked.tick + self._lease
         desk.news += 1
         self.changed()

@@ -79,7 +79,9 @@ class RecordedLogin:
         recorder = self._record.recorder
         started = AttemptStarted(self._record.run_id, self._visit.device, credential, utcnow(), choice.reason)
         attempt: int = await recorder.record(
-            started, undo=lambda attempt_id: AttemptWithdrawn(attempt_id, credential)
+            started,
+            undo=lambda attempt_id: AttemptWithdrawn(attempt_id, credential),
+            urgent=self.offer.admission.alone,
         )
         try:
             await self.offer.admission.permit()

@@ -7,6 +7,7 @@ fails is halved until the entry that the database will not take stands alone and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -49,6 +50,7 @@ class Recorder:
         self._waiting: deque[tuple[Entry, asyncio.Future[Any]]] = deque()
         self._room = asyncio.Semaphore(max_waiting)
         self._wake = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._closing = False
         self._stopped: RecorderStopped | None = None
         self._writer: asyncio.Task[None] | None = None
@@ -78,8 +80,10 @@ class Recorder:
         elif self.failed is not None:
             self.failed.cancel()
 
-    async def record(self, entry: Entry, *, undo: Callable[[Any], Entry] | None = None) -> Any:
-        """Write ``entry``; returns the ledger's answer once it is durable.
+    async def record(
+        self, entry: Entry, *, undo: Callable[[Any], Entry] | None = None, urgent: bool = False
+    ) -> Any:
+        """Write ``entry``; returns the ledger's answer once it is durable. ``urgent``: others wait for what follows.
 
         A caller that is cancelled meanwhile leaves its entry to be written, followed by ``undo(answer)`` where
         given (an entry with an ``undo`` that still waits for room is not written at all). Raises ``RowRefused``
@@ -96,6 +100,8 @@ class Recorder:
             self._room.release()  # whoever waits behind this caller is to see it too
         self._refuse_when_over()
         answer = self._enqueue(entry, holds_room=True)
+        if urgent:
+            self._hurry.set()
         try:
             return await asyncio.shield(answer)
         except asyncio.CancelledError:
@@ -143,7 +149,8 @@ class Recorder:
                 if not self._waiting:
                     return
             if not self._closing and len(self._waiting) < self._max_batch:
-                await asyncio.sleep(min(self._linger, LINGER_PER_ENTRY * company))
+                await self._gather_company(min(self._linger, LINGER_PER_ENTRY * company))
+            self._hurry.clear()
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._max_batch))]
             company = len(batch)
             try:
@@ -151,6 +158,12 @@ class Recorder:
             except BaseException as error:
                 self._stop(error, batch)
                 raise
+
+    async def _gather_company(self, seconds: float) -> None:
+        """Wait for entries to share the transaction, unless somebody is in a hurry."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._hurry.wait()
 
     async def _commit(self, batch: Sequence[tuple[Entry, asyncio.Future[Any]]]) -> None:
         try:

@@ -11,6 +11,9 @@ from netraven.collect.visit import Visit
 from netraven.errors import AuthNoVerdict, NoMethod
 from netraven.model import Choice, Credential, SkipReason
 
+MOST_MOVES = 3
+"""After so many changes of desk a device stays where it waits, whatever else is learned meanwhile."""
+
 
 class Round:
     """The choices of one try at a device, in the order in which they are to be made.
@@ -26,7 +29,8 @@ class Round:
         self._backed_off: deque[Choice] = deque()
         self._glass: deque[Choice] = deque()
         self._last_chance = False
-        for choice in choices:
+        settled = visit.parked_at if visit.moves >= MOST_MOVES else None
+        for choice in sorted(choices, key=lambda choice: choice.credential.account != settled):
             if choice.credential.key in visit.refused:
                 continue
             if choice.credential.when == "aaa-down":
@@ -36,6 +40,8 @@ class Round:
             else:
                 self._ready.append(choice)
         self.withheld: list[Withheld] = []
+        self.refused_before = 0
+        """How many the device refused not long ago, where it counts for itself."""
         self.unusable: NoMethod | None = None
         self.no_verdict: AuthNoVerdict | None = None
         self.said = ""
@@ -50,6 +56,11 @@ class Round:
     def alternatives(self) -> bool:
         """Whether there is another credential that could go first."""
         return bool(self._ready) and not self._last_chance
+
+    @property
+    def alone(self) -> bool:
+        """Whether the choice that was given last is all that is left."""
+        return not self._ready and not self._later
 
     def next(self) -> Choice | None:
         if not self._ready and self._later:
@@ -71,10 +82,11 @@ class Round:
 
     def keep_back(self, choice: Choice, why: Withheld) -> None:
         """The guard keeps it back."""
-        if why.later and not self._last_chance:
-            self._later.append(choice)
+        if not self._last_chance and (why.later or why.reason is SkipReason.HELD):
+            self._later.append(choice)  # it may be all that is left in the end, and be let through for that
         elif why.reason is not None:
             self.withheld.append(why)
+        self.refused_before += why.refused
 
     def only_break_glass(self, failure: AuthNoVerdict) -> bool:
         """The device's AAA gave no verdict. Whether there is a credential for just that."""

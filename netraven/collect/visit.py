@@ -30,8 +30,8 @@ class Visit:
     """A verdict of this round was taken back: the service that gave it, or gave none, is unwell."""
     parked_at: tuple[str, str] | None = None
     """The account at whose desk the device waits outside."""
-    news: int = -1
-    """What the desk had to tell when the device was called last (``Guard.news``)."""
+    moves: int = 0
+    """How often it left a desk; it may go to another, because its credentials are ranked anew when it is called."""
     credentials: list[Credential] = field(default_factory=list)
     """Those that were offered, each once, in order."""
     started_at: datetime = field(default_factory=utcnow)

@@ -63,7 +63,8 @@ class Ask:
     alternatives: bool = False
     """The device has other credentials left that could be tried first."""
     last_hope: bool = False
-    """The device has refused others that open devices elsewhere: that it takes this one is likely."""
+    """It is all that the device has left, and it has refused others that open devices elsewhere: it takes this one, or
+    none."""
     fallback: bool = False
     """The device has refused another secret of this account: perhaps this is that one's successor."""
 
@@ -149,7 +150,7 @@ class Account:
         self._forget(now)
         secret = self._secret(ask)
         refused, flying = len(self.refusals), len(self.flights)
-        if (left := secret.remaining(now)) > 0:
+        if (left := secret.remaining(now)) > 0 and (secret.worked or not ask.last_hope):
             return Decision(May.HELD, f"refused {secret.refused} times in a row", left)
         if self.spent(now):
             return self._full(now)
@@ -266,8 +267,7 @@ class Account:
         self.refusals.append(Refusal(self.seq, now))
         if verdict is Verdict.REFUSED:
             secret.refused += 1
-            cold = not secret.proven and secret.refused >= LAST_COLD
-            if cold and (not flight.ask.last_hope or len(self.refusals) > self.policy.budget):
+            if not secret.proven and secret.refused >= LAST_COLD:
                 self.hold(flight.ask.secret, now)
 
     def hold(self, key: str, now: Moment) -> None:

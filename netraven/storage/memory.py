@@ -68,6 +68,7 @@ class MemoryStore:
                 parse_source(credential.source)
             number = ids.setdefault(credential.name, len(ids) + 1)
             self._credentials[credential.key] = replace(credential, id=number)
+        self._ids = {credential.id for credential in self._credentials.values()}
         self.metrics = {name: CredentialMetrics() for name in ids}
         self.host_keys: dict[str, tuple[HostKey, ...]] = {}
         self.attempts: dict[int, tuple[AttemptStarted, AttemptConcluded | None]] = {}
@@ -181,13 +182,13 @@ class MemoryStore:
     def _known(self, entry: Entry) -> bool:
         match entry:
             case AttemptStarted():
-                return entry.device.name in self.devices and entry.credential.key in self._credentials
+                return entry.device.name in self.devices and entry.credential.id in self._ids
             case AttemptConcluded() | AttemptWithdrawn():
                 return entry.attempt_id in self.attempts
             case HostKeySeen() | ConnectionCut():
                 return entry.device.name in self.devices
             case RefusalConfirmed():
-                return entry.device.name in self.devices and entry.credential.key in self._credentials
+                return entry.device.name in self.devices and entry.credential.id in self._ids
             case DeviceFinished():
                 name = entry.outcome.device.name
                 return name in self.devices and (entry.run_id, name) not in self._done
