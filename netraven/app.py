@@ -9,9 +9,11 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from netraven.collect import moments
 from netraven.collect.collector import Collector, Limits, Means
 from netraven.collect.fleet import Fleet
 from netraven.collect.guard import Guard
@@ -20,6 +22,7 @@ from netraven.collect.recorder import Recorder
 from netraven.collect.retry import RetryPolicy
 from netraven.config import CollectSettings, RealmSettings, Settings, load_settings, realm_named
 from netraven.credentials.evidence import Knowledge
+from netraven.credentials.holds import Standing
 from netraven.credentials.lockout import Policy
 from netraven.credentials.matching import CredentialIndex
 from netraven.credentials.strategy import strategy_named
@@ -298,16 +301,7 @@ class NetRaven:
         return run
 
     def _rules(self, realm: str) -> Policy:
-        """What settings say of a realm, as the lockout guard reads it."""
-        told = realm_named(self._realms, realm)
-        return Policy(
-            threshold=told.threshold,
-            margin=told.margin,
-            window=told.window,
-            adaptive=told.mode == "adaptive",
-            most_in_flight=told.max_logins_in_flight,
-            local=told.scope == "local",
-        )
+        return policy_of(self._realms, realm)
 
     async def _end(self, run: Run, status: RunStatus, counts: Counts, error: str | None) -> Run:
         """Mark the run as ended, whatever is being raised; a store that has failed leaves it to the next start."""
@@ -359,6 +353,26 @@ async def open_store(settings: Settings) -> AsyncIterator[SqlStore]:
     async with SqlStore.open(settings.database_url, key_file=settings.key_file) as store:
         await store.runs.recover()
         yield store
+
+
+def policy_of(realms: Mapping[str, RealmSettings], realm: str) -> Policy:
+    """What settings say of a realm, as the lockout guard reads it."""
+    told = realm_named(realms, realm)
+    return Policy(
+        threshold=told.threshold,
+        margin=told.margin,
+        window=told.window,
+        adaptive=told.mode == "adaptive",
+        most_in_flight=told.max_logins_in_flight,
+        local=told.scope == "local",
+    )
+
+
+async def guard_standing(store: Any, realms: Mapping[str, RealmSettings]) -> Standing:
+    """How accounts and realms stand, as lockout guards last wrote it down."""
+    book = store.guard_book
+    rules = partial(policy_of, realms)
+    return Standing(await book.states(), await book.pauses(), rules=rules, now=moments.now())
 
 
 class _Tally:

@@ -294,7 +294,9 @@ A credential is offered to the devices that carry at least one of its tags, lowe
 
 
 def _credentials(commands: Any) -> None:
-    credential = _group(commands, "credential", "what to log in with: add, update, list, remove, match")
+    credential = _group(
+        commands, "credential", "what to log in with: add, update, list, release, remove, match"
+    )
     add = _verb(credential, "add", "credentials:add", "add a credential", _SECRETS)
     update = _verb(
         credential,
@@ -327,8 +329,22 @@ def _credentials(commands: Any) -> None:
         for trap in ("--password", "--secret", "--enable-password", "--enable-secret"):
             parser.add_argument(trap, action=_NeverAnArgument)
     update.add_argument("--ask", action="store_true", help="ask for a new password")
-    shown = _verb(credential, "list", "credentials:show_all", "the credentials and how they do; no secrets")
+    shown = _verb(
+        credential,
+        "list",
+        "credentials:show_all",
+        "the credentials, how they do and what is held; no secrets",
+    )
     _json(shown)
+    freed = _verb(
+        credential,
+        "release",
+        "credentials:release",
+        "lift the hold of a credential's account by hand",
+        "The refusals on record of the account are forgotten, and a pause of its realm ends. Do this once the service\n"
+        "that judges the account has forgotten them too: somebody has unlocked it, or its window is over.",
+    )
+    freed.add_argument("name", metavar="NAME")
     gone = _verb(credential, "remove", "credentials:remove", "remove a credential; logs keep its name")
     gone.add_argument("name", metavar="NAME")
     match = _verb(
