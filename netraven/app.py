@@ -25,6 +25,7 @@ from netraven.credentials.evidence import Knowledge
 from netraven.credentials.holds import Standing
 from netraven.credentials.lockout import Policy
 from netraven.credentials.matching import CredentialIndex
+from netraven.credentials.plan import Plan, plan_run
 from netraven.credentials.strategy import strategy_named
 from netraven.errors import DatabaseError, InputError, NetRavenError, SettingsError
 from netraven.model import (
@@ -183,6 +184,24 @@ class NetRaven:
             on_outcome=outcomes.append,
         )
         return RunReport(run, tuple(outcomes))
+
+    async def plan(
+        self, tags: Iterable[str] = (), names: Iterable[str] = (), *, strategy: str | None = None
+    ) -> Plan:
+        """What :meth:`collect` would do. Nothing is connected to, no secret is read and nothing is written.
+
+        Raises ``InputError`` for unknown tags, names or strategies.
+        """
+        selector = _selector(tags, names)
+        chosen = strategy_named(strategy or self._settings.strategy)
+        await self._check(selector)
+        return await plan_run(
+            self._store.targets(selector),
+            await self._store.credentials(),
+            strategy=chosen,
+            knowledge=Knowledge(await self._store.learned()),
+            standing=await guard_standing(self._store, self._realms),
+        )
 
     async def stream(
         self,

@@ -25,6 +25,8 @@ class Hold:
 
     until: datetime
     why: str
+    paused: bool = False
+    """It is the realm that is paused, with all of its accounts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +81,13 @@ class Standing:
             return None
         pause = self._pauses.get(credential.realm)
         if pause is not None and (left := pause.remaining(self._now)) > 0:
-            return self._hold(left, f"realm {credential.realm} looks unwell: {pause.why}")
+            return Hold(self._after(left), f"realm {credential.realm} looks unwell: {pause.why}", paused=True)
         account = self.account(credential.account)
         decision = account.decide(Ask(secret_key(credential)), self._now)
         if decision.may is not May.HELD:
             return None
         spent = account.blocked(self._now) if account.spent(self._now) else 0.0
-        return self._hold(max(decision.seconds, spent), decision.why)
+        return Hold(self._after(max(decision.seconds, spent)), decision.why)
 
     def refusals(self, name: AccountName) -> int:
         """Refusals in a row that the account's service may still remember."""
@@ -109,8 +111,8 @@ class Standing:
         account.release()
         return account.dump(), Forgotten(refusals, held, None if pause is None else pause.why)
 
-    def _hold(self, seconds: float, why: str) -> Hold:
-        return Hold(self.at + timedelta(seconds=seconds), why)
+    def _after(self, seconds: float) -> datetime:
+        return self.at + timedelta(seconds=seconds)
 
 
 def secret_key(credential: Credential) -> str:
