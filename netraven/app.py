@@ -37,6 +37,7 @@ from netraven.model import (
     Run,
     RunStatus,
     Selector,
+    SkipReason,
     Status,
     utcnow,
 )
@@ -71,6 +72,9 @@ class Observer(Protocol):
     def run_started(self, run: Run, fleet: Fleet) -> None: ...
 
     def device_finished(self, outcome: Outcome) -> None: ...
+
+    def noticed(self, event: str, data: Mapping[str, object]) -> None:
+        """The lockout guard did something that a person should know; the run's log has it under the same name."""
 
 
 class Store(Inventory, Secrets, Ledger, Runs, Protocol):
@@ -285,6 +289,7 @@ class NetRaven:
                 )
                 fleet = Fleet(collector, concurrency=concurrency)
                 if observer is not None:
+                    collector.on_notice = observer.noticed
                     observer.run_started(run, fleet)
 
                 def finished(outcome: Outcome) -> None:
@@ -401,11 +406,14 @@ class _Tally:
         self._devices = devices
         self._by_status: Counter[Status] = Counter()
         self._attempts = 0
+        self._without = 0
+        """Devices that no credential could be offered to, whatever is held or not."""
         self.control_logins = 0
 
     def add(self, outcome: Outcome) -> None:
         self._by_status[outcome.status] += 1
         self._attempts += outcome.attempts
+        self._without += outcome.reason == SkipReason.NO_CREDENTIALS
 
     @property
     def counts(self) -> Counts:
@@ -421,7 +429,7 @@ class _Tally:
         counts = self.counts
         if not counts.devices:
             return RunStatus.NO_DEVICES
-        if not credentials or counts.skipped == counts.devices:
+        if not credentials or self._without == counts.devices:
             return RunStatus.NO_CREDENTIALS
         if counts.collected == counts.devices:
             return RunStatus.COMPLETE

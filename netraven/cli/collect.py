@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from netraven.app import NetRaven
 from netraven.cli.context import Context
+from netraven.cli.plan import one_line as plan_in_one_line
 from netraven.cli.progress import watcher
 from netraven.cli.report import RunFacts, one_line, print_report
 from netraven.cli.screen import note, print_json, warn
@@ -30,6 +31,7 @@ async def collect(
     wanted = concurrency or context.settings.collect.concurrency
     strategy_named(strategy or context.settings.collect.strategy)
     async with NetRaven.open(context.settings) as raven:
+        note(plan_in_one_line(await raven.plan(tags, names, strategy=strategy)))
         facts = await run_and_watch(
             context, raven, tags=tags, names=names, concurrency=wanted, strategy=strategy
         )

@@ -190,6 +190,7 @@ NetRaven collects the configurations of network devices, and knows which credent
   netraven init                        settings, key and database in this directory
   netraven credential add NAME ...     what to log in with, and where
   netraven device import FILE          what to log in to
+  netraven plan                        what would happen
   netraven collect                     do it"""
 
 _CODES = """\
@@ -354,6 +355,14 @@ def _credentials(commands: Any) -> None:
     _json(match)
 
 
+def _selecting(parser: _Parser) -> None:
+    for option, into, metavar, about in (
+        ("--tag", "tags", "T", "only with this tag; may be repeated"),
+        ("--device", "names", "NAME", "only this one; may be repeated"),
+    ):
+        parser.add_argument(option, dest=into, action="append", default=[], metavar=metavar, help=about)
+
+
 def _collecting(commands: Any) -> None:
     collect = _verb(
         commands,
@@ -362,26 +371,21 @@ def _collecting(commands: Any) -> None:
         "log in to the devices and keep their configurations",
         "All devices, or those with any of the tags, or those named. Ctrl-C stops; what was collected is kept.",
     )
-    add = collect.add_argument
-    add(
-        "--tag",
-        dest="tags",
-        action="append",
-        default=[],
-        metavar="T",
-        help="only with this tag; may be repeated",
-    )
-    add(
-        "--device",
-        dest="names",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="only this one; may be repeated",
-    )
-    add("--concurrency", type=positive, metavar="N", help="devices in session at once")
-    add("--strategy", metavar="S", help="in which order credentials are offered")
+    _selecting(collect)
+    collect.add_argument("--concurrency", type=positive, metavar="N", help="devices in session at once")
+    collect.add_argument("--strategy", metavar="S", help="in which order credentials are offered")
     _json(collect)
+    plan = _verb(
+        commands,
+        "plan",
+        "plan:plan",
+        "what collect would do, and what it could cost at worst; touches nothing",
+        "Devices by their first offer, attempts to expect, refusals that each account risks, what is held, and\n"
+        "devices that nothing can be offered to (exit code 1). No connection, no secret is read, nothing is written.",
+    )
+    _selecting(plan)
+    plan.add_argument("--strategy", metavar="S", help="in which order credentials are offered")
+    _json(plan)
 
 
 def _reading(commands: Any) -> None:
