@@ -16,6 +16,7 @@ from netraven.cli.notices import in_review, said
 from netraven.cli.progress import Display, Quiet
 from netraven.cli.report import MEANINGS
 from netraven.collect.fleet import Fleet
+from netraven.config import CollectSettings
 from netraven.model import Counts, Credential, Device, Logged, Outcome, Run, RunStatus, Selector, SkipReason
 from netraven.storage.store import SqlStore
 from netraven.testing import FakeDevice, FakeTransport
@@ -177,21 +178,22 @@ class _Observer:
         self.notices.append((event, data))
 
 
-async def test_an_observer_hears_of_a_password_that_was_changed_everywhere() -> None:
+async def test_an_observer_hears_of_a_service_that_refuses_everybody() -> None:
     names = [f"r{n:02d}" for n in range(20)]
     devices = [Device(name, "192.0.2.1", "cisco_iosxe", tags=frozenset({"edge"})) for name in names]
-    old = Credential("old", "svc", password="old", tags=frozenset({"edge"}), realm="tacacs", priority=1)
-    other = Credential("other", "other", password="new", tags=frozenset({"edge"}), realm="tacacs", priority=2)
-    transport = FakeTransport({name: FakeDevice({"svc": "old", "other": "new"}) for name in names})
+    svc = Credential("svc", "svc", password="right", tags=frozenset({"edge"}), realm="tacacs")
+    transport = FakeTransport({name: FakeDevice({"svc": "right"}) for name in names})
     observer = _Observer()
-    async with NetRaven.in_memory(devices, [old, other], transport=transport) as raven:
+    settings = CollectSettings(patience=0.1)
+    async with NetRaven.in_memory(devices, [svc], settings=settings, transport=transport) as raven:
         first = await raven.collect(observer=observer)
         assert (first.run.status, observer.notices) == (RunStatus.COMPLETE, [])
-        transport.devices = {name: FakeDevice({"other": "new"}) for name in names}
+        transport.devices = {name: FakeDevice({}) for name in names}
         second = await raven.collect(observer=observer)
         planned = await raven.plan()
-    assert second.run.status is RunStatus.COMPLETE
+    assert second.run.status is RunStatus.FAILED
+    assert set(second.failed_by_class) <= {SkipReason.REALM_PAUSED, SkipReason.HELD}
     event, data = observer.notices[0]
-    assert event == "credential_held"
-    assert data["credential"] == "old"
-    assert [held.credential.name for held in planned.held] == ["old"]
+    assert (event, data["realm"]) == ("realm_paused", "tacacs")
+    assert [(held.hold.paused, held.devices) for held in planned.held] == [(True, 20)]
+    assert planned.unoffered[SkipReason.REALM_PAUSED].devices == 20
