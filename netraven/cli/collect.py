@@ -31,7 +31,10 @@ async def collect(
     wanted = concurrency or context.settings.collect.concurrency
     strategy_named(strategy or context.settings.collect.strategy)
     async with NetRaven.open(context.settings) as raven:
-        note(plan_in_one_line(await raven.plan(tags, names, strategy=strategy)))
+        planned = await raven.plan(tags, names, strategy=strategy)
+        if await raven.store.credentials():
+            raven.store.require_key()  # without it there is no run that a plan would be for
+        note(plan_in_one_line(planned))
         facts = await run_and_watch(
             context, raven, tags=tags, names=names, concurrency=wanted, strategy=strategy
         )
