@@ -204,8 +204,14 @@ def _held(where: Console, context: Context, plan: Plan) -> None:
 
 
 def _look_further(where: Console, context: Context, plan: Plan) -> None:
-    lost = [left.names[0] for left in plan.unoffered.values() if left.names]
-    commands = [context.command("credential", "match", name) for name in lost]
+    lost = {reason: left.names[0] for reason, left in plan.unoffered.items() if left.names}
+    commands = [
+        context.command("credential", "match", name)
+        for reason, name in lost.items()
+        if reason in (SkipReason.NO_CREDENTIALS, SkipReason.REFUSED_BEFORE)
+    ]
+    if plan.held:
+        commands.append(context.command("credential", "list"))
     if not plan.devices:
         commands.append(context.command("device", "import", "FILE"))
     if not commands:

@@ -155,6 +155,9 @@ class _Left:
     """Offers, by what is likely."""
     survives: float = 1.0
     """How likely it is that all offers so far are refused."""
+    backed_off: list[Choice] = field(default_factory=list)
+    proven: bool = False
+    """Something is offered that opened the device before."""
     paused: bool = False
     why_not: SkipReason = SkipReason.NO_CREDENTIALS
 
@@ -213,8 +216,17 @@ class _Planner:
             left.at_device = self._refused_lately(target.history)
         glass = [choice for choice in choices if choice.credential.when == "aaa-down"]
         for choice in choices:
-            if choice.credential.when != "aaa-down":
+            if choice.credential.when == "aaa-down":
+                continue
+            if choice.not_before is not None and choice.not_before > self._now:
+                left.backed_off.append(choice)
+            else:
                 self._offer(choice, left)
+        if left.proven:  # should that be refused, what the device refused earlier may fit again
+            for choice in left.backed_off:
+                self._offer(choice, left)
+        elif left.backed_off and left.why_not is SkipReason.NO_CREDENTIALS:
+            left.why_not = SkipReason.REFUSED_BEFORE
         if left.paused:  # what break-glass credentials are for
             for choice in glass:
                 self._offer(choice, left)
@@ -228,7 +240,7 @@ class _Planner:
         if line is None:  # of the strategy's own making
             line = self._lines[credential.key] = self._line(credential)
         pair = left.history.get((credential.id or 0, credential.secret_version))
-        why_not = self._why_not(choice, line, pair, left)
+        why_not = self._why_not(line, pair, left)
         if why_not is not None:
             left.why_not = max(left.why_not, why_not, key=_WEIGHT.index)
             left.paused = left.paused or why_not is SkipReason.REALM_PAUSED
@@ -236,20 +248,19 @@ class _Planner:
         left.offers.append(line)
         left.expected += left.survives
         left.survives *= 1.0 - _chance(line, pair)
+        left.proven = left.proven or (pair is not None and pair.proven)
         if line.policy.local:
             left.local[credential.account] += 1
 
-    def _why_not(self, choice: Choice, line: _Line, pair: Pair | None, left: _Left) -> SkipReason | None:
-        """Why a run would not offer this choice now."""
-        if choice.not_before is not None and choice.not_before > self._now:
-            return SkipReason.REFUSED_BEFORE
+    def _why_not(self, line: _Line, pair: Pair | None, left: _Left) -> SkipReason | None:
+        """Why the guard would not let this be offered now."""
         if line.hold is not None:
             line.kept_back += 1
             return SkipReason.REALM_PAUSED if line.hold.paused else SkipReason.HELD
         if line.policy.local:
             if pair is not None and not pair.proven and self._recent(pair, line.policy):
                 return SkipReason.REFUSED_BEFORE
-            account = choice.credential.account
+            account = line.credential.account
             if left.at_device[account] + left.local[account] >= line.policy.budget:
                 return SkipReason.HELD
         return None

@@ -207,6 +207,14 @@ def test_what_is_not_to_be_offered_before_a_time_is_left_out_until_then() -> Non
     assert firsts(plan) == {"tacacs": 1}
 
 
+def test_what_a_device_refused_comes_back_at_worst_once_its_own_secret_is_refused() -> None:
+    known = (pair(TACACS, Verdict.REFUSED), pair(SPARE, Verdict.ACCEPTED))
+    plan = planned([target("r1", *known)], [TACACS, SPARE], strategy=_BackOff())
+    assert firsts(plan) == {"spare": 1}
+    assert (account(plan, "svc").offers, account(plan, "spare").offers) == (1, 1)
+    assert plan.expected_attempts == pytest.approx(1 + (1 - PROVEN))
+
+
 def test_a_device_that_counts_for_itself_is_spared_the_rest() -> None:
     own = [replace(LOCAL, name=f"own{n}", id=10 + n, priority=n) for n in range(5)]
     plan = planned([target("r1", pair(own[0], Verdict.REFUSED))], own)
