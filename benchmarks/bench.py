@@ -38,6 +38,10 @@ class Sizes:
     fleets: tuple[int, int] = (1_000, 20_000)
     attempts: int = 20_000
     callers: tuple[int, ...] = (200, 1_000)
+    simulated: int = 2_000
+    """Devices of each fleet in ``strategies``."""
+    seeds: int = 30
+    """Fleets of each shape there."""
 
 
 QUICK = Sizes(
@@ -52,6 +56,8 @@ QUICK = Sizes(
     fleets=(10, 30),
     attempts=200,
     callers=(20,),
+    simulated=100,
+    seeds=2,
 )
 
 

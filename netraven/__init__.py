@@ -8,12 +8,15 @@ if TYPE_CHECKING:
     from netraven.app import NetRaven, RunReport
     from netraven.config import CollectSettings, Settings
     from netraven.errors import NetRavenError
-    from netraven.model import Credential, Device, Outcome, RunStatus, Status
+    from netraven.model import Choice, Credential, Device, Outcome, RunStatus, Status
+    from netraven.ports import Evidence, Strategy
 
 __all__ = [
+    "Choice",
     "CollectSettings",
     "Credential",
     "Device",
+    "Evidence",
     "NetRaven",
     "NetRavenError",
     "Outcome",
@@ -21,6 +24,7 @@ __all__ = [
     "RunStatus",
     "Settings",
     "Status",
+    "Strategy",
 ]
 
 _HOME = {
@@ -29,11 +33,14 @@ _HOME = {
     "CollectSettings": "netraven.config",
     "Settings": "netraven.config",
     "NetRavenError": "netraven.errors",
+    "Choice": "netraven.model",
     "Credential": "netraven.model",
     "Device": "netraven.model",
     "Outcome": "netraven.model",
     "RunStatus": "netraven.model",
     "Status": "netraven.model",
+    "Evidence": "netraven.ports",
+    "Strategy": "netraven.ports",
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
@@ -20,7 +21,15 @@ from netraven.collect.guard import Guard
 from netraven.collect.login import Record
 from netraven.collect.recorder import Recorder
 from netraven.collect.retry import RetryPolicy
-from netraven.config import CollectSettings, RealmSettings, Settings, load_settings, realm_named
+from netraven.config import (
+    CollectSettings,
+    RealmSettings,
+    SecretsSettings,
+    Settings,
+    VaultSettings,
+    load_settings,
+    realm_named,
+)
 from netraven.credentials.evidence import Knowledge
 from netraven.credentials.holds import Standing
 from netraven.credentials.lockout import Policy
@@ -42,7 +51,7 @@ from netraven.model import (
     utcnow,
 )
 from netraven.platforms import load_platform
-from netraven.ports import Inventory, Ledger, Runs, Secrets, Transport
+from netraven.ports import Inventory, Ledger, Runs, Secrets, Sources, Transport
 from netraven.storage.owner import current_owner
 
 if TYPE_CHECKING:
@@ -108,7 +117,9 @@ class NetRaven:
         from netraven.storage.store import SqlStore
 
         settings = config if isinstance(config, Settings) else load_settings(config)
-        async with SqlStore.open(settings.database_url, key_file=settings.key_file) as store:
+        async with SqlStore.open(
+            settings.database_url, key_file=settings.key_file, sources=_sources_of(settings)
+        ) as store:
             await store.runs.recover()
             raven = cls(
                 store=store,
@@ -143,10 +154,12 @@ class NetRaven:
         devices = list(devices)
         if transport is None:
             _check_platforms(devices)
-        store = MemoryStore(devices, credentials)
         for name, realm in (realms or {}).items():
             if problem := realm.problem():
                 raise SettingsError(f"realm {name!r}: {problem}")
+        store = MemoryStore(
+            devices, credentials, sources=_sources(SecretsSettings(), VaultSettings(), Path.cwd())
+        )
         raven = cls(
             store=store,
             transport=transport or _ssh(settings, accept_new=True),
@@ -256,10 +269,11 @@ class NetRaven:
     ) -> Run:
         if concurrency < 1 or concurrency != int(concurrency):
             raise InputError(f"concurrency must be a whole number of at least 1, not {concurrency!r}")
-        chosen = strategy_named(strategy)
+        chosen = strategy_named(strategy, refused_backoff=self._settings.refused_backoff)
         await self._check(selector)
+        await self._store.prepare_run()
         credentials = await self._store.credentials()
-        if credentials:
+        if needs_key(credentials):
             self._store.require_key()
         devices = await self._store.count(selector)
         run = await self._store.start(selector, strategy=strategy, concurrency=concurrency, devices=devices)
@@ -307,7 +321,6 @@ class NetRaven:
                         lambda: self._store.targets(selector, unfinished_in=run.id),
                     )
                 finally:
-                    tally.control_logins = collector.control_logins
                     run_log("run_finished", **asdict(tally.counts))
             status = tally.status(credentials=bool(credentials))
         except asyncio.CancelledError:
@@ -374,9 +387,16 @@ async def open_store(settings: Settings) -> AsyncIterator[SqlStore]:
     """The database alone, for what logs in to nothing. Runs whose process has died are marked as interrupted."""
     from netraven.storage.store import SqlStore
 
-    async with SqlStore.open(settings.database_url, key_file=settings.key_file) as store:
+    async with SqlStore.open(
+        settings.database_url, key_file=settings.key_file, sources=_sources_of(settings)
+    ) as store:
         await store.runs.recover()
         yield store
+
+
+def needs_key(credentials: Iterable[Credential]) -> bool:
+    """Whether a run cannot do without the key that opens stored secrets."""
+    return any(credential.source is None for credential in credentials)
 
 
 def policy_of(realms: Mapping[str, RealmSettings], realm: str) -> Policy:
@@ -408,7 +428,6 @@ class _Tally:
         self._attempts = 0
         self._without = 0
         """Devices that no credential could be offered to, whatever is held or not."""
-        self.control_logins = 0
 
     def add(self, outcome: Outcome) -> None:
         self._by_status[outcome.status] += 1
@@ -422,7 +441,7 @@ class _Tally:
             collected=self._by_status[Status.COLLECTED],
             failed=self._by_status[Status.FAILED],
             skipped=self._by_status[Status.SKIPPED],
-            attempts=self._attempts + self.control_logins,
+            attempts=self._attempts,
         )
 
     def status(self, *, credentials: bool) -> RunStatus:
@@ -470,3 +489,41 @@ def _ssh(settings: CollectSettings, *, accept_new: bool) -> Transport:
 
     deadlines = Deadlines(settings.connect_timeout, settings.login_timeout, settings.command_timeout)
     return SshTransport(deadlines, accept_new=accept_new)
+
+
+def _sources_of(settings: Settings) -> Sources:
+    return _sources(settings.secrets, settings.vault, settings.folder)
+
+
+def _sources(secrets: SecretsSettings, vault: VaultSettings, folder: Path) -> Sources:
+    """Every kind of source there is. Nothing is read, run or asked before somebody wants a secret."""
+    from netraven.credentials.source import Command, EnvironmentVariable, SecretFile, VaultField
+    from netraven.sources.command import CommandSource
+    from netraven.sources.environment import EnvironmentSource
+    from netraven.sources.file import FileSource
+    from netraven.sources.reader import SourceReader
+    from netraven.sources.vault import VaultAccess, VaultSource
+
+    folder, timeout = folder.absolute(), secrets.command_timeout
+
+    def file(name: str) -> Path | None:
+        return folder / Path(name).expanduser() if name else None
+
+    access = VaultAccess(
+        vault.url,
+        vault.mount,
+        vault.namespace,
+        file(vault.token_file),
+        vault.role_id,
+        file(vault.secret_id_file),
+        vault.timeout,
+    )
+    return SourceReader(
+        {
+            EnvironmentVariable: EnvironmentSource(os.environ),
+            SecretFile: FileSource(folder, os.environ, timeout=timeout),
+            Command: CommandSource(folder, os.environ, timeout=timeout),
+            VaultField: VaultSource(access, os.environ),
+        },
+        cache_seconds=secrets.cache_seconds,
+    )

@@ -34,6 +34,37 @@ class DatabaseSettings:
 class SecretsSettings:
     key_file: str = "netraven.key"
     """The keyring that seals stored secrets; mode 0600."""
+    command_timeout: float = field(default=10.0, metadata={"least": 0.001})
+    """Seconds that a source (a command, a file) may take."""
+    cache_seconds: float = field(default=300.0, metadata={"least": 0.0})
+    """Seconds for which what a source gave is held in memory; 0: not at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class VaultSettings:
+    """HashiCorp Vault. What is empty comes from VAULT_ADDR, VAULT_NAMESPACE and VAULT_TOKEN."""
+
+    url: str = ""
+    mount: str = "secret"
+    """The KV v2 engine."""
+    namespace: str = ""
+    token_file: str = ""
+    """A file with a token, as Vault Agent writes it; read anew each time."""
+    role_id: str = ""
+    """AppRole, with the secret id in ``secret_id_file``."""
+    secret_id_file: str = ""
+    timeout: float = field(default=10.0, metadata={"least": 0.001})
+    """Seconds for one secret, logging in included."""
+
+    def problem(self) -> str | None:
+        """What does not fit together."""
+        if bool(self.role_id) != bool(self.secret_id_file):
+            return "role_id and secret_id_file go together: AppRole needs both"
+        if self.token_file and self.role_id:
+            return "token_file and role_id exclude each other: give one way to log in"
+        if self.url and not self.url.startswith(("https://", "http://")):
+            return "url must begin with https:// (or http://)"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +73,16 @@ class CollectSettings:
 
     concurrency: int = field(default=200, metadata={"least": 1})
     retries: int = field(default=1, metadata={"least": 0})
-    strategy: str = "priority"
+    strategy: str = "last-good"
     connect_timeout: float = field(default=10.0, metadata={"least": 0.001})
     login_timeout: float = field(default=20.0, metadata={"least": 0.001})
     command_timeout: float = field(default=60.0, metadata={"least": 0.001})
     device_timeout: float = field(default=300.0, metadata={"least": 0.001})
     patience: float = field(default=600.0, metadata={"least": 0.0})
     """How long the end of a run waits for a paused realm or a spent account."""
+    refused_backoff: float = field(default=259200.0, metadata={"least": 0.0})
+    """After a device has refused a secret, it is not offered there again for so long; twice that after the second
+    refusal in a row, and so on, up to 30 days."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +137,7 @@ class LogSettings:
 class Settings:
     database: DatabaseSettings = DatabaseSettings()
     secrets: SecretsSettings = SecretsSettings()
+    vault: VaultSettings = VaultSettings()
     collect: CollectSettings = CollectSettings()
     ssh: SshSettings = SshSettings()
     realms: Mapping[str, RealmSettings] = field(default_factory=dict)
@@ -145,6 +180,7 @@ _REALMS = "realms"
 _SECTIONS: dict[str, type[Any]] = {
     "database": DatabaseSettings,
     "secrets": SecretsSettings,
+    "vault": VaultSettings,
     "collect": CollectSettings,
     "ssh": SshSettings,
     "log": LogSettings,
@@ -173,6 +209,8 @@ def load_settings(path: str | Path | None = None, environ: Mapping[str, str] | N
         values = {key: _checked(section, name, key, value, str(file)) for key, value in table.items()}
         values |= {key: _from_text(section, name, key, text) for key, text in overrides.get(name, {}).items()}
         sections[name] = section(**values)
+    if problem := sections["vault"].problem():
+        raise SettingsError(f"{file or 'settings'}: vault: {problem}")
     return Settings(**sections, realms=realms, file=file)
 
 

@@ -27,7 +27,8 @@ from netraven.model import (
 )
 
 Feature = tuple[str, str]
-"""What devices have in common: ``("tag", "edge")``, ``("platform", "cisco_iosxe")``, ``("fleet", "")`` for all."""
+"""What devices have in common: ``("tag", "edge")``, ``("platform", "cisco_iosxe")``, both at once
+``("tag on platform", "edge cisco_iosxe")``, ``("fleet", "")`` for all."""
 
 
 class Evidence(Protocol):
@@ -63,6 +64,16 @@ class Secrets(Protocol):
         """Raise ``SecretUnreadable`` where it cannot be had; that is this credential's trouble only."""
 
 
+class Sources(Protocol):
+    """Reads secrets that are kept elsewhere: in the environment, in files, by a command, in Vault."""
+
+    async def read(self, source: str) -> Secret:
+        """Password or private key, now or of a short while ago; never blocks the event loop.
+
+        Raises ``SecretUnreadable``, which says what to do: the trouble of whatever has this source, and of nobody else.
+        """
+
+
 class Inventory(Protocol):
     """Where devices and credentials come from."""
 
@@ -74,7 +85,8 @@ class Inventory(Protocol):
         ``unfinished_in``: only those without an outcome in the run of this id.
         """
 
-    async def credentials(self) -> Sequence[Credential]: ...
+    async def credentials(self) -> Sequence[Credential]:
+        """By name; previous secrets that are still kept follow as credentials of the same name and a lower version."""
 
     async def proven(self, credential: Credential) -> Sequence[Target]:
         """A few devices that this very secret opened the last time it was judged there, the latest first."""

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netraven import config
-from netraven.config import CollectSettings, Settings, load_settings
+from netraven.config import CollectSettings, SecretsSettings, Settings, VaultSettings, load_settings
 from netraven.errors import SettingsError
 
 
@@ -99,6 +99,15 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
     environ = {
         "NETRAVEN_DATABASE__URL": "postgresql+asyncpg://u:p@db/netraven",
         "NETRAVEN_SECRETS__KEY_FILE": "/run/key",
+        "NETRAVEN_SECRETS__COMMAND_TIMEOUT": "2.5",
+        "NETRAVEN_SECRETS__CACHE_SECONDS": "0",
+        "NETRAVEN_VAULT__URL": "https://vault.example.net:8200",
+        "NETRAVEN_VAULT__MOUNT": "network",
+        "NETRAVEN_VAULT__NAMESPACE": "team",
+        "NETRAVEN_VAULT__TOKEN_FILE": "",
+        "NETRAVEN_VAULT__ROLE_ID": "role",
+        "NETRAVEN_VAULT__SECRET_ID_FILE": "/run/secret-id",
+        "NETRAVEN_VAULT__TIMEOUT": "3",
         "NETRAVEN_COLLECT__CONCURRENCY": "9",
         "NETRAVEN_COLLECT__RETRIES": "0",
         "NETRAVEN_COLLECT__STRATEGY": "priority",
@@ -106,18 +115,43 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
         "NETRAVEN_COLLECT__LOGIN_TIMEOUT": "2",
         "NETRAVEN_COLLECT__COMMAND_TIMEOUT": "3e1",
         "NETRAVEN_COLLECT__DEVICE_TIMEOUT": "4",
+        "NETRAVEN_COLLECT__REFUSED_BACKOFF": "0",
         "NETRAVEN_SSH__HOST_KEYS": "strict",
         "NETRAVEN_LOG__LEVEL": "debug",
         "NETRAVEN_LOG__FORMAT": "json",
     }
     settings = load_settings(environ=environ)
-    sections = {f.name: getattr(settings, f.name) for f in dataclasses.fields(settings) if f.name != "file"}
+    sections = {
+        f.name: getattr(settings, f.name)
+        for f in dataclasses.fields(settings)
+        if f.name not in ("file", "realms")
+    }
     keys = {f"NETRAVEN_{s}__{f.name}".upper() for s, v in sections.items() for f in dataclasses.fields(v)}
     assert keys == set(environ), "this test knows every key"
-    assert settings.collect == CollectSettings(9, 0, "priority", 1.5, 2.0, 30.0, 4.0)
+    assert settings.collect == CollectSettings(9, 0, "priority", 1.5, 2.0, 30.0, 4.0, 0.0)
     assert (settings.ssh.host_keys, settings.log.level, settings.log.format) == ("strict", "debug", "json")
     assert settings.database_url == "postgresql+asyncpg://u:p@db/netraven"
     assert settings.key_file == Path("/run/key")
+    assert settings.secrets == SecretsSettings("/run/key", 2.5, 0.0)
+    assert settings.vault == VaultSettings(
+        "https://vault.example.net:8200", "network", "team", "", "role", "/run/secret-id", 3.0
+    )
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("role_id = 'r'", "vault: role_id and secret_id_file go together"),
+        ("secret_id_file = 's'", "vault: role_id and secret_id_file go together"),
+        ("token_file = 't'\nrole_id = 'r'\nsecret_id_file = 's'", "exclude each other"),
+        ("url = 'vault.example.net:8200'", "url must begin with https://"),
+        ("timeout = 0", "vault.timeout must be at least"),
+    ],
+)
+def test_a_vault_that_cannot_be_asked_is_refused(folder: Path, keys: str, said: str) -> None:
+    file = write(folder / "netraven.toml", f"[vault]\n{keys}\n")
+    with pytest.raises(SettingsError, match=said):
+        load_settings(file, environ={})
 
 
 def test_the_environment_wins(folder: Path) -> None:
@@ -157,7 +191,10 @@ def test_what_is_wrong_in_the_environment_is_named(folder: Path, name: str, valu
     ("text", "said"),
     [
         ("[colect]\n", r"unknown section \[colect\], did you mean 'collect'\?"),
-        ("[zzzzzz]\n", r"unknown section \[zzzzzz\]. Known are: collect, database, log, secrets, ssh"),
+        (
+            "[zzzzzz]\n",
+            r"unknown section \[zzzzzz\]. Known are: collect, database, log, realms, secrets, ssh, vault",
+        ),
         ("collect = 5\n", r"collect must be a section: \[collect\]"),
         ("[collect]\nconcurency = 5\n", r"unknown setting collect.concurency, did you mean 'concurrency'\?"),
         ("[collect]\nconcurrency = '5'\n", "collect.concurrency must be a whole number, not '5'"),

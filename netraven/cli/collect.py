@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from netraven.app import NetRaven
+from netraven.app import NetRaven, needs_key
 from netraven.cli.context import Context
 from netraven.cli.plan import one_line as plan_in_one_line
 from netraven.cli.progress import watcher
@@ -29,10 +29,10 @@ async def collect(
     as_json: bool,
 ) -> int:
     wanted = concurrency or context.settings.collect.concurrency
-    strategy_named(strategy or context.settings.collect.strategy)
+    strategy_named(strategy or context.settings.collect.strategy)  # a wrong one is told before all else
     async with NetRaven.open(context.settings) as raven:
         planned = await raven.plan(tags, names, strategy=strategy)
-        if await raven.store.credentials():
+        if needs_key(await raven.store.credentials()):
             raven.store.require_key()  # without it there is no run that a plan would be for
         note(plan_in_one_line(planned))
         facts = await run_and_watch(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import TYPE_CHECKING
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, Any
 
 from netraven.cli.context import Context
 from netraven.cli.screen import Table, clock, console, counted, percent, print_json, say, warn
@@ -14,9 +15,10 @@ from netraven.cli.secret_input import (
     private_key_from_file,
     secret_from_environment,
 )
+from netraven.credentials.source import parse_source
 from netraven.errors import InputError
 from netraven.inventory.names import wrong_with_name, wrong_with_tag
-from netraven.model import Credential, Secret, Selector
+from netraven.model import Credential, Secret, Selector, utcnow
 from netraven.plain import plain_line
 
 if TYPE_CHECKING:
@@ -35,12 +37,13 @@ def add(
     password_stdin: bool,
     password_env: str | None,
     private_key: str | None,
+    source: str | None,
     enable_password_env: str | None,
 ) -> int:
-    _check_words(name=name, username=username, realm=realm, tags=tags)
+    _check_words(name=name, username=username, realm=realm, tags=tags, source=source)
     context.run(_name_is_free(context, name))
     secret = _given(password_stdin, password_env, private_key, enable_password_env)
-    if secret.password is None and secret.private_key is None:
+    if source is None and secret.password is None and secret.private_key is None:
         secret = Secret(password=password_from_prompt(), enable=secret.enable)
     credential = Credential(
         name=name,
@@ -48,6 +51,7 @@ def add(
         tags=frozenset(tags or ()),
         priority=100 if priority is None else priority,
         realm=realm or "default",
+        source=source,
     )
     context.run(store_new(context, credential, secret))
     return 0
@@ -72,13 +76,17 @@ def update(
     password_stdin: bool,
     password_env: str | None,
     private_key: str | None,
+    source: str | None,
     enable_password_env: str | None,
     ask: bool,
+    keep_previous: int | None,
 ) -> int:
-    _check_words(name=name, username=username, realm=realm, tags=tags)
+    _check_words(name=name, username=username, realm=realm, tags=tags, source=source)
     context.run(_exists(context, name))
-    if ask and (password_stdin or password_env or private_key):
-        raise InputError("--ask, --password-stdin, --password-env and --private-key exclude each other")
+    if ask and (password_stdin or password_env or private_key or source):
+        raise InputError(
+            "--ask, --password-stdin, --password-env, --private-key and --source exclude each other"
+        )
     secret = _given(password_stdin, password_env, private_key, enable_password_env)
     if ask:
         secret = Secret(password=password_from_prompt(), enable=secret.enable)
@@ -86,37 +94,34 @@ def update(
         secret = Secret(password=secret.password, private_key="", enable=secret.enable)
     elif secret.private_key is not None:
         secret = Secret(password="", private_key=secret.private_key, enable=secret.enable)
-    anew = secret != Secret()
-    if not anew and username is None and tags is None and priority is None and realm is None:
+    changes: dict[str, Any] = {"username": username, "realm": realm, "priority": priority, "source": source}
+    changes |= {"tags": None if tags is None else frozenset(tags)}
+    changes |= {"secret": secret if secret != Secret() else None}
+    if keep_previous is not None:
+        changes["keep_until"] = utcnow() + timedelta(days=keep_previous)
+    if all(value is None for value in changes.values()):
         raise InputError("nothing to change was given")
-    context.run(_store_changed(context, name, username, tags, priority, realm, secret if anew else None))
+    context.run(_store_changed(context, name, changes))
     return 0
 
 
-async def _store_changed(
-    context: Context,
-    name: str,
-    username: str | None,
-    tags: list[str] | None,
-    priority: int | None,
-    realm: str | None,
-    secret: Secret | None,
-) -> None:
+async def _store_changed(context: Context, name: str, changes: Mapping[str, Any]) -> None:
     async with context.store() as store:
-        changed = await store.vault.update(
-            name,
-            username=username,
-            realm=realm,
-            priority=priority,
-            tags=None if tags is None else frozenset(tags),
-            secret=secret,
-        )
+        before = (await store.vault.get(name)).credential
+        changed = await store.vault.update(name, **changes)
         known = await _device_tags(store, changed.tags)
+    anew = changed.secret_version != before.secret_version
+    keep_until = changes.get("keep_until")
     say(
         f"changed credential {plain_line(name)}"
-        + (f", secret version {changed.secret_version}" if secret else "")
+        + (f", secret version {changed.secret_version}" if anew else "")
+        + (
+            f"; version {before.secret_version} is kept until {clock(keep_until)} UTC"
+            if anew and keep_until and keep_until > utcnow()
+            else ""
+        )
     )
-    if tags is not None:
+    if changes["tags"] is not None:
         _warn_about_tags(changed, known)
 
 
@@ -128,13 +133,22 @@ def _given(stdin: bool, variable: str | None, key_file: str | None, enable_varia
     )
 
 
-def _check_words(*, name: str, username: str | None, realm: str | None, tags: Sequence[str] | None) -> None:
+def _check_words(
+    *,
+    name: str,
+    username: str | None,
+    realm: str | None,
+    tags: Sequence[str] | None,
+    source: str | None,
+) -> None:
     for what, text in (("name", name), ("username", username), ("realm", realm)):
         if text is not None and (wrong := wrong_with_name(text)):
             raise InputError(f"the {what} {wrong}")
     for tag in tags or ():
         if wrong := wrong_with_tag(tag):
             raise InputError(f"tag {tag!r} {wrong}")
+    if source is not None:
+        parse_source(source)
 
 
 async def _name_is_free(context: Context, name: str) -> None:
@@ -188,6 +202,7 @@ async def show_all(context: Context, *, as_json: bool) -> int:
                     "last_success": record.metrics.last_success,
                     "held_until": hold.until if hold else None,
                     "hold_reason": hold.why if hold else None,
+                    "source": record.credential.source,
                 }
                 for record in records
                 for hold in (holds.get(record.credential.key),)
@@ -199,9 +214,9 @@ async def show_all(context: Context, *, as_json: bool) -> int:
         return 0
     numbers = ("priority", "attempts", "accepted", "success rate")
     table = Table(
-        "name", "username", "realm", "priority", "tags", "attempts", "accepted", "success rate", "last accepted (UTC)",
-        *(("held until (UTC)",) if holds else ()),
-        right=numbers, spare=("realm", "attempts", "accepted", "last accepted (UTC)"),
+        "name", "username", "realm", "priority", "tags", "source", "attempts", "accepted", "success rate",
+        "last accepted (UTC)", *(("held until (UTC)",) if holds else ()),
+        right=numbers, spare=("realm", "attempts", "accepted", "last accepted (UTC)", "source"),
     )  # fmt: skip
     for record in records:
         credential, metrics = record.credential, record.metrics
@@ -212,6 +227,7 @@ async def show_all(context: Context, *, as_json: bool) -> int:
             credential.realm,
             credential.priority,
             ", ".join(sorted(credential.tags)) or "none",
+            credential.source or "stored",
             metrics.attempts,
             metrics.successes,
             percent(metrics.success_rate),
@@ -294,11 +310,13 @@ async def remove(context: Context, *, name: str) -> int:
     return 0
 
 
-async def match(context: Context, *, device: str, as_json: bool) -> int:
+async def match(context: Context, *, device: str, strategy: str | None, as_json: bool) -> int:
     from netraven.credentials.evidence import Knowledge
     from netraven.credentials.matching import CredentialIndex
     from netraven.credentials.strategy import strategy_named
 
+    settings = context.settings.collect
+    chosen = strategy_named(strategy or settings.strategy, refused_backoff=settings.refused_backoff)
     async with context.store() as store:
         target = await store.inventory.get(device)
         knowledge = Knowledge(await store.learned())
@@ -306,18 +324,22 @@ async def match(context: Context, *, device: str, as_json: bool) -> int:
         unreadable = await store.vault.unreadable()
     found = target.device
     candidates = CredentialIndex(credentials).matching(found)
-    strategy = strategy_named(context.settings.collect.strategy)
-    order = await strategy.rank(found, candidates, knowledge.of(target)) if candidates else ()
+    current = {c.name: c.secret_version for c in reversed(credentials)}  # the current one comes first
+    order = await chosen.rank(found, candidates, knowledge.of(target)) if candidates else ()
     if as_json:
         print_json(
             [
                 {
                     "place": place,
                     "credential": choice.credential.name,
+                    "version": choice.credential.secret_version,
                     "username": choice.credential.username,
                     "tags": sorted(choice.credential.tags & found.tags),
                     "reason": choice.reason,
-                    "unreadable": unreadable.get(choice.credential.name),
+                    "not_before": choice.not_before,
+                    "unreadable": unreadable.get(choice.credential.key),
+                    "previous": choice.credential.secret_version < current[choice.credential.name],
+                    "source": choice.credential.source,
                 }
                 for place, choice in enumerate(order, 1)
             ]
@@ -335,9 +357,15 @@ async def match(context: Context, *, device: str, as_json: bool) -> int:
     marked: dict[str, list[str]] = {}
     for place, choice in enumerate(order, 1):
         name, reason = choice.credential.name, choice.reason
-        if name in unreadable:
-            marked.setdefault(unreadable[name], []).append(name)
+        if choice.credential.secret_version < current[name]:
+            reason += f"; the previous secret, version {choice.credential.secret_version}"
+        if (source := choice.credential.source) is not None:
+            reason += f"; secret from {source}"
+        if (why := unreadable.get(choice.credential.key)) is not None:
+            marked.setdefault(why, []).append(name)
             reason += "; not offered: its secret cannot be read"
+        elif choice.not_before is not None:
+            reason += f"; not offered before {choice.not_before.astimezone(UTC):%Y-%m-%d %H:%M}"
         shared = ", ".join(sorted(choice.credential.tags & found.tags))
         table.add(f"{place}.", name, choice.credential.username, shared, reason)
     table.print(console())
@@ -345,5 +373,5 @@ async def match(context: Context, *, device: str, as_json: bool) -> int:
         say(f"\nThe secret of {plain_line(', '.join(names))} cannot be read: {plain_line(why, 1000)}")
     offered = len(order) - sum(map(len, marked.values()))
     ends = "the first that is accepted ends it" if offered else "none can be offered"
-    say(f"\n{counted(len(order), 'credential')}, strategy {strategy.name}; {ends}.")
+    say(f"\n{counted(len(order), 'credential')}, strategy {chosen.name}; {ends}.")
     return 0

@@ -160,6 +160,15 @@ def number(text: str) -> int:
     return int(text)
 
 
+KEEP_DAYS = 7
+
+
+def days(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) <= 3650):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of days, 3650 at the most")
+    return int(text)
+
+
 def tag_list(text: str) -> list[str]:
     return [tag for tag in (part.strip() for part in text.split(",")) if tag]
 
@@ -206,6 +215,7 @@ def _top() -> _Parser:
     _setting_up(commands)
     _devices(commands)
     _credentials(commands)
+    _secrets(commands)
     _collecting(commands)
     _reading(commands)
     _database(commands)
@@ -291,12 +301,13 @@ def _devices(commands: Any) -> None:
 
 _SECRETS = """\
 The secret comes from one of the options below; without any, it is asked for. Never as an argument.
-A credential is offered to the devices that carry at least one of its tags, lower priority first."""
+A credential is offered to the devices that carry at least one of its tags. Lower priorities go first where nothing
+is known yet of what opens a device."""
 
 
 def _credentials(commands: Any) -> None:
     credential = _group(
-        commands, "credential", "what to log in with: add, update, list, release, remove, match"
+        commands, "credential", "what to log in with: add, update, list, release, remove, report, match"
     )
     add = _verb(credential, "add", "credentials:add", "add a credential", _SECRETS)
     update = _verb(
@@ -324,12 +335,26 @@ def _credentials(commands: Any) -> None:
             "--password-env", metavar="VAR", help="the password is in this environment variable"
         )
         secret.add_argument("--private-key", metavar="FILE", help="log in with this SSH key instead")
+        secret.add_argument(
+            "--source",
+            metavar="SOURCE",
+            help="read password or key there for each run: env:NAME, file:PATH, command:PROGRAM ARGUMENTS..., "
+            "vault:PATH#FIELD",
+        )
         parser.add_argument(
             "--enable-password-env", metavar="VAR", help="the enable secret is in this variable"
         )
         for trap in ("--password", "--secret", "--enable-password", "--enable-secret"):
             parser.add_argument(trap, action=_NeverAnArgument)
     update.add_argument("--ask", action="store_true", help="ask for a new password")
+    update.add_argument(
+        "--keep-previous",
+        type=days,
+        nargs="?",
+        const=KEEP_DAYS,
+        metavar="DAYS",
+        help=f"keep the previous secret as a fallback so long (without a number: {KEEP_DAYS}); 0 forgets what is kept",
+    )
     shown = _verb(
         credential,
         "list",
@@ -348,10 +373,20 @@ def _credentials(commands: Any) -> None:
     freed.add_argument("name", metavar="NAME")
     gone = _verb(credential, "remove", "credentials:remove", "remove a credential; logs keep its name")
     gone.add_argument("name", metavar="NAME")
+    report = _verb(
+        credential,
+        "report",
+        "credential_report:report",
+        "which devices accept which version of its secret, and which are not proven yet",
+    )
+    report.add_argument("name", metavar="NAME")
+    _limits(report, time=False)
+    _json(report)
     match = _verb(
         credential, "match", "credentials:match", "what would be offered to a device, in order, and why"
     )
     match.add_argument("device", metavar="DEVICE")
+    match.add_argument("--strategy", metavar="S", help="as if collected with this one")
     _json(match)
 
 
@@ -361,6 +396,23 @@ def _selecting(parser: _Parser) -> None:
         ("--device", "names", "NAME", "only this one; may be repeated"),
     ):
         parser.add_argument(option, dest=into, action="append", default=[], metavar=metavar, help=about)
+
+
+def _secrets(commands: Any) -> None:
+    secrets = _group(commands, "secrets", "how secrets are stored: rotate")
+    rotate = _verb(
+        secrets,
+        "rotate",
+        "secrets:rotate",
+        "seal every stored secret anew under a new key, while collectors go on",
+        "The new key becomes the first one of the key file; the old ones stay below it and still open. What was\n"
+        "interrupted is gone on with when the command is given again.",
+    )
+    rotate.add_argument(
+        "--remove-old",
+        action="store_true",
+        help="then take those keys out of the key file that no stored secret needs any more",
+    )
 
 
 def _collecting(commands: Any) -> None:
@@ -373,7 +425,9 @@ def _collecting(commands: Any) -> None:
     )
     _selecting(collect)
     collect.add_argument("--concurrency", type=positive, metavar="N", help="devices in session at once")
-    collect.add_argument("--strategy", metavar="S", help="in which order credentials are offered")
+    collect.add_argument(
+        "--strategy", metavar="S", help="last-good, explore, success-rate, priority, or module:Class"
+    )
     _json(collect)
     plan = _verb(
         commands,
@@ -384,7 +438,9 @@ def _collecting(commands: Any) -> None:
         "devices that nothing can be offered to (exit code 1). No connection, no secret is read, nothing is written.",
     )
     _selecting(plan)
-    plan.add_argument("--strategy", metavar="S", help="in which order credentials are offered")
+    plan.add_argument(
+        "--strategy", metavar="S", help="last-good, explore, success-rate, priority, or module:Class"
+    )
     _json(plan)
 
 

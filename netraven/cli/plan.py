@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -131,6 +133,15 @@ def _numbers(where: Console, plan: Plan) -> None:
     print_numbers(where, rows)
 
 
+def _names(credentials: Iterable[Credential]) -> dict[tuple[str, int], str]:
+    """What to call each; where a previous secret stands beside the present one, the version tells them apart."""
+    keys = [credential.key for credential in credentials]
+    often = Counter(name for name, _ in keys)
+    return {
+        (name, version): f"{name}, version {version}" if often[name] > 1 else name for name, version in keys
+    }
+
+
 def _some(left: Unoffered) -> str:
     names = ", ".join(plain_line(name) for name in left.names[:SHOWN])
     return names if left.devices <= SHOWN else f"{names} and {left.devices - SHOWN:,} more"
@@ -139,9 +150,10 @@ def _some(left: Unoffered) -> str:
 def _first_offers(where: Console, plan: Plan) -> None:
     _line(where)
     table = Table("first offer", "username", "realm", "devices", right=("devices",), spare=("username",))
+    names = _names(first.credential for first in plan.first_offers)
     for first in plan.first_offers[:ROWS]:
         credential = first.credential
-        table.add(credential.name, credential.username, credential.realm, f"{first.devices:,}")
+        table.add(names[credential.key], credential.username, credential.realm, f"{first.devices:,}")
     table.print(where)
     if len(plan.first_offers) > ROWS:
         _line(where, f"The first {ROWS} of {len(plan.first_offers):,}. --json has all.")
@@ -194,9 +206,12 @@ def _held(where: Console, context: Context, plan: Plan) -> None:
         return
     _line(where)
     table = Table("held", "until (UTC)", "devices", "reason", right=("devices",), spare=("devices",))
+    names = _names(held.credential for held in plan.held)
     for held in plan.held[:ROWS]:
-        name, hold = held.credential.name, held.hold
-        table.add(name, clock(hold.until), f"{held.devices:,}", hold.why, style="yellow")
+        hold = held.hold
+        table.add(
+            names[held.credential.key], clock(hold.until), f"{held.devices:,}", hold.why, style="yellow"
+        )
     table.print(where)
     release = context.command("credential", "release", plan.held[0].credential.name)
     _line(where, "\nOnce the account is known to be well at the service that judges it:")
@@ -234,8 +249,9 @@ def one_line(plan: Plan) -> str:
     if idle := plan.devices - plan.offerable:
         parts.append(f"{idle:,} to which nothing can be offered now")
     if plan.held:
-        names = ", ".join(plain_line(held.credential.name) for held in plan.held[:3])
-        parts.append(f"held: {names}{_more(len(plan.held) - 3)}")
+        names = _names(held.credential for held in plan.held)
+        first = ", ".join(plain_line(name) for name in list(names.values())[:3])
+        parts.append(f"held: {first}{_more(len(plan.held) - 3)}")
     if risk := _risk(plan):
         parts.append(risk)
     return "; ".join(parts)
@@ -244,7 +260,8 @@ def one_line(plan: Plan) -> str:
 def _firsts(plan: Plan) -> str:
     if not plan.first_offers:
         return "nothing can be offered"
-    said = [f"{first.devices:,} {plain_line(first.credential.name)}" for first in plan.first_offers[:3]]
+    names = _names(first.credential for first in plan.first_offers)
+    said = [f"{first.devices:,} {plain_line(names[first.credential.key])}" for first in plan.first_offers[:3]]
     number, _, name = said[0].partition(" ")
     said[0] = f"{number} first offer {name}"
     rest = sum(first.devices for first in plan.first_offers[3:])

@@ -193,6 +193,15 @@ def clock(at: datetime | None) -> str | None:
     return None if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def ago(at: datetime, now: datetime) -> str:
+    """``2 h ago``: in the largest unit that leaves a whole number."""
+    seconds = max(0.0, (now - at).total_seconds())
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{int(seconds // size)} {unit} ago"
+    return f"{int(seconds)} s ago"
+
+
 def took(ms: int | None) -> str | None:
     if ms is None:
         return None

@@ -23,11 +23,21 @@ url = "sqlite+aiosqlite:///netraven.db"
 [secrets]
 # The key that stored secrets are sealed with. Keep a copy elsewhere: without it they are lost.
 key_file = "netraven.key"
+# command_timeout = 10.0   # seconds that a source of a secret (a command, a file) may take
+# cache_seconds = 300.0    # how long what a source gave is held in memory
+
+[vault]
+# url = "https://vault.example.net:8200"   # otherwise $VAULT_ADDR
+# mount = "secret"         # the KV v2 engine
+# token_file = ""          # a token as Vault Agent writes it; otherwise $VAULT_TOKEN
+# role_id = ""             # AppRole, with secret_id_file
+# secret_id_file = ""
 
 [collect]
 # concurrency = 200        # devices in session at once
 # retries = 1              # further tries at a device that did not answer or fell silent
-# strategy = "priority"    # in which order credentials are offered
+# strategy = "last-good"   # in which order credentials are offered; or "priority", "success-rate", "explore"
+# refused_backoff = 259200.0 # seconds until a device is offered again what it has refused; doubled each time
 # connect_timeout = 10.0   # seconds, up to the device's question for a secret
 # login_timeout = 20.0     # from the secret to its answer
 # command_timeout = 60.0   # each command
@@ -109,12 +119,12 @@ def _write_key(context: Context) -> None:
 async def _refuse_second_key(context: Context, remove: str) -> None:
     """A new key opens nothing that another one sealed, and its file would stand where that one's copy belongs."""
     async with context.store() as store:
-        stored = await store.vault.list()
-    if stored:
+        sealed = await store.resealing.keys_in_use()
+    if sealed:
         raise InputError(
-            f"no new key was written: the database holds {counted(len(stored), 'credential')} sealed with another key, "
-            f"and {context.settings.key_file} is not there. Put your copy of the old key back. Where there is none, "
-            f"the secrets are lost: remove the credentials (`{remove}`), run "
+            f"no new key was written: the database holds {counted(sum(sealed.values()), 'secret')} sealed with another "
+            f"key, and {context.settings.key_file} is not there. Put your copy of the old key back. Where there "
+            f"is none, the secrets are lost: remove the credentials (`{remove}`), run "
             "`netraven init` again, and add them anew"
         )
 
@@ -123,9 +133,10 @@ async def _warn_of_unreadable(context: Context) -> None:
     async with context.store() as store:
         unreadable = await store.vault.unreadable()
     if unreadable:
+        names = sorted({name for name, _ in unreadable})
         warn(
             f"{counted(len(unreadable), 'stored secret')} cannot be read with this key "
-            f"({', '.join(plain_line(name) for name in unreadable)}): {next(iter(unreadable.values()))}"
+            f"({', '.join(map(plain_line, names))}): {next(iter(unreadable.values()))}"
         )
 
 

@@ -125,8 +125,6 @@ class Collector:
         self.patience = limits.patience
         self.final = False
         """Nothing is waited for any more: what is still kept back becomes the device's outcome."""
-        self.control_logins = 0
-        """Secrets that were offered to ask how an account is; they are in no device's outcome."""
         self._means = means
         self._record = record
         self._run_id = record.run_id
@@ -182,8 +180,6 @@ class Collector:
         except BaseException:
             login.abandon("interrupted")
             raise
-        finally:
-            self.control_logins += visit.attempts
         if login.succeeded:
             return Verdict.ACCEPTED
         login.abandon(InternalFault.reason)

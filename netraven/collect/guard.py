@@ -384,7 +384,7 @@ class Guard:
             return
         if self._lapsing(desk):
             return  # nothing is sent that another guard could already be counting against
-        now, control, realm = self.now(), False, self._realm(desk.name[0])
+        now, control, realm = self.now(), "", self._realm(desk.name[0])
         kept: deque[tuple[Admission, asyncio.Future[Flight], float]] = deque()
         while desk.waiting:
             admission, answer, asked = desk.waiting.popleft()
@@ -398,17 +398,17 @@ class Guard:
             elif decision.may in (May.HELD, May.LATER):
                 answer.set_exception(self._withheld(desk, admission.ask, decision))
             else:
-                control = control or decision.may is May.CONTROL
+                control = control or decision.secret
                 kept.append((admission, answer, asked))
         desk.waiting = kept
         if control and desk.controlling is None and not self._closing:
-            self._soon_control(desk, now.tick)
+            self._soon_control(desk, control, now.tick)
 
     # ---- control logins
 
-    def _soon_control(self, desk: Desk, tick: float) -> None:
+    def _soon_control(self, desk: Desk, key: str, tick: float) -> None:
         account = desk.account
-        if account is None or (key := account.control_secret()) is None:
+        if account is None:
             return
         if desk.piled_up_at is None:
             desk.piled_up_at = tick

@@ -82,14 +82,15 @@ class May(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """``why`` and ``seconds`` (how long it holds) belong to ``HELD``."""
+    """``why`` and ``seconds`` (how long it holds) belong to ``HELD``, ``secret`` (whose it is) to ``CONTROL``."""
 
     may: May
     why: str = ""
     seconds: float = 0.0
+    secret: str = ""
 
 
-_GRANT, _WAIT, _LATER, _CONTROL = (Decision(may) for may in (May.GRANT, May.WAIT, May.LATER, May.CONTROL))
+_GRANT, _WAIT, _LATER = (Decision(may) for may in (May.GRANT, May.WAIT, May.LATER))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,8 +196,8 @@ class Account:
 
     def _piled_up(self, ask: Ask, now: Moment) -> Decision:
         """Nothing is in flight and the refusals have used the budget up, or all of it that this ask may use."""
-        if not self.controlled and self.control_secret() is not None:
-            return _CONTROL
+        if not self.controlled and (secret := self._control_secret(ask)) is not None:
+            return Decision(May.CONTROL, secret=secret)
         budget = self.policy.budget
         if len(self.refusals) < budget:
             return _GRANT
@@ -220,9 +221,11 @@ class Account:
         refused = len(self.refusals)
         return refused > self.policy.budget or refused + 1 >= self.policy.threshold
 
-    def control_secret(self) -> str | None:
-        """The proven secret that was refused last: the one that a control login has to ask about."""
+    def _control_secret(self, ask: Ask) -> str | None:
+        """The proven secret that was refused most: the one that a control login has to ask about."""
         proven = [(state.refused, key) for key, state in self.secrets.items() if state.proven]
+        if ask.secret not in self.secrets and ask.known:
+            proven.append((0, ask.secret))
         return max(proven)[1] if proven else None
 
     # ---- what happens
@@ -356,16 +359,16 @@ class Account:
         if cleared is not None:
             self.refusals = [refusal for refusal in self.refusals if refusal.at.wall >= cleared]
             self.controlled = False
-        lost = 0
         for attempt in attempts:
+            ended = attempt["concluded"]
             if attempt["verdict"] == Verdict.ACCEPTED:
                 self.secrets[attempt["secret"]] = SecretState(proven=True, worked=True)
-                continue
-            ended = attempt["concluded"]
-            lost += cleared is None or ended is None or ended >= cleared
-            if attempt["verdict"] == Verdict.REFUSED:
+            elif attempt["verdict"] == Verdict.REFUSED:
                 self.secrets.setdefault(attempt["secret"], SecretState()).refused += 1
-        self._count(lost, now)
+                self._count(cleared is None or ended is None or ended >= cleared, now)
+        # Attempts are on record while they wait for their permit; of those, no more than the budget were let out.
+        unheard = sum(attempt["verdict"] not in (Verdict.ACCEPTED, Verdict.REFUSED) for attempt in attempts)
+        self._count(min(unheard, max(1, self.policy.budget - len(self.refusals))), now)
 
     def _count(self, number: int, now: Moment) -> None:
         """So many attempts count as refused; more than fit under the threshold change nothing further."""

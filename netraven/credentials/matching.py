@@ -14,14 +14,21 @@ class CredentialIndex:
     def __init__(self, credentials: Iterable[Credential]) -> None:
         self._by_tag: dict[str, list[Credential]] = {}
         self._cache: dict[AbstractSet[str], tuple[Credential, ...]] = {}
-        for credential in sorted(credentials, key=lambda c: c.name):
+        for credential in sorted(credentials, key=_place):
             for tag in credential.tags:
                 self._by_tag.setdefault(tag, []).append(credential)
 
     def matching(self, device: Device) -> tuple[Credential, ...]:
-        """Every credential that shares a tag with the device, once, by name."""
+        """Every credential that shares a tag with the device, once, by name.
+
+        A previous secret that is kept is one of them: it comes right after the current one of its name.
+        """
         found = self._cache.get(device.tags)
         if found is None:
-            by_name = {c.name: c for tag in device.tags for c in self._by_tag.get(tag, ())}
-            found = self._cache[device.tags] = tuple(by_name[name] for name in sorted(by_name))
+            by_key = {c.key: c for tag in device.tags for c in self._by_tag.get(tag, ())}
+            found = self._cache[device.tags] = tuple(sorted(by_key.values(), key=_place))
         return found
+
+
+def _place(credential: Credential) -> tuple[str, int]:
+    return (credential.name, -credential.secret_version)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import hmac
 import os
 import stat
 from collections.abc import Iterable, Mapping
@@ -17,6 +18,8 @@ from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from netraven.errors import KeyringError, SecretUnreadable
 
@@ -29,12 +32,17 @@ _ID_BYTES = 8
 _NONCE_BYTES = 12  # what GCM is defined for without hashing the nonce first (NIST SP 800-38D, 8.2)
 _HEADER_BYTES = len(_VERSION) + _ID_BYTES
 _TAG_BYTES = 16
+_MARK_LABEL = b"netraven source mark 1"  # a key derived under this label does nothing but marking
+
+
+class UnknownKey(SecretUnreadable):
+    """Sealed with a key that is not in the keyring: added, or removed, since the keyring was read."""
 
 
 class Keyring:
     """One active key, which seals, and older ones, which still open what they sealed."""
 
-    __slots__ = ("_active", "_ciphers", "_keys")
+    __slots__ = ("_active", "_ciphers", "_keys", "_markers")
 
     def __init__(self, keys: Iterable[bytes]) -> None:
         """Take raw keys of 32 bytes, the active one first; raise ``KeyringError`` for none or a wrong length."""
@@ -45,6 +53,7 @@ class Keyring:
             raise KeyringError(f"a key must be {_KEY_BYTES} bytes, written as base64")
         self._ciphers = {_key_id(key): AESGCM(key) for key in self._keys}
         self._active = _key_id(self._keys[0])
+        self._markers: dict[bytes, bytes] = {}
 
     @classmethod
     def generate(cls) -> Keyring:
@@ -82,7 +91,7 @@ class Keyring:
         header, key_id = sealed[:_HEADER_BYTES], sealed[len(_VERSION) : _HEADER_BYTES]
         cipher = self._ciphers.get(key_id)
         if cipher is None:
-            raise SecretUnreadable(
+            raise UnknownKey(
                 f"sealed with key {key_id.hex()}, which is not in the keyring: add the old key below the active one"
             )
         nonce, body = (
@@ -96,12 +105,46 @@ class Keyring:
                 "the stored secret is damaged, or belongs to another credential or an older secret"
             ) from None
 
+    def mark(self, secret: str, identity: str) -> bytes:
+        """A digest that tells later whether ``secret`` has changed, and nothing to whoever lacks the key.
+
+        ``key id (8) | HMAC-SHA256`` under a key derived from the active one.
+        """
+        return self._active + self._digest(self._active, secret, identity)
+
+    def marked(self, mark: bytes, secret: str, identity: str) -> bool | None:
+        """Whether ``mark`` was made of this very secret; None where its key is not in the keyring."""
+        key_id, digest = mark[:_ID_BYTES], mark[_ID_BYTES:]
+        if key_id not in self._ciphers:
+            return None
+        return hmac.compare_digest(digest, self._digest(key_id, secret, identity))
+
+    def _digest(self, key_id: bytes, secret: str, identity: str) -> bytes:
+        marker = self._markers.get(key_id)
+        if marker is None:
+            key = next(key for key in self._keys if _key_id(key) == key_id)
+            marker = HKDF(SHA256(), _KEY_BYTES, salt=None, info=_MARK_LABEL).derive(key)
+            self._markers[key_id] = marker
+        return hmac.digest(marker, identity.encode() + b"\0" + secret.encode(), "sha256")
+
     @property
     def active_id(self) -> str:
         return self._active.hex()
 
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """Every key that opens, the active one first."""
+        return tuple(_key_id(key).hex() for key in self._keys)
+
     def __repr__(self) -> str:
         return f"<Keyring active={self.active_id} keys={len(self._keys)}>"
+
+
+def key_of(sealed: bytes) -> str | None:
+    """The id of the key that a secret was sealed with; None where it is damaged."""
+    if len(sealed) < _HEADER_BYTES or not sealed.startswith(_VERSION):
+        return None
+    return sealed[len(_VERSION) : _HEADER_BYTES].hex()
 
 
 def _key_id(key: bytes) -> bytes:

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, insert, select, update
+from sqlalchemy import Row, Select, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from netraven.credentials.sealing import Keyring
-from netraven.errors import InputError, KeyringError, RowRefused, SecretUnreadable
+from netraven.credentials.sealing import Keyring, UnknownKey
+from netraven.credentials.source import parse_source
+from netraven.errors import InputError, RowRefused, SecretUnreadable
 from netraven.model import Credential, CredentialMetrics, Secret, utcnow
-from netraven.storage import tags
+from netraven.ports import Sources
+from netraven.storage import kept, marks, tags
 from netraven.storage.engine import Database
 from netraven.storage.inventory import credential_of
 from netraven.storage.schema import credential_tags, credentials
+from netraven.storage.seals import COLUMNS, Seals
 
-_SEALED = {"password": "sealed_password", "private_key": "sealed_private_key", "enable": "sealed_enable"}
+_SECRET = ("id", "uid", "secret_version", "source_mark", *COLUMNS.values())
 _METRICS = ("success_rate", "attempts", "successes", "last_used", "last_success")
 
 
@@ -33,19 +37,29 @@ class CredentialRecord:
 
 
 class SqlCredentials:
-    """Keeps credentials, their secrets sealed (``ports.Secrets``).
+    """Keeps credentials, their secrets sealed or read from their sources (``ports.Secrets``).
 
     What it remembers between calls are sealed secrets only; each is opened when it is asked for, and then forgotten.
     """
 
     def __init__(
-        self, database: Database, keyring: Keyring | None = None, *, no_key: str | None = None
+        self,
+        database: Database,
+        seals: Seals | Keyring | None = None,
+        *,
+        no_key: str | None = None,
+        sources: Sources | None = None,
     ) -> None:
-        """Without a ``keyring`` everything works but what needs a secret, which is refused with ``no_key``."""
+        """Without a keyring everything works but what needs a sealed secret, which is refused with ``no_key``.
+
+        Without ``sources`` secrets that are kept elsewhere cannot be read.
+        """
         self._database = database
-        self._keyring = keyring
-        self._no_key = no_key or "there is no key to seal and open secrets with: `netraven init` writes one"
-        self._sealed: dict[int, Row[Any]] = {}
+        self.seals = seals if isinstance(seals, Seals) else Seals(seals, no_key=no_key)
+        self._sources = sources
+        self._rows: Mapping[tuple[int, int], Row[Any]] = {}
+        self._hopeless: dict[tuple[str, int], Row[Any]] = {}
+        """Rows that no key opens: not read again for each device that asks."""
         self._loading = asyncio.Lock()
 
     async def reveal(self, credential: Credential) -> Secret:
@@ -54,67 +68,137 @@ class SqlCredentials:
         Raises ``SecretUnreadable`` where there is none, where it cannot be opened, or where the secret was changed
         since ``credential`` was read: what is then offered would go on record under the wrong version.
         """
-        row = await self._sealed_row(credential)
-        if row is None or row.secret_version != credential.secret_version:
-            raise SecretUnreadable(f"credential {credential.name} was changed or removed meanwhile")
-        secret = self._opened(row, credential.name)
+        secret = await self._stored(credential)
+        if credential.source is not None:
+            secret = replace(await self._from_source(credential), enable=secret.enable)
         if secret.password is None and secret.private_key is None:
             raise SecretUnreadable(f"credential {credential.name} has no secret")
         return secret
 
-    def require_key(self) -> None:
-        """Raise ``KeyringError``, which says why, where there is no key at all: no secret could be read."""
-        if self._keyring is None:
-            raise KeyringError(self._no_key)
+    async def _stored(self, credential: Credential) -> Secret:
+        row = await self._row_of(credential)
+        try:
+            return self.seals.open(row)
+        except UnknownKey as error:
+            if self._hopeless.get(credential.key) is row:
+                raise _about(credential, error) from None
+            await self._renew(credential, row)  # sealed anew meanwhile, and the old key is gone?
+        except SecretUnreadable as error:
+            raise _about(credential, error) from None
+        row = await self._row_of(credential)
+        try:
+            return self.seals.open(row)
+        except SecretUnreadable as error:
+            self._hopeless[credential.key] = row
+            raise _about(credential, error) from None
 
-    async def unreadable(self) -> dict[str, str]:
-        """The credentials whose secret cannot be read, by name, and why."""
+    async def _from_source(self, credential: Credential) -> Secret:
+        row = await self._row_of(credential)
+        try:
+            secret = await self._read(str(credential.source))
+        except SecretUnreadable as error:
+            raise _about(credential, error) from None
+        keyring = self.seals.keyring
+        if keyring is not None and row.source_mark is not None and not marks.fits(keyring, row, secret):
+            raise SecretUnreadable(
+                f"credential {credential.name}: its source gives another secret than when this run began; the next run "
+                "takes it as a new version"
+            )
+        return secret
+
+    async def _read(self, source: str) -> Secret:
+        if self._sources is None:
+            raise SecretUnreadable("sources of secrets are not read here")
+        return await self._sources.read(source)
+
+    async def prepare_run(self) -> None:
+        """Before a run: previous secrets whose time is over go, and sources that give another secret are noticed.
+
+        A source that does not answer is passed over here, and reported once its credential is needed.
+        """
+        now = utcnow()
+        async with self._database.reading() as connection:
+            expired = await kept.any_expired(connection, now)
+        if expired:
+            async with self._database.writing() as connection:
+                await kept.expire(connection, now)
+        await marks.notice_changes(self._database, self.seals, self._read)
+        self._rows = {}
+
+    def require_key(self) -> None:
+        """Raise ``KeyringError``, which says why, where there is no key at all: no sealed secret could be read."""
+        self.seals.require_key()
+
+    async def unreadable(self) -> dict[tuple[str, int], str]:
+        """The secrets that are stored and cannot be opened, by name and version, and why. No source is asked."""
         found = {}
-        for record in await self.list():
-            name = record.credential.name
+        async with self._database.reading() as connection:
+            rows = (await connection.execute(select(credentials))).all()
+            previous = await kept.unexpired(connection, utcnow(), "secret_version", *COLUMNS.values())
+        names = {row.id: row.name for row in rows}
+        sourced = {(row.id, row.secret_version) for row in rows if row.source is not None}
+        for row in (*rows, *previous):
             try:
-                await self.reveal(record.credential)
+                secret = self.seals.open(row)
             except SecretUnreadable as error:
-                found[name] = str(error).removeprefix(f"credential {name}: ")
+                found[names[row.id], row.secret_version] = str(error)
+                continue
+            has_one = secret.password is not None or secret.private_key is not None
+            if not has_one and (row.id, row.secret_version) not in sourced:
+                found[names[row.id], row.secret_version] = f"credential {names[row.id]} has no secret"
         return found
 
-    async def _sealed_row(self, credential: Credential) -> Row[Any] | None:
-        if credential.id is None:
-            return None
-        row = self._sealed.get(credential.id)
-        if row is None or row.secret_version != credential.secret_version:
+    async def _row_of(self, credential: Credential) -> Row[Any]:
+        key = (credential.id or 0, credential.secret_version)
+        if key not in self._rows:
             async with self._loading:  # a thousand devices ask for their first secret at once
-                row = self._sealed.get(credential.id)
-                if row is None or row.secret_version != credential.secret_version:
+                if key not in self._rows:
                     await self._load()
-        return self._sealed.get(credential.id)
+        row = self._rows.get(key)
+        if row is None:
+            raise SecretUnreadable(f"credential {credential.name} was changed or removed meanwhile")
+        return row
+
+    async def _renew(self, credential: Credential, stale: Row[Any]) -> None:
+        """Read the rows again, unless somebody has done so since ``stale`` was found among them."""
+        async with self._loading:
+            if self._rows.get((credential.id or 0, credential.secret_version)) is stale:
+                await self._load()
 
     async def _load(self) -> None:
-        columns = (credentials.c[name] for name in ("id", "uid", "secret_version", *_SEALED.values()))
         async with self._database.reading() as connection:
-            self._sealed = {row.id: row for row in await connection.execute(select(*columns))}
+            current = await connection.execute(select(*(credentials.c[name] for name in _SECRET)))
+            rows = [
+                *current,
+                *await kept.unexpired(connection, utcnow(), "secret_version", *COLUMNS.values()),
+            ]
+        self._rows = {(row.id, row.secret_version): row for row in rows}
 
     async def add(self, credential: Credential, secret: Secret) -> Credential:
         """Store a new credential with its secret sealed; the credential again, with its id.
 
-        Raises ``InputError`` where the name is taken, ``KeyringError`` without a keyring.
+        One that has a ``source`` gets password or key from there; ``secret`` may add an enable secret. Raises
+        ``InputError`` where the name is taken or the source malformed, ``KeyringError`` without a keyring.
         """
+        if credential.source is not None:
+            _check_source(credential.source, secret)
         uid, now = uuid.uuid4().hex, utcnow()
-        row = {
-            "uid": uid,
-            "name": credential.name,
-            "username": credential.username,
-            "realm": credential.realm,
-            "priority": credential.priority,
-            "offered_when": credential.when,
-            "source": credential.source,
-            "secret_version": 1,
-            "created_at": now,
-            "updated_at": now,
-            **self._seal(secret, uid, 1),
-        }
         try:
             async with self._database.writing() as connection:
+                await connection.execute(_named(credential.name).with_for_update())
+                row = {
+                    "uid": uid,
+                    "name": credential.name,
+                    "username": credential.username,
+                    "realm": credential.realm,
+                    "priority": credential.priority,
+                    "offered_when": credential.when,
+                    "source": credential.source,
+                    "secret_version": 1,
+                    "created_at": now,
+                    "updated_at": now,
+                    **self.seals.seal(secret, uid, 1),
+                }
                 key = (
                     await connection.execute(insert(credentials).values(row).returning(credentials.c.id))
                 ).scalar_one()
@@ -134,29 +218,61 @@ class SqlCredentials:
         priority: int | None = None,
         tags: AbstractSet[str] | None = None,
         secret: Secret | None = None,
+        source: str | None = None,
+        keep_until: datetime | None = None,
     ) -> Credential:
         """Change what is given and keep the rest; the credential as it is then.
 
-        Of ``secret`` only the given parts replace the stored ones; an empty string removes one. A new secret, or a
-        new username, starts a new ``secret_version``: what was learned of the old one says nothing of it, and a hold
-        on it ends. Raises ``InputError`` for an unknown name, ``KeyringError`` or ``SecretUnreadable`` where the
-        secret has to be sealed anew and cannot be.
+        Of ``secret`` only the given parts replace the stored ones; an empty string removes one. A new secret, source
+        or username starts a new ``secret_version``: what was learned of the old one says nothing of it, and a hold on
+        it ends. A password or key takes the place of a source, and a source that of both. ``keep_until``: the
+        previous secret stays a fallback till then; a time that is over forgets every previous one at once. Raises
+        ``InputError`` for an unknown name, a malformed source or a secret that cannot be kept, ``KeyringError`` or
+        ``SecretUnreadable`` where the secret has to be sealed anew and cannot be.
         """
-        changes: dict[str, Any] = {"updated_at": utcnow()}
+        if source is not None:
+            _check_source(source, secret)
+        now = utcnow()
+        changes: dict[str, Any] = {"updated_at": now}
         given = {"username": username, "realm": realm, "priority": priority}
         changes.update({field: value for field, value in given.items() if value is not None})
         async with self._database.writing() as connection:
-            row = await _row(connection, name, lock=True)
-            if secret is not None or (username is not None and username != row.username):
-                version = row.secret_version + 1
-                given_parts = _given(secret)
-                merged = replace(self._opened(row, name, without=given_parts), **given_parts)
-                changes |= self._seal(merged, row.uid, version)
-                changes |= {"secret_version": version}
+            row = (await connection.execute(_named(name).with_for_update())).first()
+            if row is None:
+                raise InputError(f"no such credential: {name}")
+            new_secret = self._new_secret(row, username, secret, source)
+            changes |= new_secret
+            await kept.expire(connection, now)
+            if keep_until is not None:
+                await _keep(connection, row, keep_until, now, replaced=bool(new_secret))
             await connection.execute(update(credentials).where(credentials.c.id == row.id).values(changes))
             if tags is not None:
                 await _set_tags(connection, row.id, tags)
             return (await _records(connection, name))[0].credential
+
+    def _new_secret(
+        self, row: Row[Any], username: str | None, secret: Secret | None, source: str | None
+    ) -> dict[str, Any]:
+        """The columns of a new secret version; none where nothing about the secret changes."""
+        parts = _given(secret)
+        if source is not None:
+            parts |= {"password": "", "private_key": ""}
+        same_source = source is not None and source == row.source and not _given(secret)
+        if (not parts or same_source) and username in (None, row.username):
+            return {}
+        version = row.secret_version + 1
+        try:
+            merged = replace(self.seals.open(row, without=parts), **parts)
+        except SecretUnreadable as error:
+            raise SecretUnreadable(f"credential {row.name}: {error}") from None
+        changes = {
+            "secret_version": version,
+            "source_mark": None,
+            **self.seals.seal(merged, row.uid, version),
+        }
+        if source is not None or merged.password or merged.private_key:
+            changes["source"] = source
+        return changes
 
     async def remove(self, name: str) -> None:
         """Remove a credential; logs keep its name and username. ``InputError`` where there is none."""
@@ -177,39 +293,40 @@ class SqlCredentials:
         async with self._database.reading() as connection:
             return await _records(connection)
 
-    def _seal(self, secret: Secret, uid: str, version: int) -> dict[str, bytes | None]:
-        if self._keyring is None:
-            raise KeyringError(self._no_key)
-        sealed: dict[str, bytes | None] = {}
-        for part, column in _SEALED.items():
-            value = getattr(secret, part)
-            sealed[column] = self._keyring.seal(value, _identity(uid, version, part)) if value else None
-        return sealed
 
-    def _opened(self, row: Row[Any], name: str, *, without: Collection[str] = ()) -> Secret:
-        """The stored secret; parts ``without`` are about to be replaced and need not be readable any more."""
-        if self._keyring is None:
-            raise SecretUnreadable(f"credential {name}: {self._no_key}")
-        parts = {}
-        try:
-            for part, column in _SEALED.items():
-                if part not in without and (sealed := getattr(row, column)) is not None:
-                    parts[part] = self._keyring.open(sealed, _identity(row.uid, row.secret_version, part))
-        except SecretUnreadable as error:
-            raise SecretUnreadable(f"credential {name}: {error}") from None
-        return Secret(**parts)
+def _about(credential: Credential, error: SecretUnreadable) -> SecretUnreadable:
+    return SecretUnreadable(f"credential {credential.name}: {error}")
+
+
+def _check_source(source: str, secret: Secret | None) -> None:
+    parse_source(source)
+    if secret is not None and (secret.password or secret.private_key):
+        raise InputError("a credential has a source or a stored password or key, not both")
+
+
+async def _keep(
+    connection: AsyncConnection, row: Row[Any], until: datetime, now: datetime, *, replaced: bool
+) -> None:
+    """Keep the secret of ``row`` until then; forget every previous one where that is over already."""
+    if until <= now:
+        await kept.forget(connection, row.id)
+        return
+    if not replaced:
+        raise InputError("there is no previous secret to keep: nothing about the secret changes")
+    if row.source is not None:
+        raise InputError(
+            f"the previous secret of {row.name} cannot be kept: it is in its source ({row.source.partition(':')[0]}:), "
+            "not here"
+        )
+    await kept.keep(connection, row, until)
 
 
 async def _set_tags(connection: AsyncConnection, key: int, names: AbstractSet[str]) -> None:
     await tags.replace(connection, credential_tags, {key: names})
 
 
-async def _row(connection: AsyncConnection, name: str, *, lock: bool) -> Row[Any]:
-    statement = select(credentials).where(credentials.c.name == name)
-    row = (await connection.execute(statement.with_for_update() if lock else statement)).first()
-    if row is None:
-        raise InputError(f"no such credential: {name}")
-    return row
+def _named(name: str) -> Select[Any]:
+    return select(credentials).where(credentials.c.name == name)
 
 
 async def _records(connection: AsyncConnection, name: str | None = None) -> Sequence[CredentialRecord]:
@@ -227,11 +344,6 @@ async def _records(connection: AsyncConnection, name: str | None = None) -> Sequ
     ]
 
 
-def _identity(uid: str, version: int, part: str) -> str:
-    """What a sealed secret is bound to: this credential, this version of its secret, this part of it."""
-    return f"credential:{uid}:{version}:{part}"
-
-
 def _given(secret: Secret | None) -> dict[str, str]:
     """The parts that are to replace the stored ones."""
-    return {part: value for part in _SEALED if (value := getattr(secret, part, None)) is not None}
+    return {part: value for part in COLUMNS if (value := getattr(secret, part, None)) is not None}

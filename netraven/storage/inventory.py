@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from netraven.errors import InputError
 from netraven.model import ConnectionCut, Credential, Device, Selector, Target, Verdict, utcnow
-from netraven.storage import host_keys, pairs, tags
+from netraven.storage import host_keys, kept, pairs, tags
 from netraven.storage.engine import Database
 from netraven.storage.schema import (
     credential_pairs,
@@ -194,11 +194,22 @@ class SqlInventory:
         return sorted(unknown)
 
     async def credentials(self) -> Sequence[Credential]:
-        """Every credential in the order of their names, without its secret."""
+        """Every credential in the order of their names, without its secret; see ``ports.Inventory``."""
         async with self._database.reading() as connection:
             rows = (await connection.execute(select(*CREDENTIAL_COLUMNS).order_by(credentials.c.name))).all()
             names = await tags.of_owners(connection, credential_tags, [row.id for row in rows])
-        return [credential_of(row, names.get(row.id, frozenset())) for row in rows]
+            previous: dict[int, list[Row[Any]]] = {}
+            for row in await kept.unexpired(connection, utcnow(), "secret_version", "username"):
+                previous.setdefault(row.id, []).append(row)
+        found: list[Credential] = []
+        for row in rows:
+            current = credential_of(row, names.get(row.id, frozenset()))
+            found.append(current)
+            found.extend(
+                replace(current, username=old.username, secret_version=old.secret_version, source=None)
+                for old in previous.get(row.id, ())
+            )
+        return found
 
 
 CREDENTIAL_COLUMNS = tuple(

@@ -9,7 +9,8 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from netraven.credentials.evidence import Learned
+from netraven.credentials.evidence import Learned, faded, judged
+from netraven.credentials.source import parse_source
 from netraven.credentials.success_rate import fold
 from netraven.errors import RowRefused, SecretUnreadable
 from netraven.model import (
@@ -37,21 +38,37 @@ from netraven.model import (
     Verdict,
     utcnow,
 )
+from netraven.ports import Sources
 from netraven.storage.memory_guard_book import MemoryGuardBook
 
 
 class MemoryStore:
     """Stands behind ``Inventory``, ``Secrets``, ``Ledger`` and ``Runs`` at once. What it holds can be looked at.
 
-    Devices and credentials are those given; credentials carry their secrets themselves.
+    Devices and credentials are those given; credentials carry their secrets themselves, or have a source that
+    ``sources`` read. Several of one name are versions of one secret.
     """
 
-    def __init__(self, devices: Iterable[Device] = (), credentials: Iterable[Credential] = ()) -> None:
+    def __init__(
+        self,
+        devices: Iterable[Device] = (),
+        credentials: Iterable[Credential] = (),
+        *,
+        sources: Sources | None = None,
+    ) -> None:
+        """Raises ``InputError`` for a malformed source."""
         self.devices = {
             d.name: replace(d, id=n) for n, d in enumerate(sorted(devices, key=lambda d: d.name), 1)
         }
-        self._credentials = {c.name: replace(c, id=n) for n, c in enumerate(credentials, 1)}
-        self.metrics = {name: CredentialMetrics() for name in self._credentials}
+        self._sources = sources
+        self._credentials: dict[tuple[str, int], Credential] = {}
+        ids: dict[str, int] = {}
+        for credential in credentials:
+            if credential.source is not None:
+                parse_source(credential.source)
+            number = ids.setdefault(credential.name, len(ids) + 1)
+            self._credentials[credential.key] = replace(credential, id=number)
+        self.metrics = {name: CredentialMetrics() for name in ids}
         self.host_keys: dict[str, tuple[HostKey, ...]] = {}
         self.attempts: dict[int, tuple[AttemptStarted, AttemptConcluded | None]] = {}
         self.outcomes: list[Outcome] = []
@@ -79,7 +96,7 @@ class MemoryStore:
                 )
 
     async def credentials(self) -> Sequence[Credential]:
-        return [self._credentials[name] for name in sorted(self._credentials)]
+        return sorted(self._credentials.values(), key=lambda c: (c.name, -c.secret_version))
 
     async def proven(self, credential: Credential) -> Sequence[Target]:
         key = (credential.id or 0, credential.secret_version)
@@ -93,7 +110,14 @@ class MemoryStore:
 
     async def learned(self) -> Learned:
         """Nothing but what was learned since the store was made."""
-        return Learned(dict(self.metrics))
+        names = {c.id: c.name for c in self._credentials.values()}
+        on_record = (
+            (self.devices[name], names[pair.credential_id], pair)
+            for name, pairs in self.pairs.items()
+            for pair in pairs.values()
+            if pair.credential_id in names
+        )
+        return Learned(dict(self.metrics), faded(on_record, utcnow()))
 
     async def known_tags(self) -> frozenset[str]:
         return frozenset(t for tags in self._tag_sets() for t in tags)
@@ -107,11 +131,19 @@ class MemoryStore:
 
     # Secrets
 
+    async def prepare_run(self) -> None:
+        """Nothing is kept that could be over."""
+
     def require_key(self) -> None:
         """Secrets in memory are not sealed."""
 
     async def reveal(self, credential: Credential) -> Secret:
-        known = self._credentials.get(credential.name)
+        known = self._credentials.get(credential.key)
+        if known is not None and known.source is not None and self._sources is not None:
+            try:
+                return replace(await self._sources.read(known.source), enable=known.enable_password)
+            except SecretUnreadable as error:
+                raise SecretUnreadable(f"credential {credential.name}: {error}") from None
         if known is None or (known.password is None and known.private_key is None):
             raise SecretUnreadable(f"credential {credential.name!r} has no secret")
         return Secret(known.password, known.private_key, known.enable_password)
@@ -149,13 +181,13 @@ class MemoryStore:
     def _known(self, entry: Entry) -> bool:
         match entry:
             case AttemptStarted():
-                return entry.device.name in self.devices and entry.credential.name in self._credentials
+                return entry.device.name in self.devices and entry.credential.key in self._credentials
             case AttemptConcluded() | AttemptWithdrawn():
                 return entry.attempt_id in self.attempts
             case HostKeySeen() | ConnectionCut():
                 return entry.device.name in self.devices
             case RefusalConfirmed():
-                return entry.device.name in self.devices and entry.credential.name in self._credentials
+                return entry.device.name in self.devices and entry.credential.key in self._credentials
             case DeviceFinished():
                 name = entry.outcome.device.name
                 return name in self.devices and (entry.run_id, name) not in self._done
@@ -205,16 +237,9 @@ class MemoryStore:
             metrics = replace(metrics, successes=metrics.successes + 1, last_success=at)
         rate = fold([verdict]).apply(metrics.success_rate)
         self.metrics[credential.name] = replace(metrics, success_rate=rate)
+        pairs = self.pairs.setdefault(device.name, {})
         key = (credential.id or 0, credential.secret_version)
-        before = self.pairs.setdefault(device.name, {}).get(key)
-        accepted = verdict is Verdict.ACCEPTED
-        self.pairs[device.name][key] = Pair(
-            *key,
-            last_verdict=verdict,
-            last_verdict_at=at,
-            last_success=at if accepted else before.last_success if before else None,
-            failures_in_row=0 if accepted else (before.failures_in_row if before else 0) + 1,
-        )
+        pairs[key] = judged(pairs.get(key), credential, verdict, at)
 
     def _finished(self, entry: DeviceFinished) -> Outcome:
         outcome = entry.outcome

@@ -12,14 +12,19 @@ from typing import Any
 from netraven.credentials.evidence import Learned
 from netraven.credentials.sealing import Keyring, load_keyring
 from netraven.errors import KeyringError
-from netraven.model import Counts, Credential, Entry, Run, RunStatus, Secret, Selector, Target
+from netraven.model import Counts, Credential, Entry, Run, RunStatus, Secret, Selector, Target, utcnow
+from netraven.ports import Sources
+from netraven.storage import tallies
+from netraven.storage.acceptance import SqlAcceptance
 from netraven.storage.credentials import SqlCredentials
 from netraven.storage.engine import Database
 from netraven.storage.guard_book import SqlGuardBook
 from netraven.storage.inventory import SqlInventory
 from netraven.storage.ledger import SqlLedger
 from netraven.storage.logs import SqlLogs
+from netraven.storage.resealing import Resealing
 from netraven.storage.runs import SqlRuns
+from netraven.storage.seals import Seals
 from netraven.storage.snapshots import SqlSnapshots
 
 
@@ -30,10 +35,14 @@ class SqlStore:
     ``KeyringError`` (storing), saying why there is no key.
     """
 
-    def __init__(self, database: Database, keyring: Keyring | None, *, no_key: str | None = None) -> None:
+    def __init__(
+        self, database: Database, seals: Seals | Keyring | None, *, sources: Sources | None = None
+    ) -> None:
         self.database = database
         self.inventory = SqlInventory(database)
-        self.vault = SqlCredentials(database, keyring, no_key=no_key)
+        self.vault = SqlCredentials(database, seals, sources=sources)
+        self.resealing = Resealing(database, self.vault.seals)
+        self.acceptance = SqlAcceptance(database)
         self.ledger = SqlLedger(database)
         self.guard_book = SqlGuardBook(database)
         self.runs = SqlRuns(database)
@@ -42,7 +51,9 @@ class SqlStore:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, url: str, *, key_file: Path | None = None) -> AsyncIterator[SqlStore]:
+    async def open(
+        cls, url: str, *, key_file: Path | None = None, sources: Sources | None = None
+    ) -> AsyncIterator[SqlStore]:
         """Open the database at ``url`` and find its key; raise ``DatabaseError`` where it cannot be used as it is."""
         keyring: Keyring | None = None
         no_key: str | None = None
@@ -50,8 +61,9 @@ class SqlStore:
             keyring = load_keyring(key_file, os.environ)
         except KeyringError as error:
             no_key = str(error)
+        seals = Seals(keyring, no_key=no_key, reload=lambda: load_keyring(key_file, os.environ))
         async with await Database.open(url) as database:
-            yield cls(database, keyring, no_key=no_key)
+            yield cls(database, seals, sources=sources)
 
     # Inventory
 
@@ -69,7 +81,9 @@ class SqlStore:
 
     async def learned(self) -> Learned:
         """What is on record of every credential: metrics, and tallies by tag and platform."""
-        return Learned({r.credential.name: r.metrics for r in await self.vault.list()})
+        metrics = {r.credential.name: r.metrics for r in await self.vault.list()}
+        async with self.database.reading() as connection:
+            return Learned(metrics, await tallies.of_fleet(connection, utcnow()))
 
     async def known_tags(self) -> AbstractSet[str]:
         return await self.inventory.known_tags()
@@ -78,6 +92,9 @@ class SqlStore:
         return await self.inventory.missing(names)
 
     # Secrets
+
+    async def prepare_run(self) -> None:
+        await self.vault.prepare_run()
 
     def require_key(self) -> None:
         self.vault.require_key()

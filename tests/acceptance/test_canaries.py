@@ -24,6 +24,7 @@ from netraven.storage.urls import locate
 from tests.acceptance.installation import EVERYWHERE, TAG, Installation
 from tests.acceptance.processes import NETRAVEN, ROOT, Command, LabProcess, environment, netraven, started
 from tests.canaries import Canaries, Sighting, forms
+from tests.sources.vault_server import VaultServer
 
 
 def canary(what: str) -> str:
@@ -174,6 +175,102 @@ async def test_commands_show_no_secret(
     # at rest: settings, database, write-ahead log, and whatever else was left behind
     hunt.hunt_files(home, but=[home / "netraven.key"])
     assert {"file netraven.db", "file netraven.toml", "process cmdline"} <= set(hunt.hunted)
+    hunt.verdict()
+
+
+SOURCED = "credential add {name} --username {user} --tags {tag} --priority {priority}"
+
+
+@pytest.mark.slow
+async def test_secrets_of_sources_are_shown_nowhere(
+    installation: Installation,
+    command: Command,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What sources give, what they say when they fail, and what Vault is asked with; with libraries logging all."""
+    folder, settings = installation.folder, installation.file
+    kinds = ("env", "file", "command", "vault", "approle", "noisy", "double")
+    values = {kind: canary(kind) for kind in kinds}
+    secret_id, wrong_id = canary("secret-id"), canary("wrong-secret-id")
+    vault = VaultServer()
+    token, unknown = vault.token(), canary("unknown-token")
+    vault.roles["netraven"] = secret_id
+    vault.secrets["secret/it"] = {"password": values["vault"], "lines": f"{values['vault']}\nx", "number": 7}
+    for name, content in (
+        ("held", values["file"]), ("printed", values["command"]), ("token", token), ("secret-id", secret_id),
+    ):  # fmt: skip
+        (folder / name).write_text(content + "\n")
+    (folder / "noisy").write_text(
+        f"#!/bin/sh\necho '{values['noisy']}'; echo '{values['noisy']}' >&2; exit 1\n"
+    )
+    (folder / "double").write_text(f"#!/bin/sh\necho '{values['double']}'; echo '{values['double']}'\n")
+    for script in ("noisy", "double"):
+        (folder / script).chmod(0o700)
+    allowed = [
+        folder / name for name in ("held", "printed", "token", "secret-id", "noisy", "double", "netraven.key")
+    ]
+    hunt = Canaries(
+        {**values, "token": token, "secret id": secret_id, "wrong id": wrong_id, "unknown token": unknown,
+         **keys_of(folder)}
+    )  # fmt: skip
+    monkeypatch.setenv("CANARY_SOURCE", values["env"])
+    monkeypatch.setenv("NETRAVEN_LOG__LEVEL", "debug")
+    for name, value in IMPATIENT.items():
+        monkeypatch.setenv(name, value)
+    for name in ("hvac", "urllib3", "requests", "asyncio", "netraven"):
+        logging.getLogger(name).setLevel(1)
+    written = settings.read_text()
+
+    def ask(**vault_keys: str) -> None:
+        lines = [f"{name} = {json.dumps(value)}" for name, value in {"url": vault.url, **vault_keys}.items()]
+        settings.write_text(written + "[vault]\n" + "\n".join(lines) + "\n")
+
+    async def run(*words: str, code: int) -> None:
+        ended = await command(*words, config=settings)
+        hunt.hunt(f"{words}: stdout", ended.stdout)
+        hunt.hunt(f"{words}: stderr", ended.stderr)
+        assert ended.code == code, (words, ended.err)
+
+    sources = {
+        "env": "env:CANARY_SOURCE", "file": "file:held", "command": "command:cat printed", "vault": "vault:it",
+        "noisy": "command:./noisy", "double": "command:./double", "absent": "vault:nothing",
+        "lines": "vault:it#lines", "number": "vault:it#number",
+    }  # fmt: skip
+    devices = [
+        LabDevice(kind, {kind: values[kind]}, tags=(TAG,), config_size=400)
+        for kind in ("env", "file", "command", "vault")
+    ]
+    with vault.running():
+        ask(token_file="token")
+        async with Lab([*devices, LabDevice("refuses", {"nobody": "else"}, tags=(TAG,))]) as lab:
+            await installation.stock(lab, [])
+            ask(token_file="token")
+            for priority, (name, source) in enumerate(sources.items()):
+                words = SOURCED.format(name=name, user=name, tag=TAG, priority=priority).split()
+                await run(*words, "--source", source, code=0)
+            await run("collect", "--json", code=1)
+            accepted = {attempt.username for attempt in lab.log.attempts() if attempt.verdict == "accepted"}
+            assert accepted == {"env", "file", "command", "vault"}  # the secrets did travel
+            for line in READING:
+                for more in ((), ("--json",)):
+                    await run(
+                        *line.replace(" none", " refuses").split(),
+                        *more,
+                        code=0 if "config" not in line else 2,
+                    )
+            (folder / "token").write_text(unknown)
+            await run("collect", "--device", "vault", code=1)
+            ask(role_id="netraven", secret_id_file="secret-id")
+            await run("collect", "--device", "vault", code=0)
+            (folder / "secret-id").write_text(wrong_id)
+            await run("collect", "--device", "vault", code=1)
+            vault.sealed = True
+            await run("collect", "--device", "vault", code=1)
+    await run("credential", "update", "env", "--source", f"vault:{'x' * 5000}", code=2)
+    hunt.hunt("logs", "\n".join(f"{record.getMessage()} {vars(record)!r}" for record in caplog.records))
+    hunt.hunt_files(folder, but=allowed)
+    assert "file netraven.db" in hunt.hunted
     hunt.verdict()
 
 

@@ -15,7 +15,12 @@ from tests.acceptance.installation import EVERYWHERE, Installation, credential
 ACCEPTED_BY_BOTH = {"first": "a", "second": "b"}
 FIRST, SECOND = credential("first", "a", priority=1), credential("second", "b", priority=2)
 IMPATIENT = CollectSettings(
-    retries=0, connect_timeout=3.0, login_timeout=3.0, command_timeout=3.0, device_timeout=60.0
+    retries=0,
+    strategy="priority",
+    connect_timeout=3.0,
+    login_timeout=3.0,
+    command_timeout=3.0,
+    device_timeout=60.0,
 )
 
 # Neither the device's silence nor its cut tells anything of the credential. (class, what it was offered)
@@ -43,9 +48,9 @@ async def known_rate(lab: Lab, installation: Installation) -> None:
     """Bring the first credential's rate to 0.1, from where it could move both ways."""
     async with installation.open() as raven:
         await lab.update("well", accepts={"second": "b"})
-        await raven.collect(names={"well"})
+        await raven.collect(names={"well"}, strategy="priority")
         await lab.update("well", accepts=ACCEPTED_BY_BOTH)
-        await raven.collect(names={"well"})
+        await raven.collect(names={"well"}, strategy="priority")
     assert await installation.rates() == {"first": pytest.approx(0.1), "second": 1.0}
     lab.log.clear()
 

@@ -16,7 +16,7 @@ from benchmarks.bench import QUICK
 from benchmarks.clients import NEEDS, TITLES
 
 ROOT = Path(__file__).resolve().parents[2]
-QUESTIONS = {"cpu", "slow", "memory", "storm", "scale", "recorder"}
+QUESTIONS = {"cpu", "slow", "memory", "storm", "scale", "recorder", "strategies"}
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.xdist_group("benchmarks"),  # one run serves all of these

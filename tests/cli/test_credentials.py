@@ -6,6 +6,7 @@ import io
 import sqlite3
 import subprocess
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from tests.cli.conftest import Command, environment
 
 SECRET = "c4n4ry-0f-the-t3st"
 KEYS = {"name", "username", "realm", "priority", "tags", "success_rate", "attempts", "successes", "last_used",
-        "last_success", "held_until", "hold_reason"}  # fmt: skip
+        "last_success", "held_until", "hold_reason", "source"}  # fmt: skip
 
 
 class _Stdin(io.StringIO):
@@ -219,7 +220,9 @@ def test_match_says_in_which_order_and_why(ready: Path, nr: Command) -> None:
     shown = nr("credential", "match", "r1")
     assert shown.out.index("netops") < shown.out.index("admin")
     order = nr("credential", "match", "r1", "--json").json
-    assert [choice.pop("unreadable") for choice in order] == [None, None]
+    assert [(choice.pop("unreadable"), choice.pop("not_before")) for choice in order] == [(None, None)] * 2
+    assert [(choice.pop("version"), choice.pop("previous")) for choice in order] == [(1, False), (1, False)]
+    assert [choice.pop("source") for choice in order] == [None, None]
     assert order == [
         {"place": 1, "credential": "netops", "username": "netops", "tags": ["edge"], "reason": "priority 1"},
         {"place": 2, "credential": "admin", "username": "admin", "tags": ["edge"], "reason": "priority 2"},
@@ -229,6 +232,31 @@ def test_match_says_in_which_order_and_why(ready: Path, nr: Command) -> None:
     )
     assert nr("credential", "match", "alone", "--json").json == []
     assert nr("credential", "match", "nobody").code == 2
+
+
+def test_match_knows_what_the_device_has_answered_unless_the_strategy_does_not_ask(
+    ready: Path, nr: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert nr("collect", "--device", "r2").code == 0
+    admin, netops = nr("credential", "match", "r2", "--json").json
+    assert (admin["credential"], admin["version"]) == ("admin", 1)
+    assert (admin["reason"], admin["not_before"]) == ("opened this device just now", None)
+    assert (netops["credential"], netops["version"]) == ("netops", 1)
+    assert netops["reason"] == "refused here with this secret version just now"
+    wait = datetime.fromisoformat(netops["not_before"]) - datetime.now(UTC)
+    assert timedelta(days=2.9) < wait < timedelta(days=3)
+    until = f"not offered before {netops['not_before'][:16].replace('T', ' ')}"
+    assert until in " ".join(nr("credential", "match", "r2").out.split())
+    by_priority = nr("credential", "match", "r2", "--strategy", "priority", "--json").json
+    assert [(c["credential"], c["reason"]) for c in by_priority] == [
+        ("netops", "priority 1"),
+        ("admin", "priority 2"),
+    ]
+    said = nr("credential", "match", "r2", "--strategy", "last-goood")
+    assert said.code == 2
+    assert "did you mean 'last-good'" in said.err
+    monkeypatch.setenv("NETRAVEN_COLLECT__REFUSED_BACKOFF", "0")
+    assert [c["not_before"] for c in nr("credential", "match", "r2", "--json").json] == [None, None]
 
 
 def test_no_secret_is_shown_or_stored_in_clear(

@@ -23,7 +23,7 @@ def test_the_document_of_a_plan(ready: Path, nr: Command) -> None:
     assert said.code == 1, "alone matches no credential"
     plan = said.json
     assert list(plan) == KEYS
-    assert (plan["strategy"], plan["devices"], plan["offerable"]) == ("priority", 7, 6)
+    assert (plan["strategy"], plan["devices"], plan["offerable"]) == ("last-good", 7, 6)
     assert plan["first_offers"] == [
         {"credential": "netops", "secret_version": 1, "username": "netops", "realm": "default", "devices": 6}
     ]
@@ -73,7 +73,7 @@ def test_a_person_reads_the_same(ready: Path, nr: Command, monkeypatch: pytest.M
     words = ("--username", "u", "--tags", "nowhere", "--password-env", "THE_PASSWORD")
     assert nr("credential", "add", "idle", *words).code == 0
     said = nr("plan").out
-    assert "Plan for 7 devices, strategy priority; nothing was sent." in said
+    assert "Plan for 7 devices, strategy last-good; nothing was sent." in said
     assert re.search(r"are offered +6  about 9 attempts", said)
     assert re.search(r"no_credentials +1  no credential can be offered to them at all: alone", said)
     assert re.search(r"netops +default +6 +4 +5 +0", said)
@@ -96,6 +96,22 @@ def test_what_is_held_is_not_counted_on(ready: Path, nr: Command) -> None:
     said = nr("plan").out
     assert "held until (UTC)" in said
     assert "  netraven credential release netops\n" in said
+
+
+def test_a_previous_secret_is_told_from_the_present_one(
+    ready: Path, nr: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert nr("collect", "--device", "r1").code == 0
+    monkeypatch.setenv("THE_PASSWORD", "another")
+    words = ("credential", "update", "netops", "--password-env", "THE_PASSWORD", "--keep-previous")
+    assert nr(*words).code == 0
+    plan = nr("plan", "--json").json
+    versions = {first["secret_version"] for first in plan["first_offers"] if first["credential"] == "netops"}
+    (netops,) = [a for a in plan["accounts"] if a["username"] == "netops"]
+    assert netops["credentials"] == ["netops"]
+    assert netops["worst_case_refusals"] == 12, "six devices, two secrets of one account"
+    if len(versions) > 1:
+        assert "netops, version 1" in nr("plan").out
 
 
 def test_a_paused_realm_leaves_nothing_to_offer(ready: Path, nr: Command) -> None:

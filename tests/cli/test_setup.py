@@ -256,8 +256,9 @@ def test_a_secret_that_cannot_be_read_costs_only_its_credential(
     assert said.code == 0
     assert said.json["devices"][0]["credential"] == "admin"
     first, second = nr("credential", "match", "r2", "--json").json
-    assert "not in the keyring" in first["unreadable"]
-    assert second["unreadable"] is None
+    assert (first["credential"], first["reason"]) == ("admin", "opened this device just now")
+    assert first["unreadable"] is None
+    assert "not in the keyring" in second["unreadable"]
 
 
 def test_without_settings_and_database_it_says_where_it_looked(

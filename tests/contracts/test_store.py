@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from netraven.credentials.evidence import Knowledge
 from netraven.credentials.sealing import Keyring
 from netraven.errors import DatabaseError, RowRefused, SecretUnreadable
 from netraven.model import (
@@ -30,9 +31,12 @@ from netraven.model import (
     Secret,
     Selector,
     Status,
+    Tally,
     Target,
     Verdict,
+    utcnow,
 )
+from netraven.ports import Feature
 from netraven.storage.engine import Database
 from netraven.storage.memory import MemoryStore
 from netraven.storage.store import SqlStore
@@ -285,6 +289,102 @@ async def test_an_entry_about_an_unknown_credential_is_refused(store: Store) -> 
     start = replace(await started(store, await a_run(store)), credential=Credential("ghost", "svc", id=999))
     with pytest.raises(RowRefused):
         await store.commit([start])
+
+
+# ---- Evidence
+
+
+async def judge(
+    store: Store, name: str, verdicts: str, *, age: timedelta = timedelta(0), by: str = "tacacs"
+) -> None:
+    """Let the device accept (A), refuse (R) or leave unanswered (N) a credential, ``age`` ago."""
+    device, chosen = (await target(store, name)).device, await credential(store, by)
+    at = utcnow() - age
+    meaning = {"A": Verdict.ACCEPTED, "R": Verdict.REFUSED, "N": Verdict.NO_VERDICT}
+    start = AttemptStarted((await a_run(store)).id, device, chosen, at, "why")
+    for letter in verdicts:
+        (key,) = await store.commit([start])
+        await store.commit([AttemptConcluded(key, device, chosen, meaning[letter], at, 1)])
+
+
+async def tallies(store: Store, name: str = "tacacs", version: int = 1) -> dict[Feature, Tally]:
+    return dict((await store.learned()).tallies.get((name, version), {}))
+
+
+async def test_nothing_is_known_at_first(store: Store) -> None:
+    assert (await store.learned()).tallies == {}
+    assert (await store.learned()).metrics["tacacs"] == CredentialMetrics()
+
+
+async def test_each_device_counts_once_for_all_that_it_has_in_common_with_others(store: Store) -> None:
+    await judge(store, "r2", "RRA")
+    await judge(store, "r10", "ARRN")
+    await judge(store, "a1", "N")
+    await judge(store, "z9", "A", by="local")
+    assert await tallies(store) == {
+        ("fleet", ""): Tally(1, 1),
+        ("platform", "arista_eos"): Tally(1, 0),
+        ("platform", "cisco_iosxe"): Tally(0, 1),
+        ("tag", "edge"): Tally(1, 1),
+        ("tag", "core"): Tally(1, 0),
+        ("tag on platform", "edge arista_eos"): Tally(1, 0),
+        ("tag on platform", "core arista_eos"): Tally(1, 0),
+        ("tag on platform", "edge cisco_iosxe"): Tally(0, 1),
+    }
+    assert await tallies(store, "local") == {
+        ("fleet", ""): Tally(1, 0),
+        ("platform", "cisco_nxos"): Tally(1, 0),
+    }
+
+
+@pytest.mark.parametrize(
+    ("days", "counts"),
+    [
+        (0, 1.0),
+        (6.9, 1.0),
+        (7.1, 0.5 ** (7 / 30)),
+        (30.1, 0.5 ** (28 / 30)),
+        (62.9, 0.5 ** (56 / 30)),
+        (183, 0),
+    ],
+)
+async def test_a_verdict_fades_to_half_in_a_month(store: Store, days: float, counts: float) -> None:
+    await judge(store, "r2", "A", age=timedelta(days=days))
+    await judge(store, "r10", "R", age=timedelta(days=days))
+    found = await tallies(store)
+    if not counts:
+        assert found == {}
+        return
+    fleet, core = found["fleet", ""], found["tag", "core"]
+    assert [fleet.accepted, fleet.refused, core.accepted] == pytest.approx([counts] * 3)
+    assert core.refused == 0
+
+
+async def test_each_version_of_a_secret_has_its_own(store: Store) -> None:
+    await judge(store, "r2", "A")
+    device, new = (await target(store)).device, replace(await credential(store), secret_version=2)
+    start = AttemptStarted((await a_run(store)).id, device, new, utcnow(), "why")
+    (key,) = await store.commit([start])
+    await store.commit([AttemptConcluded(key, device, new, Verdict.REFUSED, utcnow(), 1)])
+    assert (await tallies(store))["fleet", ""] == Tally(1.0, 0.0)
+    assert (await tallies(store, version=2))["fleet", ""] == Tally(0.0, 1.0)
+
+
+async def test_only_the_last_verdict_of_a_pair_counts_and_from_its_own_time(store: Store) -> None:
+    await judge(store, "r2", "A", age=timedelta(days=100))
+    await judge(store, "r2", "R", age=timedelta(days=1))
+    assert (await tallies(store))["fleet", ""] == Tally(0.0, 1.0)
+
+
+async def test_a_run_starts_with_what_is_on_record_and_adds_to_it(store: Store) -> None:
+    await judge(store, "r2", "A", age=timedelta(days=29))
+    knowledge = Knowledge(await store.learned())
+    chosen = await credential(store)
+    knowledge.learn((await target(store, "r10")).device, chosen, Verdict.ACCEPTED)
+    knowledge.learn((await target(store, "a1")).device, chosen, Verdict.NO_VERDICT)
+    evidence = knowledge.of(await target(store, "a1"))
+    assert evidence.tally(chosen, ("tag", "edge")).accepted == pytest.approx(1 + 0.5 ** (28 / 30))
+    assert evidence.tally(chosen, ("tag", "core")).accepted == pytest.approx(0.5 ** (28 / 30))
 
 
 # ---- Runs

@@ -184,6 +184,13 @@ def test_the_ledger_tells_what_a_guard_did_not_come_back_to_write() -> None:
     assert len(found.refusals) == 2, "the overlapping refusal and the one without a verdict"
 
 
+def test_attempts_that_waited_for_a_permit_are_not_taken_for_sent_ones() -> None:
+    pending = {"secret": "warm", "verdict": "pending", "started": 1_003.0, "concluded": None}
+    found = Account.load({"since": [pending] * 30}, Policy(), NOW)
+    assert len(found.refusals) == 3, "no more than the budget was ever in flight"
+    assert may(found, WARM) is May.CONTROL
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"threshold": 2, "margin": 2}, {"margin": 0}, {"window": 0.0}, {"most_in_flight": 0}],

@@ -14,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from netraven import CollectSettings, Credential, Device, NetRaven
 from netraven.cli.parser import _top
 from netraven.config import _SECTIONS
 from netraven.errors import FAILURES
 from netraven.platforms import known_platforms, load_platform
+from netraven.testing import FakeDevice, FakeTransport
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -90,7 +92,9 @@ def test_every_setting_is_documented_with_its_default() -> None:
     text = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `([\w.]+)` \| `?([^`|]+?)`? \|", text, re.MULTILINE))
     expected = {
-        f"{name}.{f.name}": str(f.default) for name, section in _SECTIONS.items() for f in fields(section)
+        f"{name}.{f.name}": str(f.default) or "empty"
+        for name, section in _SECTIONS.items()
+        for f in fields(section)
     }
     assert rows == expected
 
@@ -116,3 +120,23 @@ async def test_the_example_of_a_test_with_fakes_runs() -> None:
     run = names["test_my_report"]
     assert callable(run)
     await run()
+
+
+async def test_the_example_of_a_strategy_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = next(code for where, code in examples() if "class LocalLast" in code)
+    (tmp_path / "my_orders.py").write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    devices = [Device(name, host="-", platform="cisco_iosxe", tags={"t"}) for name in ("r1", "r2")]
+    credentials = [
+        Credential("emergency", "admin", "a", tags={"t"}, priority=1, realm="local"),
+        Credential("old", "svc", "b", tags={"t"}, priority=2),
+        Credential("new", "svc", "c", tags={"t"}, priority=3),
+    ]
+    transport = FakeTransport({d.name: FakeDevice(accepts={"admin": "a", "svc": "c"}) for d in devices})
+    settings = CollectSettings(strategy="my_orders:LocalLast")
+    async with NetRaven.in_memory(devices, credentials, transport=transport, settings=settings) as raven:
+        first = await raven.collect()
+        second = await raven.collect()
+    assert [outcome.attempts for outcome in first.outcomes] == [2, 2]
+    assert [outcome.attempts for outcome in second.outcomes] == [1, 1]
+    assert {o.credential.name for o in second.outcomes if o.credential} == {"new"}

@@ -1,0 +1,1 @@
+"""The orders that NetRaven brings along, one file each."""
