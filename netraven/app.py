@@ -203,22 +203,31 @@ class NetRaven:
         return RunReport(run, tuple(outcomes))
 
     async def plan(
-        self, tags: Iterable[str] = (), names: Iterable[str] = (), *, strategy: str | None = None
+        self,
+        tags: Iterable[str] = (),
+        names: Iterable[str] = (),
+        *,
+        strategy: str | None = None,
+        sample: int | None = None,
     ) -> Plan:
         """What :meth:`collect` would do. Nothing is connected to, no secret is read and nothing is written.
 
-        Raises ``InputError`` for unknown tags, names or strategies.
+        ``sample``: where there are many more devices, look at about so many and reckon the rest from them. Raises
+        ``InputError`` for unknown tags, names or strategies.
         """
         selector = _selector(tags, names)
         chosen = strategy_named(strategy or self._settings.strategy)
         await self._check(selector)
-        return await plan_run(
-            self._store.targets(selector),
+        devices = await self._store.count(selector)
+        share = 1.0 if sample is None or devices <= 2 * sample else sample / devices
+        plan = await plan_run(
+            self._store.targets(selector, share=share),
             await self._store.credentials(),
             strategy=chosen,
             knowledge=Knowledge(await self._store.learned()),
             standing=await guard_standing(self._store, self._realms),
         )
+        return plan if share == 1.0 else plan.scaled(devices)
 
     async def stream(
         self,

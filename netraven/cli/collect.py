@@ -18,6 +18,10 @@ from netraven.model import RunStatus
 SPARE_FILES = 64
 """Open files beside one socket for each session: database, logs, name lookups."""
 
+SAMPLE = 5_000
+"""Devices that the line before a run is reckoned from, where there are many more: all of a large fleet would be read
+twice, and the run begin seconds later."""
+
 
 async def collect(
     context: Context,
@@ -31,7 +35,7 @@ async def collect(
     wanted = concurrency or context.settings.collect.concurrency
     strategy_named(strategy or context.settings.collect.strategy)  # a wrong one is told before all else
     async with NetRaven.open(context.settings) as raven:
-        planned = await raven.plan(tags, names, strategy=strategy)
+        planned = await raven.plan(tags, names, strategy=strategy, sample=SAMPLE)
         if needs_key(await raven.store.credentials()):
             raven.store.require_key()  # without it there is no run that a plan would be for
         note(plan_in_one_line(planned))

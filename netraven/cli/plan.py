@@ -243,10 +243,11 @@ def one_line(plan: Plan) -> str:
     """``500 devices: 480 first offer tacacs, 20 local; about 512 attempts; at most 4 refusals in a row ...``."""
     if not plan.devices:
         return "no devices"
-    parts = [f"{counted(plan.devices, 'device')}: {_firsts(plan)}"]
+    by_sample = f", by a sample of {plan.sample:,}" if plan.sample is not None else ""
+    parts = [f"{counted(plan.devices, 'device')}{by_sample}: {_firsts(plan)}"]
     if plan.offerable:
         parts.append(f"about {counted(round(plan.expected_attempts), 'attempt')}")
-    if idle := plan.devices - plan.offerable:
+    if idle := sum(left.devices for left in plan.unoffered.values()):
         parts.append(f"{idle:,} to which nothing can be offered now")
     if plan.held:
         names = _names(held.credential for held in plan.held)

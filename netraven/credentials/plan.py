@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from netraven.credentials.evidence import EVERYWHERE, Knowledge
@@ -106,10 +106,35 @@ class Plan:
     unmatched: tuple[str, ...]
     """Credentials that match none of the devices."""
 
+    sample: int | None = None
+    """How many of the devices were looked at, where the rest is reckoned from them."""
+
     @property
     def offerable(self) -> int:
         """Devices that are offered something."""
         return sum(first.devices for first in self.first_offers)
+
+    def scaled(self, devices: int) -> Plan:
+        """The plan for so many devices, of which those of this one are a sample."""
+        if not self.devices:
+            return replace(self, devices=devices, sample=0)
+        factor = devices / self.devices
+        return replace(
+            self,
+            devices=devices,
+            expected_attempts=self.expected_attempts * factor,
+            first_offers=tuple(
+                replace(f, devices=max(1, round(f.devices * factor))) for f in self.first_offers
+            ),
+            accounts=tuple(
+                a if a.policy.local else replace(a, offers=round(a.offers * factor)) for a in self.accounts
+            ),
+            held=tuple(replace(h, devices=round(h.devices * factor)) for h in self.held),
+            unoffered={
+                why: replace(u, devices=round(u.devices * factor)) for why, u in self.unoffered.items()
+            },
+            sample=self.devices,
+        )
 
 
 async def plan_run(

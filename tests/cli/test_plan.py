@@ -153,3 +153,12 @@ def test_a_run_begins_with_its_plan_in_one_line(ready: Path, nr: Command) -> Non
     )
     assert list(said.json) == ["run", "started_at", "finished_at", "status", "counts", "devices"]
     assert not any(password in said.err for password in PASSWORDS.values())
+
+
+def test_of_a_large_fleet_the_line_is_by_a_sample(
+    ready: Path, nr: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("netraven.cli.collect.SAMPLE", 3)
+    said = nr("collect", "--json")
+    assert re.match(r"7 devices, by a sample of \d: ", said.err)
+    assert said.json["counts"]["devices"] == 7

@@ -222,6 +222,16 @@ def test_a_device_that_counts_for_itself_is_spared_the_rest() -> None:
     assert firsts(plan) == {"own1": 1}
 
 
+def test_a_sample_stands_for_the_fleet() -> None:
+    fleet = [target(f"r{n}") for n in range(30)] + [target(f"x{n}", tags=frozenset({"x"})) for n in range(10)]
+    plan = planned(fleet, [TACACS, LOCAL]).scaled(4000)
+    assert (plan.devices, plan.sample, firsts(plan)) == (4000, 40, {"tacacs": 3000})
+    assert plan.unoffered[SkipReason.NO_CREDENTIALS].devices == 1000
+    assert plan.expected_attempts == pytest.approx(4500)
+    assert (account(plan, "svc").offers, account(plan, "admin").offers) == (3000, 1)
+    assert planned([], [TACACS]).scaled(7).devices == 7
+
+
 TAGS = st.frozensets(st.sampled_from(["a", "b", "c"]), max_size=3)
 CREDENTIALS = st.lists(
     st.builds(
