@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from netraven.collect import moments
 from netraven.collect.collector import Collector, Limits, Means
 from netraven.collect.fleet import Fleet
 from netraven.collect.guard import Guard
@@ -29,8 +31,10 @@ from netraven.config import (
     realm_named,
 )
 from netraven.credentials.evidence import Knowledge
+from netraven.credentials.holds import Standing
 from netraven.credentials.lockout import Policy
 from netraven.credentials.matching import CredentialIndex
+from netraven.credentials.plan import Plan, plan_run
 from netraven.credentials.strategy import strategy_named
 from netraven.errors import DatabaseError, InputError, NetRavenError, SettingsError
 from netraven.model import (
@@ -42,6 +46,7 @@ from netraven.model import (
     Run,
     RunStatus,
     Selector,
+    SkipReason,
     Status,
     utcnow,
 )
@@ -76,6 +81,9 @@ class Observer(Protocol):
     def run_started(self, run: Run, fleet: Fleet) -> None: ...
 
     def device_finished(self, outcome: Outcome) -> None: ...
+
+    def noticed(self, event: str, data: Mapping[str, object]) -> None:
+        """The lockout guard did something that a person should know; the run's log has it under the same name."""
 
 
 class Store(Inventory, Secrets, Ledger, Runs, Protocol):
@@ -194,6 +202,33 @@ class NetRaven:
         )
         return RunReport(run, tuple(outcomes))
 
+    async def plan(
+        self,
+        tags: Iterable[str] = (),
+        names: Iterable[str] = (),
+        *,
+        strategy: str | None = None,
+        sample: int | None = None,
+    ) -> Plan:
+        """What :meth:`collect` would do. Nothing is connected to, no secret is read and nothing is written.
+
+        ``sample``: where there are many more devices, look at about so many and reckon the rest from them. Raises
+        ``InputError`` for unknown tags, names or strategies.
+        """
+        selector = _selector(tags, names)
+        chosen = strategy_named(strategy or self._settings.strategy)
+        await self._check(selector)
+        devices = await self._store.count(selector)
+        share = 1.0 if sample is None or devices <= 2 * sample else sample / devices
+        plan = await plan_run(
+            self._store.targets(selector, share=share),
+            await self._store.credentials(),
+            strategy=chosen,
+            knowledge=Knowledge(await self._store.learned()),
+            standing=await guard_standing(self._store, self._realms),
+        )
+        return plan if share == 1.0 else plan.scaled(devices)
+
     async def stream(
         self,
         tags: Iterable[str] = (),
@@ -247,7 +282,7 @@ class NetRaven:
         await self._check(selector)
         await self._store.prepare_run()
         credentials = await self._store.credentials()
-        if any(credential.source is None for credential in credentials):
+        if needs_key(credentials):
             self._store.require_key()
         devices = await self._store.count(selector)
         run = await self._store.start(selector, strategy=strategy, concurrency=concurrency, devices=devices)
@@ -277,6 +312,7 @@ class NetRaven:
                 )
                 fleet = Fleet(collector, concurrency=concurrency)
                 if observer is not None:
+                    collector.on_notice = observer.noticed
                     observer.run_started(run, fleet)
 
                 def finished(outcome: Outcome) -> None:
@@ -311,16 +347,7 @@ class NetRaven:
         return run
 
     def _rules(self, realm: str) -> Policy:
-        """What settings say of a realm, as the lockout guard reads it."""
-        told = realm_named(self._realms, realm)
-        return Policy(
-            threshold=told.threshold,
-            margin=told.margin,
-            window=told.window,
-            adaptive=told.mode == "adaptive",
-            most_in_flight=told.max_logins_in_flight,
-            local=told.scope == "local",
-        )
+        return policy_of(self._realms, realm)
 
     async def _end(self, run: Run, status: RunStatus, counts: Counts, error: str | None) -> Run:
         """Mark the run as ended, whatever is being raised; a store that has failed leaves it to the next start."""
@@ -376,6 +403,31 @@ async def open_store(settings: Settings) -> AsyncIterator[SqlStore]:
         yield store
 
 
+def needs_key(credentials: Iterable[Credential]) -> bool:
+    """Whether a run cannot do without the key that opens stored secrets."""
+    return any(credential.source is None for credential in credentials)
+
+
+def policy_of(realms: Mapping[str, RealmSettings], realm: str) -> Policy:
+    """What settings say of a realm, as the lockout guard reads it."""
+    told = realm_named(realms, realm)
+    return Policy(
+        threshold=told.threshold,
+        margin=told.margin,
+        window=told.window,
+        adaptive=told.mode == "adaptive",
+        most_in_flight=told.max_logins_in_flight,
+        local=told.scope == "local",
+    )
+
+
+async def guard_standing(store: Any, realms: Mapping[str, RealmSettings]) -> Standing:
+    """How accounts and realms stand, as lockout guards last wrote it down."""
+    book = store.guard_book
+    rules = partial(policy_of, realms)
+    return Standing(await book.states(), await book.pauses(), rules=rules, now=moments.now())
+
+
 class _Tally:
     """A run in numbers as it goes on."""
 
@@ -383,10 +435,13 @@ class _Tally:
         self._devices = devices
         self._by_status: Counter[Status] = Counter()
         self._attempts = 0
+        self._without = 0
+        """Devices that no credential could be offered to, whatever is held or not."""
 
     def add(self, outcome: Outcome) -> None:
         self._by_status[outcome.status] += 1
         self._attempts += outcome.attempts
+        self._without += outcome.reason == SkipReason.NO_CREDENTIALS
 
     @property
     def counts(self) -> Counts:
@@ -402,7 +457,7 @@ class _Tally:
         counts = self.counts
         if not counts.devices:
             return RunStatus.NO_DEVICES
-        if not credentials or counts.skipped == counts.devices:
+        if not credentials or self._without == counts.devices:
             return RunStatus.NO_CREDENTIALS
         if counts.collected == counts.devices:
             return RunStatus.COMPLETE

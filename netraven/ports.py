@@ -79,10 +79,13 @@ class Inventory(Protocol):
 
     async def count(self, selector: Selector) -> int: ...
 
-    def targets(self, selector: Selector, *, unfinished_in: int | None = None) -> AsyncIterator[Target]:
+    def targets(
+        self, selector: Selector, *, unfinished_in: int | None = None, share: float = 1.0
+    ) -> AsyncIterator[Target]:
         """Devices in the order of their names, read lazily: memory does not grow with the fleet.
 
-        ``unfinished_in``: only those without an outcome in the run of this id.
+        ``unfinished_in``: only those without an outcome in the run of this id. ``share``: about so many of them, evenly
+        from the whole fleet and the same ones each time.
         """
 
     async def credentials(self) -> Sequence[Credential]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from netraven.app import NetRaven
+from netraven.app import NetRaven, needs_key
 from netraven.cli.context import Context
+from netraven.cli.plan import one_line as plan_in_one_line
 from netraven.cli.progress import watcher
 from netraven.cli.report import RunFacts, one_line, print_report
 from netraven.cli.screen import note, print_json, warn
@@ -16,6 +17,10 @@ from netraven.model import RunStatus
 
 SPARE_FILES = 64
 """Open files beside one socket for each session: database, logs, name lookups."""
+
+SAMPLE = 5_000
+"""Devices that the line before a run is reckoned from, where there are many more: all of a large fleet would be read
+twice, and the run begin seconds later."""
 
 
 async def collect(
@@ -30,6 +35,10 @@ async def collect(
     wanted = concurrency or context.settings.collect.concurrency
     strategy_named(strategy or context.settings.collect.strategy)  # a wrong one is told before all else
     async with NetRaven.open(context.settings) as raven:
+        planned = await raven.plan(tags, names, strategy=strategy, sample=SAMPLE)
+        if needs_key(await raven.store.credentials()):
+            raven.store.require_key()  # without it there is no run that a plan would be for
+        note(plan_in_one_line(planned))
         facts = await run_and_watch(
             context, raven, tags=tags, names=names, concurrency=wanted, strategy=strategy
         )

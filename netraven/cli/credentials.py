@@ -22,6 +22,7 @@ from netraven.model import Credential, Secret, Selector, utcnow
 from netraven.plain import plain_line
 
 if TYPE_CHECKING:
+    from netraven.credentials.holds import Forgotten, Hold
     from netraven.storage.store import SqlStore
 
 
@@ -179,8 +180,12 @@ def _warn_about_tags(credential: Credential, carried: AbstractSet[str]) -> None:
 
 
 async def show_all(context: Context, *, as_json: bool) -> int:
+    from netraven.app import guard_standing
+
     async with context.store() as store:
         records = await store.vault.list()
+        standing = await guard_standing(store, context.settings.realms)
+    holds = standing.holds(record.credential for record in records)
     if as_json:
         print_json(
             [
@@ -195,10 +200,12 @@ async def show_all(context: Context, *, as_json: bool) -> int:
                     "successes": record.metrics.successes,
                     "last_used": record.metrics.last_used,
                     "last_success": record.metrics.last_success,
-                    "held_until": record.metrics.held_until,
+                    "held_until": hold.until if hold else None,
+                    "hold_reason": hold.why if hold else None,
                     "source": record.credential.source,
                 }
                 for record in records
+                for hold in (holds.get(record.credential.key),)
             ]
         )
         return 0
@@ -208,11 +215,12 @@ async def show_all(context: Context, *, as_json: bool) -> int:
     numbers = ("priority", "attempts", "accepted", "success rate")
     table = Table(
         "name", "username", "realm", "priority", "tags", "source", "attempts", "accepted", "success rate",
-        "last accepted (UTC)",
+        "last accepted (UTC)", *(("held until (UTC)",) if holds else ()),
         right=numbers, spare=("realm", "attempts", "accepted", "last accepted (UTC)", "source"),
     )  # fmt: skip
     for record in records:
         credential, metrics = record.credential, record.metrics
+        hold = holds.get(credential.key)
         table.add(
             credential.name,
             credential.username,
@@ -224,9 +232,75 @@ async def show_all(context: Context, *, as_json: bool) -> int:
             metrics.successes,
             percent(metrics.success_rate),
             clock(metrics.last_success),
+            *((clock(hold.until) if hold else "",) if holds else ()),
+            style="yellow" if hold else "",
         )
     table.print(console())
+    print_holds(context, {record.credential.name: holds.get(record.credential.key) for record in records})
     return 0
+
+
+def print_holds(context: Context, holds: Mapping[str, Hold | None]) -> None:
+    """Why credentials are held, one line for each reason, and what a person can do about it."""
+    by_reason: dict[str, list[str]] = {}
+    for name, hold in holds.items():
+        if hold is not None:
+            by_reason.setdefault(hold.why, []).append(name)
+    if not by_reason:
+        return
+    say()
+    for why, names in by_reason.items():
+        said = "is held" if len(names) == 1 else "are held"
+        say(f"{plain_line(', '.join(names))} {said}, nothing is sent: {plain_line(why)}.")
+    first = next(iter(by_reason.values()))[0]
+    say("\nOnce the account is known to be well at the service that judges it, this lifts a hold by hand:")
+    say(f"  {plain_line(context.command('credential', 'release', first), 1000)}")
+
+
+async def release(context: Context, *, name: str) -> int:
+    from netraven.app import guard_standing
+
+    async with context.store() as store:
+        credential = (await store.vault.get(name)).credential
+        standing = await guard_standing(store, context.settings.realms)
+        if standing.rules(credential.realm).local:
+            say(
+                f"nothing to release: in realm {plain_line(credential.realm)} each device counts refusals for itself"
+            )
+            return 0
+        state, forgotten = standing.release(credential.account)
+        if not forgotten:
+            say(f"nothing is held of {_account(credential)}, and no refusal is on record")
+            return 0
+        if not await store.guard_book.change(credential.account, state):
+            raise InputError(
+                f"{_account(credential)} is in use: another process offers its secrets at the moment, and counts for "
+                "itself. Nothing was released; stop that run, or wait for its end, and then release"
+            )
+        if forgotten.pause is not None:
+            await store.guard_book.pause(credential.realm, None)
+    _say_forgotten(credential, forgotten)
+    return 0
+
+
+def _say_forgotten(credential: Credential, forgotten: Forgotten) -> None:
+    account = _account(credential)
+    if forgotten.refusals:
+        say(
+            f"forgot {counted(forgotten.refusals, 'refusal')} of {account}; be sure that the service which judges it "
+            "has forgotten them too"
+        )
+    if forgotten.held:
+        say(f"ended the hold of {counted(forgotten.held, 'secret')} of {account}")
+    if forgotten.pause is not None:
+        say(
+            f"ended the pause of realm {plain_line(credential.realm)} ({plain_line(forgotten.pause)}); the next login "
+            "shows whether it is well"
+        )
+
+
+def _account(credential: Credential) -> str:
+    return f"{plain_line(credential.username)} in realm {plain_line(credential.realm)}"
 
 
 async def remove(context: Context, *, name: str) -> int:

@@ -101,8 +101,8 @@ def _connections(rows: list[Row]) -> Table:
 
 def _attempts(rows: list[Row]) -> Table:
     table = Table(
-        "time (UTC)", "run", "device", "credential", "username", "verdict", "took", "cause",
-        right=("run", "took"), spare=("username", "took", "run", "cause", "time (UTC)"),
+        "time (UTC)", "run", "device", "credential", "username", "verdict", "took", "cause", "reason",
+        right=("run", "took"), spare=("username", "took", "run", "reason", "cause", "time (UTC)"),
     )  # fmt: skip
     for row in rows:
         verdict = str(row["verdict"])
@@ -116,6 +116,7 @@ def _attempts(rows: list[Row]) -> Table:
             verdict.replace("_", " "),
             took(row["duration_ms"]),
             cause or "",
+            row["reason"],
             style="" if verdict == "accepted" else "yellow",
         )
     return table

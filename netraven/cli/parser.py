@@ -199,6 +199,7 @@ NetRaven collects the configurations of network devices, and knows which credent
   netraven init                        settings, key and database in this directory
   netraven credential add NAME ...     what to log in with, and where
   netraven device import FILE          what to log in to
+  netraven plan                        what would happen
   netraven collect                     do it"""
 
 _CODES = """\
@@ -306,7 +307,7 @@ is known yet of what opens a device."""
 
 def _credentials(commands: Any) -> None:
     credential = _group(
-        commands, "credential", "what to log in with: add, update, list, remove, report, match"
+        commands, "credential", "what to log in with: add, update, list, release, remove, report, match"
     )
     add = _verb(credential, "add", "credentials:add", "add a credential", _SECRETS)
     update = _verb(
@@ -354,8 +355,22 @@ def _credentials(commands: Any) -> None:
         metavar="DAYS",
         help=f"keep the previous secret as a fallback so long (without a number: {KEEP_DAYS}); 0 forgets what is kept",
     )
-    shown = _verb(credential, "list", "credentials:show_all", "the credentials and how they do; no secrets")
+    shown = _verb(
+        credential,
+        "list",
+        "credentials:show_all",
+        "the credentials, how they do and what is held; no secrets",
+    )
     _json(shown)
+    freed = _verb(
+        credential,
+        "release",
+        "credentials:release",
+        "lift the hold of a credential's account by hand",
+        "The refusals on record of the account are forgotten, and a pause of its realm ends. Do this once the service\n"
+        "that judges the account has forgotten them too: somebody has unlocked it, or its window is over.",
+    )
+    freed.add_argument("name", metavar="NAME")
     gone = _verb(credential, "remove", "credentials:remove", "remove a credential; logs keep its name")
     gone.add_argument("name", metavar="NAME")
     report = _verb(
@@ -373,6 +388,14 @@ def _credentials(commands: Any) -> None:
     match.add_argument("device", metavar="DEVICE")
     match.add_argument("--strategy", metavar="S", help="as if collected with this one")
     _json(match)
+
+
+def _selecting(parser: _Parser) -> None:
+    for option, into, metavar, about in (
+        ("--tag", "tags", "T", "only with this tag; may be repeated"),
+        ("--device", "names", "NAME", "only this one; may be repeated"),
+    ):
+        parser.add_argument(option, dest=into, action="append", default=[], metavar=metavar, help=about)
 
 
 def _secrets(commands: Any) -> None:
@@ -400,26 +423,25 @@ def _collecting(commands: Any) -> None:
         "log in to the devices and keep their configurations",
         "All devices, or those with any of the tags, or those named. Ctrl-C stops; what was collected is kept.",
     )
-    add = collect.add_argument
-    add(
-        "--tag",
-        dest="tags",
-        action="append",
-        default=[],
-        metavar="T",
-        help="only with this tag; may be repeated",
+    _selecting(collect)
+    collect.add_argument("--concurrency", type=positive, metavar="N", help="devices in session at once")
+    collect.add_argument(
+        "--strategy", metavar="S", help="last-good, explore, success-rate, priority, or module:Class"
     )
-    add(
-        "--device",
-        dest="names",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="only this one; may be repeated",
-    )
-    add("--concurrency", type=positive, metavar="N", help="devices in session at once")
-    add("--strategy", metavar="S", help="last-good, explore, success-rate, priority, or module:Class")
     _json(collect)
+    plan = _verb(
+        commands,
+        "plan",
+        "plan:plan",
+        "what collect would do, and what it could cost at worst; touches nothing",
+        "Devices by their first offer, attempts to expect, refusals that each account risks, what is held, and\n"
+        "devices that nothing can be offered to (exit code 1). No connection, no secret is read, nothing is written.",
+    )
+    _selecting(plan)
+    plan.add_argument(
+        "--strategy", metavar="S", help="last-good, explore, success-rate, priority, or module:Class"
+    )
+    _json(plan)
 
 
 def _reading(commands: Any) -> None:

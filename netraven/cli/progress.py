@@ -9,11 +9,13 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from netraven.cli.notices import said
 from netraven.cli.screen import cell, console, counted, note, took
-from netraven.model import Outcome, Run, Status
+from netraven.model import Outcome, Run, Status, utcnow
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -56,6 +58,18 @@ class Tally:
             self.last_failures.append(outcome)
         else:
             self.skipped += 1
+
+    def noticed(self, event: str, data: Mapping[str, object]) -> None:
+        if (sentence := said(event, data, utcnow())) is not None:
+            self.tell(sentence)
+
+    def tell(self, sentence: str) -> None:
+        """Something that a person should know now."""
+
+    @property
+    def waiting(self) -> int:
+        """Devices that the lockout guard makes wait."""
+        return self.fleet.waiting if self.fleet is not None else 0
 
     @property
     def done(self) -> int:
@@ -101,7 +115,11 @@ class Quiet(Tally):
     async def _tick(self) -> None:
         while True:
             await asyncio.sleep(EVERY)
-            note(f"{self.done:,} of {self.total:,} done: {self.counts()}; {self.pace(' a second')}")
+            held_up = f"; {self.waiting:,} wait for the lockout guard" if self.waiting else ""
+            note(f"{self.done:,} of {self.total:,} done: {self.counts()}{held_up}; {self.pace(' a second')}")
+
+    def tell(self, sentence: str) -> None:
+        note(sentence)
 
     def stopping(self) -> None:
         note("stopping: sessions are being closed, what was collected is kept")
@@ -141,6 +159,11 @@ class Display(Tally):
             with contextlib.suppress(OSError):
                 self._live.stop()
 
+    def tell(self, sentence: str) -> None:
+        """Above the bar, where it stays."""
+        with contextlib.suppress(OSError):
+            self._console.print(cell(sentence, "yellow"))
+
     def __rich_console__(self, where: Console, options: ConsoleOptions) -> RenderResult:
         from rich.progress_bar import ProgressBar
         from rich.segment import Segment
@@ -159,7 +182,10 @@ class Display(Tally):
         line.append(f"  {self.failed:,} failed", style="red" if self.failed else "dim")
         if self.skipped:
             line.append(f"  {self.skipped:,} skipped", style="yellow")
-        line.append(f"  {in_session:,} in session  {self.pace('/s')}", style="dim")
+        line.append(f"  {in_session:,} in session", style="dim")
+        if self.waiting:
+            line.append(f"  {self.waiting:,} wait for the guard", style="yellow")
+        line.append(f"  {self.pace('/s')}", style="dim")
         yield line
         for outcome in tuple(self.last_failures):
             yield Text("  ", no_wrap=True, overflow="ellipsis").join(

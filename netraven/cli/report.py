@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from netraven.cli.context import Context
+from netraven.cli.notices import EVENTS, Guarded, in_review
 from netraven.cli.screen import ROWS, Table, cell, clock, console, counted, percent, stamp, took
 from netraven.model import Run, RunStatus
 from netraven.plain import plain_line
@@ -34,6 +35,9 @@ MEANINGS = {
     "internal": "a fault of NetRaven: the log has it in full",
     "no_credentials": "no credential could be offered",
     "interrupted": "the run was stopped while the device was in session",
+    "credentials_held": "what could open it is held, so that no account gets locked; nothing more was sent",
+    "realm_paused": "the AAA service that judges its credentials looked unwell; nothing more was sent",
+    "refused_before": "refused all that matches, not long ago; nothing was sent again",
 }
 """What each failure class and each reason to skip a device means, in a few words."""
 
@@ -57,13 +61,21 @@ class RunFacts:
     uses: Sequence[CredentialUse]
     unreadable: bool = False
     """Nothing could be offered, and not for want of credentials that match: their secrets could not be read."""
+    guarded: Guarded = field(default_factory=Guarded)
+    """What the lockout guard did."""
 
     @classmethod
     async def read(cls, store: SqlStore, run_id: int) -> RunFacts:
         run = await store.runs.get(run_id)
-        unreadable = run.status is RunStatus.NO_CREDENTIALS and await _met_unreadable(store, run_id)
+        unreadable = run.status is RunStatus.NO_CREDENTIALS and bool(
+            await store.logs.events(run_id, ["secret_unreadable"])
+        )
         return cls(
-            run, await store.logs.outcomes(run_id), await store.logs.credential_use(run_id), unreadable
+            run,
+            await store.logs.outcomes(run_id),
+            await store.logs.credential_use(run_id),
+            unreadable,
+            in_review(await store.logs.events(run_id, EVENTS)),
         )
 
     def document(self) -> dict[str, Any]:
@@ -85,15 +97,6 @@ class RunFacts:
         return [str(d["name"]) for d in self.devices if d["reason"] == reason]
 
 
-async def _met_unreadable(store: SqlStore, run_id: int) -> bool:
-    from netraven.storage.logs import LogFilter
-
-    async for row in store.logs.job(LogFilter(run=run_id)):
-        if row["message"] == "secret_unreadable":
-            return True
-    return False
-
-
 def print_report(context: Context, facts: RunFacts, *, each_device: bool = False) -> None:
     """``each_device``: also name the devices that were not collected."""
     where = console()
@@ -105,6 +108,7 @@ def print_report(context: Context, facts: RunFacts, *, each_device: bool = False
     if each_device:
         _not_collected(where, facts)
     _credentials(where, facts)
+    _guarded(where, facts)
     _look_further(where, context, facts, each_device=each_device)
 
 
@@ -144,8 +148,13 @@ def _numbers(where: Console, facts: RunFacts) -> None:
     waiting = counts.devices - counts.collected - counts.failed - counts.skipped
     if waiting > 0 and facts.run.status is not RunStatus.RUNNING:
         rows.append(("not visited", waiting, "", "yellow"))
-    width = max(len(label) for label, *_ in rows)
     _line(where)
+    print_numbers(where, rows)
+
+
+def print_numbers(where: Console, rows: Sequence[tuple[str, int, str, str]]) -> None:
+    """Each with its label before it, and behind it, dimly, what it means; the last is the style."""
+    width = max(len(label) for label, *_ in rows)
     for label, number, meaning, style in rows:
         start = f"  {label:{width}}  {number:>7,}"
         lines = _wrapped(where, Text(meaning, style="dim"), len(start) + 2)
@@ -222,6 +231,18 @@ def _credentials(where: Console, facts: RunFacts) -> None:
     table.print(where)
 
 
+def _guarded(where: Console, facts: RunFacts) -> None:
+    if not facts.guarded:
+        return
+    _line(where)
+    _line(where, "What the lockout guard did:")
+    for sentence in facts.guarded.sentences[:ROWS]:
+        for number, line in enumerate(_wrapped(where, Text(sentence, style="yellow"), 4)):
+            _line(where, Text("    " if number else "  ").append_text(line))
+    if (more := len(facts.guarded.sentences) - ROWS) > 0:
+        _line(where, f"  and {more:,} more: log job has all")
+
+
 def _look_further(where: Console, context: Context, facts: RunFacts, *, each_device: bool) -> None:
     run, missing = facts.run, [d for d in facts.devices if d["status"] != "collected"]
     commands: list[tuple[str, str]] = []
@@ -236,6 +257,7 @@ def _look_further(where: Console, context: Context, facts: RunFacts, *, each_dev
     collected = next((d for d in facts.devices if d["status"] == "collected"), None)
     if collected is not None:
         commands.append((context.command("config", "show", collected["name"]), "a configuration"))
+    _look_at_holds(context, facts, commands)
     if run.status is RunStatus.NO_DEVICES:
         commands.append((context.command("device", "import", "FILE"), "add devices"))
     if facts.unreadable:
@@ -256,6 +278,21 @@ def _look_further(where: Console, context: Context, facts: RunFacts, *, each_dev
         if width + len(what) + 8 <= where.width:
             line.append(f"{' ' * (width - len(command))}   # {what}", style="dim")
         where.print(line, soft_wrap=True)  # a command that is cut in two does not work as printed
+
+
+def _look_at_holds(context: Context, facts: RunFacts, commands: list[tuple[str, str]]) -> None:
+    reasons = {d["reason"] for d in facts.devices}
+    held = facts.guarded.held
+    if held or "credentials_held" in reasons:
+        commands.append((context.command("credential", "list"), "what is held, until when and why"))
+    if held:
+        release = context.command("credential", "release", held[0])
+        commands.append((release, "once its account is known to be well"))
+    if reasons & {"credentials_held", "realm_paused"}:
+        commands.append((context.command("plan"), "what the next run could offer"))
+    if backed_off := facts.named("refused_before"):
+        matched = context.command("credential", "match", backed_off[0])
+        commands.append((matched, "what one device refused, and when it is offered again"))
 
 
 def one_line(run: Run) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from netraven.collect.admission import Admission, Withheld
@@ -135,6 +135,7 @@ class Collector:
         self.guard.log_in = self.control
         self.guard.confirmed = self._confirmed
         self.guard.noticed = self._noticed
+        self.on_notice: Callable[[str, Mapping[str, object]], None] = lambda _event, _data: None
 
     async def visit(self, visit: Visit) -> Outcome | Later:
         """Try the device once. Raises only what ends the run (``NetRavenError``) and cancellation."""
@@ -192,6 +193,7 @@ class Collector:
 
     def _noticed(self, event: str, data: Mapping[str, object]) -> None:
         self._recorder.post(Logged(self._run_id, utcnow(), "warning", event, data=data))
+        self.on_notice(event, data)
 
     def interrupted(self, visit: Visit) -> Outcome:
         """The outcome of a device whose visit was cancelled; it is written without waiting.

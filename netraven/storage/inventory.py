@@ -14,6 +14,7 @@ from netraven.errors import InputError
 from netraven.model import ConnectionCut, Credential, Device, Selector, Target, Verdict, utcnow
 from netraven.storage import host_keys, kept, pairs, tags
 from netraven.storage.engine import Database
+from netraven.storage.sample import share_condition
 from netraven.storage.schema import (
     credential_pairs,
     credential_tags,
@@ -66,14 +67,20 @@ class SqlInventory:
         return counted
 
     async def targets(
-        self, selector: Selector = EVERY_DEVICE, *, unfinished_in: int | None = None
+        self,
+        selector: Selector = EVERY_DEVICE,
+        *,
+        unfinished_in: int | None = None,
+        share: float = 1.0,
     ) -> AsyncIterator[Target]:
         """Devices in the order of their names, with what is on record of them, a page at a time.
 
-        ``unfinished_in``: only those without an outcome in the run of this id. No transaction is open between pages:
-        a device that is added or removed meanwhile may or may not be met.
+        ``unfinished_in``: only those without an outcome in the run of this id; ``share``: about so many, evenly. No
+        transaction is open between pages: a device that is added or removed meanwhile may or may not be met.
         """
         for conditions in _slices(selector):
+            if share < 1.0:
+                conditions.append(share_condition(devices.c.id, share))
             if unfinished_in is not None:
                 done = select(run_outcomes.c.id).where(
                     run_outcomes.c.run_id == unfinished_in, run_outcomes.c.device_name == devices.c.name

@@ -85,6 +85,7 @@ _ATTEMPTS = _Log(
         "verdict": "verdict",
         "error_type": "error_type",
         "duration_ms": "duration_ms",
+        "reason": "reason",
     },
 )
 _JOBS = _Log(
@@ -131,6 +132,14 @@ class SqlLogs:
     def job(self, wanted: LogFilter = EVERYTHING) -> AsyncIterator[Entry]:
         """The runs' readable log: timestamp, run, level, message, device, data."""
         return self._rows(_JOBS, wanted)
+
+    async def events(self, run_id: int, messages: Sequence[str]) -> Sequence[Entry]:
+        """Those lines of a run's log that have one of ``messages``, oldest first."""
+        table = job_logs.c
+        statement = _JOBS.select().where(table.run_id == run_id, table.message.in_(messages))
+        async with self._database.reading() as connection:
+            rows = await connection.execute(statement.order_by(table.timestamp, table.id))
+            return [_shown(_JOBS, row) for row in rows.mappings()]
 
     async def outcomes(self, run_id: int) -> Sequence[Entry]:
         """What each device came to in a run, by name, with the keys of `collect --json`."""

@@ -40,6 +40,7 @@ from netraven.model import (
 )
 from netraven.ports import Sources
 from netraven.storage.memory_guard_book import MemoryGuardBook
+from netraven.storage.sample import in_share
 
 
 class MemoryStore:
@@ -88,9 +89,15 @@ class MemoryStore:
     async def count(self, selector: Selector) -> int:
         return sum(selector.selects(d) for d in self.devices.values())
 
-    async def targets(self, selector: Selector, *, unfinished_in: int | None = None) -> AsyncIterator[Target]:
+    async def targets(
+        self, selector: Selector, *, unfinished_in: int | None = None, share: float = 1.0
+    ) -> AsyncIterator[Target]:
         for name, device in list(self.devices.items()):
-            if selector.selects(device) and (unfinished_in, name) not in self._done:
+            if (
+                selector.selects(device)
+                and (unfinished_in, name) not in self._done
+                and in_share(device.id or 0, share)
+            ):
                 history = tuple(self.pairs.get(name, {}).values())
                 yield Target(
                     device, self.host_keys.get(name, ()), history, self.tries_per_connection.get(name)

@@ -44,3 +44,7 @@ class MemoryGuardBook:
             self.paused.pop(realm, None)
         else:
             self.paused[realm] = state
+
+    async def states(self) -> Mapping[Account, dict[str, Any]]:
+        """Every account's state as it was last written."""
+        return dict(self.accounts)

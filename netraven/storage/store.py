@@ -70,8 +70,10 @@ class SqlStore:
     async def count(self, selector: Selector) -> int:
         return await self.inventory.count(selector)
 
-    def targets(self, selector: Selector, *, unfinished_in: int | None = None) -> AsyncIterator[Target]:
-        return self.inventory.targets(selector, unfinished_in=unfinished_in)
+    def targets(
+        self, selector: Selector, *, unfinished_in: int | None = None, share: float = 1.0
+    ) -> AsyncIterator[Target]:
+        return self.inventory.targets(selector, unfinished_in=unfinished_in, share=share)
 
     async def credentials(self) -> Sequence[Credential]:
         return await self.inventory.credentials()

@@ -32,6 +32,7 @@ ATTEMPT_KEYS = [
     "verdict",
     "error_type",
     "duration_ms",
+    "reason",
 ]
 
 
@@ -311,6 +312,7 @@ def test_a_run_under_nohup_outlives_its_terminal(
     monkeypatch.setattr("tests.cli.conftest.PYTHON", heeding(signal.SIGHUP, "SIG_IGN"))
     process = spawn("collect", "--json", "--device", "r1", cwd=ready)
     assert process.stderr is not None
+    assert "1 device: 1 first offer netops" in process.stderr.readline()
     assert "run 1: 1 device" in process.stderr.readline()
     while process.poll() is None:
         process.send_signal(signal.SIGHUP)

@@ -39,6 +39,7 @@ from netraven.model import (
 from netraven.ports import Feature
 from netraven.storage.engine import Database
 from netraven.storage.memory import MemoryStore
+from netraven.storage.sample import in_share
 from netraven.storage.store import SqlStore
 
 START = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
@@ -78,6 +79,14 @@ async def store(backend: str, request: pytest.FixtureRequest) -> AsyncIterator[S
 
 async def names(store: Store, selector: Selector) -> list[str]:
     return [target.device.name async for target in store.targets(selector)]
+
+
+async def test_a_share_of_the_devices(store: Store) -> None:
+    """Part of them, in the same order, and the same ones each time."""
+    everyone = [t.device async for t in store.targets(Selector())]
+    for share in (0.0, 0.3, 0.7, 1.0):
+        part = [t.device.name async for t in store.targets(Selector(), share=share)]
+        assert part == [d.name for d in everyone if share == 1.0 or in_share(d.id or 0, share)]
 
 
 async def target(store: Store, name: str = "r2") -> Target:

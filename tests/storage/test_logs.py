@@ -88,4 +88,5 @@ async def test_a_run_by_credential(store: SqlStore) -> None:
         "verdict": "refused",
         "error_type": "auth_refused",
         "duration_ms": 900,
+        "reason": "priority 100",
     }

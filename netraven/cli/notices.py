@@ -1,0 +1,96 @@
+"""What the lockout guard did in a run, in sentences: as it happens, and in the report afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from netraven.plain import plain_line
+
+EVENTS = ("realm_paused", "realm_resumed", "credential_held")
+"""Lines of a run's log that tell what the guard did."""
+
+
+def said(event: str, data: Mapping[str, Any], at: datetime) -> str | None:
+    """The sentence for an event that has just happened; None for one that says nothing to a person."""
+    if event == "realm_paused":
+        realm, until = plain_line(str(data["realm"])), _clock(_moment(data["until"]), near=at)
+        if data.get("tries"):
+            return f"realm {realm} is still unwell, paused until {until} UTC"
+        return f"realm {realm} looks unwell: {plain_line(str(data['why']))}, paused until {until} UTC"
+    if event == "realm_resumed":
+        return f"realm {plain_line(str(data['realm']))} is well again"
+    if event == "credential_held":
+        until = _clock(at + timedelta(seconds=float(data["seconds"])), near=at)
+        why = plain_line(str(data["why"]))
+        return f"credential {plain_line(str(data['credential']))} is held until {until} UTC: {why}"
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """What the guard did: sentences, oldest first, and the credentials that it holds."""
+
+    sentences: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.sentences)
+
+
+@dataclass(slots=True)
+class _Pause:
+    """One time that a realm was unwell, from its first pause on."""
+
+    realm: str
+    why: str
+    began: datetime
+    until: datetime
+    probes: int = 0
+    ended: datetime | None = None
+
+    def said(self) -> str:
+        realm, why, first = plain_line(self.realm), plain_line(self.why), _clock(self.began)
+        vain = f" after {self.probes} probe{'s' if self.probes > 1 else ''} in vain" if self.probes else ""
+        if self.ended is None:
+            until = _clock(self.until, near=self.began)
+            return f"realm {realm} looks unwell: {why}, paused until {until} UTC{vain}"
+        ended = _clock(self.ended, near=self.began)
+        return f"realm {realm} looked unwell: {why}, paused from {first} until {ended} UTC{vain}"
+
+
+def in_review(rows: Iterable[Mapping[str, Any]]) -> Guarded:
+    """``rows`` of a run's log (timestamp, message, data), oldest first. A pause and its end are one sentence."""
+    told: list[_Pause | str] = []
+    open_: dict[str, _Pause] = {}
+    held: dict[str, None] = {}
+    for row in rows:
+        event, data, at = row["message"], row["data"] or {}, row["timestamp"]
+        if event == "realm_paused":
+            realm = str(data["realm"])
+            pause = open_.get(realm)
+            if pause is None:
+                pause = open_[realm] = _Pause(realm, str(data["why"]), at, at)
+                told.append(pause)
+            pause.until, pause.probes = _moment(data["until"]), int(data.get("tries") or 0)
+        elif event == "realm_resumed":
+            if (pause := open_.pop(str(data["realm"]), None)) is not None:
+                pause.ended = at
+        elif (sentence := said(event, data, at)) is not None:
+            told.append(sentence)
+            held[str(data["credential"])] = None
+    return Guarded(tuple(one if isinstance(one, str) else one.said() for one in told), tuple(held))
+
+
+def _moment(seconds: object) -> datetime:
+    return datetime.fromtimestamp(float(str(seconds)), UTC)
+
+
+def _clock(at: datetime, *, near: datetime | None = None) -> str:
+    """``02:31:05``; with its date on another day than ``near``."""
+    at = at.astimezone(UTC)
+    if near is not None and at.date() != near.astimezone(UTC).date():
+        return at.strftime("%Y-%m-%d %H:%M:%S")
+    return at.strftime("%H:%M:%S")
