@@ -235,6 +235,8 @@ class SkipReason(StrEnum):
     """Nothing was sent: what could open the device is held so that no account gets locked."""
     REALM_PAUSED = "realm_paused"
     """Nothing was sent: the AAA service of the device's credentials looks unwell."""
+    REFUSED_BEFORE = "refused_before"
+    """Nothing was sent: the device has refused every credential that matches, not long ago."""
 
 
 @dataclass(frozen=True, slots=True)

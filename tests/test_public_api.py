@@ -173,8 +173,8 @@ async def test_the_example_without_a_database() -> None:
             "r3": Status.FAILED,
         }
         assert report.run.status is RunStatus.PARTIAL
-        assert report.run.counts == Counts(3, 2, 1, 0, 3)
-        assert report.failed_by_class == {"auth_refused": 1}
+        assert report.run.counts == Counts(3, 2, 0, 1, 2)
+        assert report.failed_by_class == {"refused_before": 1}, "it is not asked again so soon"
 
 
 async def test_what_is_asked_for_is_checked_before_anything_is_done() -> None:

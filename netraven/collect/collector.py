@@ -311,8 +311,10 @@ class Collector:
         if before and not visit.refused:
             until = min((c.not_before for c in round_.backed_off if c.not_before is not None), default=None)
             when = "" if until is None else f" before {until:%Y-%m-%d %H:%M} UTC"
-            raise AuthRefused(
-                f"refused {before} that match not long ago; not offered again{when} unless the secret is changed"
+            raise Withheld(
+                SkipReason.REFUSED_BEFORE,
+                f"refused every credential that matches, not long ago; not offered again{when} unless it is changed",
+                final=True,
             )
         raise AuthRefused(f"credentials exhausted ({len(visit.refused)} offered){round_.said}")
 

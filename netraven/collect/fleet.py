@@ -102,6 +102,7 @@ class Fleet:
     async def _visit(self, visit: Visit, on_outcome: Callable[[Outcome], None]) -> None:
         try:
             result = await self._collector.visit(visit)
+            visit.called_by = None
             if not isinstance(result, Parked):
                 self._guard.left(visit)
             if isinstance(result, Outcome):
@@ -150,6 +151,7 @@ class Fleet:
             if outside and news != self._seen_news.get(account):
                 visit = outside.popleft()
                 self._seen_news[account] = news
+                visit.called_by = account
                 self._guard.parked(account, -1)
                 self._outside -= 1
                 return visit

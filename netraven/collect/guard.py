@@ -90,6 +90,10 @@ class _Realm:
     name: str
     health: RealmHealth = field(default_factory=RealmHealth)
     doubts: list[_Doubt] = field(default_factory=list)
+    suspects: dict[AccountName, str] = field(default_factory=dict)
+    """The accounts whose failures led to the pause, and the secret that failed."""
+    asking: AccountName | None = None
+    """The other account that is being tried, to see whether the realm is well."""
     in_flight: int = 0
     probe: asyncio.Task[None] | None = None
     unwritten: bool = False
@@ -196,19 +200,20 @@ class Guard:
             self._check_local(visit, credential, policy)
             return Admission(self, visit, credential, ask, None)
         realm = self._realm(credential.realm)
-        if realm.health.pause is not None:
-            raise self._paused(realm)
         desk = self._desk(credential.account, policy)
+        if realm.health.pause is not None and not self._may_tell(realm, desk):
+            raise self._paused(realm)
         if desk.account is None or desk.leaving or self._lapsing(desk):
             self._want(desk)
             return desk.name
-        if desk.parked and visit.parked_at != desk.name and not ask.fallback:
-            return desk.name  # others were here first
         decision = desk.account.decide(ask, self.now())
         if decision.may in (May.HELD, May.LATER):
             raise self._withheld(desk, ask, decision)
-        if not self._has_room(desk, ask):
+        others_first = desk.parked > 0 and visit.called_by != desk.name and not ask.fallback
+        if others_first or not self._has_room(desk, ask):
             return desk.name
+        if realm.health.pause is not None:
+            realm.asking = desk.name
         desk.admitted += 1
         desk.by_secret[ask.secret] = desk.by_secret.get(ask.secret, 0) + 1
         return Admission(self, visit, credential, ask, desk)
@@ -246,6 +251,11 @@ class Guard:
             last_hope=alone and any(self._knowledge.opens_something(other) for other in refused),
             fallback=any(other.account == credential.account for other in refused),
         )
+
+    @staticmethod
+    def _may_tell(realm: _Realm, desk: Desk) -> bool:
+        """Whether a login by this account may show that a paused realm is well: none of its own has failed there."""
+        return bool(realm.suspects) and desk.name not in realm.suspects and realm.asking is None
 
     def _check_local(self, visit: Visit, credential: Credential, policy: Policy) -> None:
         """Each device counts for itself: never the same refused secret twice within the window, nor too many."""
@@ -352,6 +362,8 @@ class Guard:
         targets.appendleft(admission.visit.target)
         realm = self._realm(desk.name[0])
         if realm.health.pause is not None:
+            if desk.name not in realm.suspects:
+                self._blame(realm)
             self._resume(realm)
         realm.health.succeeded()
         self._settle_doubts(realm, before=admission.sent)
@@ -385,7 +397,19 @@ class Guard:
         self.changed()
         return teaches
 
+    def _blame(self, realm: _Realm) -> None:
+        """Another account succeeds: the realm is well, and the secrets that failed are not."""
+        for name, key in realm.suspects.items():
+            account = self._desks[name].account
+            if account is not None:
+                account.hold(key, self.now())
+                self._say_held(key, account)
+
     def closed(self, desk: Desk, admission: Admission) -> None:
+        realm = self._realm(desk.name[0])
+        if realm.asking == desk.name:
+            realm.asking = None
+            self._stir(realm.name)
         if not admission.control:
             desk.admitted -= 1
             desk.by_secret[admission.ask.secret] -= 1
@@ -507,8 +531,10 @@ class Guard:
                 account.hold(key, now)
                 self._say_held(key, account)
             else:
+                realm.suspects[desk.name] = key
                 self._pause(realm)
         elif realm.health.ailing(now) and not rivals:
+            realm.suspects[desk.name] = key
             self._pause(realm)
 
     def _say_held(self, key: str, account: Account) -> None:
@@ -604,6 +630,7 @@ class Guard:
     def _resume(self, realm: _Realm) -> None:
         realm.health.pause = None
         realm.health.succeeded()
+        realm.suspects.clear()
         realm.unwritten = True
         self._stir(realm.name)
         _log.warning("realm_resumed", realm=realm.name)

@@ -30,6 +30,8 @@ class Visit:
     """A verdict of this round was taken back: the service that gave it, or gave none, is unwell."""
     parked_at: tuple[str, str] | None = None
     """The account at whose desk the device waits outside."""
+    called_by: tuple[str, str] | None = None
+    """The account whose desk called the device in for this round: it is its turn there."""
     moves: int = 0
     """How often it left a desk; it may go to another, because its credentials are ranked anew when it is called."""
     credentials: list[Credential] = field(default_factory=list)

@@ -98,7 +98,7 @@ class Installation:
         """The ledger as the database has it, in the order in which attempts began."""
         return await self.rows(
             "SELECT id, run_id, device_name, credential_name, credential_username, verdict, error_type,"
-            " started_at, concluded_at FROM credential_attempts ORDER BY started_at, id",
+            " started_at, concluded_at, reason FROM credential_attempts ORDER BY started_at, id",
             lambda row: run is None or row["run_id"] == run,
         )
 

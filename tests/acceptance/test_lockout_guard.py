@@ -148,7 +148,7 @@ async def test_devices_that_accept_nothing_do_not_stop_the_others(installation: 
             assert first.run.counts.collected == 9 * dead
             lab.log.clear()
             second = await raven.collect()
-        assert (second.run.counts.collected, second.run.counts.failed) == (9 * dead, dead)
+        assert (second.run.counts.collected, second.run.counts.skipped) == (9 * dead, dead)
         assert {a.verdict for a in lab.log.attempts()} == {"accepted"}, "nothing is offered again in vain"
     assert aaa.lockouts == ()
 
@@ -156,15 +156,17 @@ async def test_devices_that_accept_nothing_do_not_stop_the_others(installation: 
 @pytest.mark.parametrize("runs_before", [0, 1], ids=["first run", "proven fleet"])
 async def test_a_password_that_changes_in_the_middle(installation: Installation, runs_before: int) -> None:
     aaa, number = AAA(5), 600
-    async with behind(aaa, fleet([{"svc": "old"}] * number), installation, [OLD, NEW]) as lab:
-        async with opened(installation) as raven:
-            for _ in range(runs_before):
-                await raven.collect()
-            lab.log.clear()
-            run = asyncio.create_task(raven.collect())
-            await until(lambda: len(lab.log.attempts()) > number // 2)
-            lab.set_password("svc", "new")
-            report = await run
+    async with (
+        behind(aaa, fleet([{"svc": "old"}] * number), installation, [OLD, NEW]) as lab,
+        opened(installation) as raven,
+    ):
+        for _ in range(runs_before):
+            await raven.collect()
+        lab.log.clear()
+        run = asyncio.create_task(raven.collect())
+        await until(lambda: len(lab.log.attempts()) > number // 2)
+        lab.set_password("svc", "new")
+        report = await run
     assert aaa.lockouts == ()
     assert report.run.counts.collected == number
     assert aaa.refusals <= 4
@@ -173,14 +175,16 @@ async def test_a_password_that_changes_in_the_middle(installation: Installation,
 async def test_adaptive_risks_what_is_in_flight_and_no_more(installation: Installation) -> None:
     aaa, number, most = AAA(5, answer_delay=0.02), 600, 20
     realm = RealmSettings(mode="adaptive", max_logins_in_flight=most)
-    async with behind(aaa, fleet([{"svc": "old"}] * number), installation, [OLD, NEW]) as lab:
-        async with opened(installation, realm=realm) as raven:
-            await raven.collect()
-            lab.log.clear()
-            run = asyncio.create_task(raven.collect())
-            await until(lambda: len(lab.log.attempts()) > number // 2)
-            lab.set_password("svc", "new")
-            await run
+    async with (
+        behind(aaa, fleet([{"svc": "old"}] * number), installation, [OLD, NEW]) as lab,
+        opened(installation, realm=realm) as raven,
+    ):
+        await raven.collect()
+        lab.log.clear()
+        run = asyncio.create_task(raven.collect())
+        await until(lambda: len(lab.log.attempts()) > number // 2)
+        lab.set_password("svc", "new")
+        await run
     assert 0 < aaa.refusals <= most
 
 
@@ -191,20 +195,22 @@ async def test_a_service_in_trouble_is_paused_and_not_held_against_its_credentia
 ) -> None:
     aaa, number = AAA(5), 300
     installation.configure(replace(installation.settings.collect, retries=1, login_timeout=2.0))
-    async with behind(aaa, fleet([{"svc": "new"}] * number), installation, [NEW]) as lab:
-        async with opened(installation, realm=RealmSettings(window=10.0)) as raven:
-            for _ in range(runs_before):
-                await raven.collect()
-            lab.log.clear()
-            before = (await raven.store.vault.get("svc-new")).metrics.success_rate
-            run = asyncio.create_task(raven.collect())
-            await until(lambda: len(lab.log.attempts()) > number // 2)
-            aaa.mode = mode  # type: ignore[assignment]  # one of the two
-            await asyncio.sleep(4.0)
-            aaa.mode = "normal"
-            report = await run
-            said = [entry async for entry in raven.store.logs.job() if entry["message"] == "realm_paused"]
-            rate = (await raven.store.vault.get("svc-new")).metrics.success_rate
+    async with (
+        behind(aaa, fleet([{"svc": "new"}] * number), installation, [NEW]) as lab,
+        opened(installation, realm=RealmSettings(window=10.0)) as raven,
+    ):
+        for _ in range(runs_before):
+            await raven.collect()
+        lab.log.clear()
+        before = (await raven.store.vault.get("svc-new")).metrics.success_rate
+        run = asyncio.create_task(raven.collect())
+        await until(lambda: len(lab.log.attempts()) > number // 2)
+        aaa.mode = mode  # type: ignore[assignment]  # one of the two
+        await asyncio.sleep(4.0)
+        aaa.mode = "normal"
+        report = await run
+        said = [entry async for entry in raven.store.logs.job() if entry["message"] == "realm_paused"]
+        rate = (await raven.store.vault.get("svc-new")).metrics.success_rate
     assert report.run.counts.collected == number
     assert aaa.lockouts == ()
     assert rate == pytest.approx(1.0)
@@ -301,3 +307,21 @@ async def until(true: Callable[[], bool], wait: Callable[[float], Awaitable[None
     async with asyncio.timeout(60):
         while not true():
             await wait(0.005)
+
+
+async def test_another_user_shows_that_the_realm_is_well_and_the_password_is_not(installation: Installation) -> None:
+    """One user's password was changed where nobody told NetRaven; a second user of the same service still works."""
+    aaa, number = AAA(5), 60
+    spare = credential("spare", "of spare", priority=2)
+    only = replace(NEW, name="svc", priority=1)
+    accepts = {"svc": "new", "spare": "of spare"}
+    async with behind(aaa, fleet([accepts] * number), installation, [only, spare]) as lab:
+        async with opened(installation) as raven:
+            await raven.collect()
+            lab.set_password("svc", "changed by somebody")
+            report = await raven.collect()
+            (state,) = [s for a, s in (await raven.store.guard_book.states()).items() if a[1] == "svc"]
+    assert aaa.lockouts == ()
+    assert report.run.counts.collected == number
+    assert aaa.refusals <= 4
+    assert [secret["hold"] > 0 for secret in state["secrets"].values()] == [True]
