@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import UTC, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from netraven.cli.context import Context
 from netraven.cli.screen import Table, clock, console, counted, percent, print_json, say, warn
@@ -39,6 +39,7 @@ def add(
     private_key: str | None,
     source: str | None,
     enable_password_env: str | None,
+    when: Literal["always", "aaa-down"] | None,
 ) -> int:
     _check_words(name=name, username=username, realm=realm, tags=tags, source=source)
     context.run(_name_is_free(context, name))
@@ -52,6 +53,7 @@ def add(
         priority=100 if priority is None else priority,
         realm=realm or "default",
         source=source,
+        when=when or "always",
     )
     context.run(store_new(context, credential, secret))
     return 0
@@ -78,6 +80,7 @@ def update(
     private_key: str | None,
     source: str | None,
     enable_password_env: str | None,
+    when: Literal["always", "aaa-down"] | None,
     ask: bool,
     keep_previous: int | None,
 ) -> int:
@@ -95,6 +98,7 @@ def update(
     elif secret.private_key is not None:
         secret = Secret(password="", private_key=secret.private_key, enable=secret.enable)
     changes: dict[str, Any] = {"username": username, "realm": realm, "priority": priority, "source": source}
+    changes["when"] = when
     changes |= {"tags": None if tags is None else frozenset(tags)}
     changes |= {"secret": secret if secret != Secret() else None}
     if keep_previous is not None:
@@ -203,6 +207,7 @@ async def show_all(context: Context, *, as_json: bool) -> int:
                     "held_until": hold.until if hold else None,
                     "hold_reason": hold.why if hold else None,
                     "source": record.credential.source,
+                    "when": record.credential.when,
                 }
                 for record in records
                 for hold in (holds.get(record.credential.key),)
@@ -226,7 +231,8 @@ async def show_all(context: Context, *, as_json: bool) -> int:
             credential.username,
             credential.realm,
             credential.priority,
-            ", ".join(sorted(credential.tags)) or "none",
+            (", ".join(sorted(credential.tags)) or "none")
+            + ("; only while AAA is down" if credential.when == "aaa-down" else ""),
             credential.source or "stored",
             metrics.attempts,
             metrics.successes,
@@ -359,6 +365,8 @@ async def match(context: Context, *, device: str, strategy: str | None, as_json:
         name, reason = choice.credential.name, choice.reason
         if choice.credential.secret_version < current[name]:
             reason += f"; the previous secret, version {choice.credential.secret_version}"
+        if choice.credential.when == "aaa-down":
+            reason = "break-glass: only while its device's AAA gives no verdict"
         if (source := choice.credential.source) is not None:
             reason += f"; secret from {source}"
         if (why := unreadable.get(choice.credential.key)) is not None:

@@ -329,6 +329,11 @@ def _credentials(commands: Any) -> None:
         parser.add_argument(
             "--realm", metavar="R", help=f"who judges the password; 'local': each device{default}"
         )
+        parser.add_argument(
+            "--when",
+            choices=("always", "aaa-down"),
+            help="aaa-down: break-glass, offered only while the device's AAA gives no verdict",
+        )
         secret = parser.add_mutually_exclusive_group()
         secret.add_argument("--password-stdin", action="store_true", help="the password is one line on stdin")
         secret.add_argument(

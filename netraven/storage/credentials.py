@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Row, Select, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -209,7 +209,7 @@ class SqlCredentials:
             credential, id=key, secret_version=1, password=None, private_key=None, enable_password=None
         )
 
-    async def update(
+    async def update(  # noqa: PLR0913 - each is a field that may change, and is given by name
         self,
         name: str,
         *,
@@ -220,6 +220,7 @@ class SqlCredentials:
         secret: Secret | None = None,
         source: str | None = None,
         keep_until: datetime | None = None,
+        when: Literal["always", "aaa-down"] | None = None,
     ) -> Credential:
         """Change what is given and keep the rest; the credential as it is then.
 
@@ -234,7 +235,7 @@ class SqlCredentials:
             _check_source(source, secret)
         now = utcnow()
         changes: dict[str, Any] = {"updated_at": now}
-        given = {"username": username, "realm": realm, "priority": priority}
+        given = {"username": username, "realm": realm, "priority": priority, "offered_when": when}
         changes.update({field: value for field, value in given.items() if value is not None})
         async with self._database.writing() as connection:
             row = (await connection.execute(_named(name).with_for_update())).first()

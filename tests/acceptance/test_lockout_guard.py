@@ -309,18 +309,22 @@ async def until(true: Callable[[], bool], wait: Callable[[float], Awaitable[None
             await wait(0.005)
 
 
-async def test_another_user_shows_that_the_realm_is_well_and_the_password_is_not(installation: Installation) -> None:
+async def test_another_user_shows_that_the_realm_is_well_and_the_password_is_not(
+    installation: Installation,
+) -> None:
     """One user's password was changed where nobody told NetRaven; a second user of the same service still works."""
     aaa, number = AAA(5), 60
     spare = credential("spare", "of spare", priority=2)
     only = replace(NEW, name="svc", priority=1)
     accepts = {"svc": "new", "spare": "of spare"}
-    async with behind(aaa, fleet([accepts] * number), installation, [only, spare]) as lab:
-        async with opened(installation) as raven:
-            await raven.collect()
-            lab.set_password("svc", "changed by somebody")
-            report = await raven.collect()
-            (state,) = [s for a, s in (await raven.store.guard_book.states()).items() if a[1] == "svc"]
+    async with (
+        behind(aaa, fleet([accepts] * number), installation, [only, spare]) as lab,
+        opened(installation) as raven,
+    ):
+        await raven.collect()
+        lab.set_password("svc", "changed by somebody")
+        report = await raven.collect()
+        (state,) = [s for a, s in (await raven.store.guard_book.states()).items() if a[1] == "svc"]
     assert aaa.lockouts == ()
     assert report.run.counts.collected == number
     assert aaa.refusals <= 4
