@@ -8,7 +8,8 @@ from netraven.credentials.lockout import Ask, Flight
 from netraven.model import Credential, SkipReason, Verdict
 
 if TYPE_CHECKING:
-    from netraven.collect.guard import Desk, Guard
+    from netraven.collect.desk import Desk
+    from netraven.collect.guard import Guard
     from netraven.collect.visit import Visit
 
 
@@ -74,7 +75,7 @@ class Admission:
     @property
     def alone(self) -> bool:
         """Whether this login holds up all others of its account: a control login, or a canary."""
-        return self._desk is not None and (self.control or not self._guard.works(self._desk, self.ask))
+        return self._desk is not None and (self.control or not self._desk.works(self.ask))
 
     async def permit(self) -> None:
         """Wait until the secret may be sent. Raises :class:`Withheld` where it may not."""

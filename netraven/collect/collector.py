@@ -133,8 +133,7 @@ class Collector:
         self._device_timeout = limits.device_timeout
         self._unreadable: set[tuple[str, int]] = set()
         self.guard.log_in = self.control
-        self.guard.confirmed = self._confirmed
-        self.guard.noticed = self._noticed
+        self.guard.tell(confirmed=self._confirmed, noticed=self._noticed)
         self.on_notice: Callable[[str, Mapping[str, object]], None] = lambda _event, _data: None
 
     async def visit(self, visit: Visit) -> Outcome | Later:

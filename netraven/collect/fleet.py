@@ -47,7 +47,7 @@ class Fleet:
         self._patience = collector.patience
         self._busy = 0
         self._changed = asyncio.Event()
-        self._guard.changed = self._changed.set
+        self._guard.tell(changed=self._changed.set)
 
     @property
     def in_session(self) -> int:

@@ -116,5 +116,5 @@ class Standing:
 
 
 def secret_key(credential: Credential) -> str:
-    """Names a secret version in an account's state, as the guard does."""
+    """Names a secret version in an account's state; ids are never used again."""
     return f"{credential.id if credential.id is not None else credential.name}:{credential.secret_version}"

@@ -94,14 +94,15 @@ class Decision:
 _GRANT, _WAIT, _LATER = (Decision(may) for may in (May.GRANT, May.WAIT, May.LATER))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Flight:
-    """A secret that is on its way and has no verdict yet."""
+    """A secret that is on its way and has no verdict yet. ``landed``: its permit was given back."""
 
     number: int
     seq: int
     ask: Ask
     control: bool = False
+    landed: bool = False
 
 
 @dataclass(slots=True)

@@ -6,11 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netraven.collect.guard import secret_key as the_guards_key
 from netraven.credentials.holds import Standing, secret_key
 from netraven.credentials.lockout import LAST_COLD, Account, Ask, May, Policy
 from netraven.credentials.moments import Moment
@@ -46,11 +44,6 @@ def refused(times: int, *, proven: bool = True, credential: Credential = SVC) ->
         flight = account.grant(Ask(secret_key(credential), known=proven))
         account.conclude(flight, Verdict.REFUSED, moment(0))
     return account
-
-
-@pytest.mark.parametrize("credential", [SVC, replace(SVC, id=None), replace(SVC, secret_version=7)])
-def test_secrets_are_named_as_the_guard_names_them(credential: Credential) -> None:
-    assert secret_key(credential) == the_guards_key(credential)
 
 
 def test_without_a_record_nothing_is_held() -> None:
