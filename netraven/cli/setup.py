@@ -44,6 +44,16 @@ key_file = "netraven.key"
 # device_timeout = 300.0   # one try at a device in all
 # patience = 600.0         # how long the end of a run waits for a paused realm or a spent account
 
+# Who judges the passwords, and when that locks an account; one section for each realm of your credentials.
+# Without one, a realm is central and these hold:
+# [realms.default]
+# scope = "central"        # one service counts for the whole fleet; "local": each device for itself
+# threshold = 5            # refusals in a row at which it locks an account
+# margin = 2               # how far below that NetRaven stays
+# window = 3600.0          # seconds after which the service has forgotten refusals
+# mode = "strict"          # or "adaptive"
+# max_logins_in_flight = 100
+
 [ssh]
 # host_keys = "accept-new" # remember the key of a new device, refuse a changed one; "strict" refuses new ones too
 

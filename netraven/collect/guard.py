@@ -70,6 +70,7 @@ class Guard:
         self._find_proven = find_proven
         self._credentials = {secret_key(c): c for c in credentials}
         self._proven: dict[str, deque[Target]] = {}
+        self._local: dict[str, asyncio.Semaphore] = {}
         self._tending: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -205,6 +206,12 @@ class Guard:
         desk = self._driving.desks[name]
         self._driving.want(desk)
         return desk.news
+
+    def local_slots(self, realm: str) -> asyncio.Semaphore:
+        """How many secrets of a realm without a common budget may be on their way."""
+        if realm not in self._local:
+            self._local[realm] = asyncio.Semaphore(self._rules(realm).most_in_flight)
+        return self._local[realm]
 
     def settle(self) -> None:
         """Nothing more is coming that could tell: what is still doubtful was the secrets' own fault."""

@@ -10,14 +10,14 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from netraven.cli.setup import SETTINGS
-from netraven.config import Settings, load_settings
+from netraven.config import RealmSettings, Settings, load_settings
 from netraven.credentials.sealing import write_new_key_file
 from tests.cli.conftest import PASSWORDS, ROOT, Command, environment, spawn
 
@@ -60,7 +60,8 @@ def test_the_written_settings_are_the_defaults_and_show_every_key(empty: Path) -
     (empty / "netraven.toml").write_text(SETTINGS)
     written = load_settings("netraven.toml", environ={})
     defaults = Settings()
-    shown = tomllib.loads(re.sub(r"(?m)^# (\w+ = )", r"\1", SETTINGS))
+    shown = tomllib.loads(re.sub(r"(?m)^# (\w+ = |\[realms)", r"\1", SETTINGS))
+    assert shown["realms"] == {"default": asdict(RealmSettings())}
     for section in ("database", "secrets", "collect", "ssh", "log"):
         assert getattr(written, section) == getattr(defaults, section)
         assert shown[section] == {
