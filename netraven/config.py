@@ -234,7 +234,8 @@ def _realms(tables: Any, overrides: Mapping[str, str], where: str) -> dict[str, 
         given.setdefault(name, {})[key] = value
     realms = {}
     for name, values in given.items():
-        base = LOCAL if name == "local" and values.get("scope", "local") == "local" else RealmSettings()
+        scope = values.get("scope", "local" if name == "local" else "central")
+        base = LOCAL if scope == "local" else RealmSettings()
         realms[name] = dataclasses.replace(base, **values)
         if problem := realms[name].problem():
             raise SettingsError(f"{where}: realms.{name}: {problem}")

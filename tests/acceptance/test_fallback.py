@@ -32,13 +32,13 @@ async def test_a_thousand_devices_three_credentials(installation: Installation) 
     """Shares 70/20/10 in priority order: 700 + 2 * 200 + 3 * 100 attempts, on both sides."""
     made = fleet(1_000, shares={"first": 0.7, "second": 0.2, "third": 0.1}, config_size=1_000)
     credentials = [
-        credential(login.name, login.password, priority=(ORDER.index(login.name) + 1) * 10)
+        credential(login.name, login.password, priority=(ORDER.index(login.name) + 1) * 10, realm="local")
         for login in made.logins
     ]
     opened_by = made.opened_by
     async with Lab(made.devices, shared_host_keys=16) as lab:
         await installation.stock(lab, credentials)
-        async with installation.open(concurrency=100) as raven:
+        async with installation.open(concurrency=100, strategy="priority") as raven:
             report = await raven.collect()
             connections = [entry async for entry in raven.store.logs.connections()]
             stored: dict[str, str] = {}
@@ -148,9 +148,13 @@ async def test_a_login_that_is_asked_again_in_the_same_exchange_is_one_attempt_p
     ]
     async with Lab(devices) as lab:
         await installation.stock(
-            lab, [credential("first", "a", priority=1), credential("second", "b", priority=2)]
+            lab,
+            [
+                credential("first", "a", priority=1, realm="local"),
+                credential("second", "b", priority=2, realm="local"),
+            ],
         )
-        async with installation.open() as raven:
+        async with installation.open(strategy="priority") as raven:
             report = await raven.collect()
         seen = {d.name: [(a.username, a.password) for a in lab.log.attempts(d.name)] for d in devices}
     once_each = [("first", "a"), ("second", "b")]

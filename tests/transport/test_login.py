@@ -13,8 +13,8 @@ from typing import Any
 import asyncssh
 import pytest
 
-from netraven.lab import Ill, Lab, LabDevice
-from netraven.model import Device, Target
+from netraven.lab import AAA, Ill, Lab, LabDevice
+from netraven.model import Device, Secret, Target
 from netraven.transport.ssh import Deadlines, SshTransport
 from tests.transport.rig import PATIENT, NotedLogin, Visit, alone, collect, quiet, router, target, visit
 
@@ -520,3 +520,60 @@ async def test_a_server_that_does_not_let_go_is_left_after_a_grace() -> None:
         result: Visit = await visit(SshTransport(deadlines(connect=SHORT), close_grace=0.2), goal)
         assert result.reason == "unreachable"
         assert asyncio.get_running_loop().time() - begun < 2
+
+
+# ---- several passwords of one user on one connection
+
+
+@pytest.mark.parametrize("auth", AUTH, ids="+".join)
+@pytest.mark.parametrize("ill", [Ill(), Ill("kbdint_retry", tries=5)], ids=lambda ill: ill.kind)
+async def test_the_next_password_goes_over_the_same_connection(ill: Ill, auth: tuple[str, ...]) -> None:
+    login = NotedLogin("old", more=["older", "right"])
+    result, lab = await collect(router(ill=ill, auth=auth), login)
+    assert result.text
+    assert result.told == [
+        "secret",
+        "rejected auth_refused",
+        "another",
+        "rejected auth_refused",
+        "another",
+        "accepted",
+    ]
+    assert seen(lab) == [("old", "refused"), ("older", "refused"), ("right", "accepted")]
+    assert lab.log.counts()["connect"] == 1
+    assert login.cuts == []
+
+
+async def test_no_more_than_three_whatever_the_device_allows() -> None:
+    login = NotedLogin("1", more=["2", "3", "4"])
+    result, lab = await collect(router(), login)
+    assert result.reason == "auth_refused"
+    assert [password for password, _ in seen(lab)] == ["1", "2", "3"]
+    assert login.told.count("rejected auth_refused") == 3
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+async def test_a_device_that_hangs_up_after_so_many_is_noted(tries: int) -> None:
+    login = NotedLogin("old", more=["older", "right"])
+    result, lab = await collect(router(ill=Ill("disconnect_at_login", tries=tries)), login)
+    assert result.reason == "auth_refused"
+    assert len(seen(lab)) == tries
+    assert login.cuts == [tries]
+    assert login.told.count("rejected auth_refused") == tries, "each refusal is told once"
+
+
+async def test_a_further_password_that_gets_no_answer_is_no_verdict() -> None:
+    aaa = AAA(5)
+
+    class Falls(NotedLogin):
+        async def another(self) -> Secret | None:
+            aaa.mode = "silent"
+            return await super().another()
+
+    login = Falls("old", more=["right"])
+    async with Lab([router()], aaa=aaa) as lab, alone():
+        result = await visit(SshTransport(deadlines(login=SHORT)), target(lab), login)
+        await quiet(lab)
+    assert result.reason == "auth_no_verdict"
+    assert result.told == ["secret", "rejected auth_refused", "another", "rejected auth_no_verdict"]
+    assert login.cuts == [1], "it took one, and is offered no more than that from now on"
