@@ -75,7 +75,12 @@ async def _collect(context: Context, made: DemoFleet, csv: str, change_host_key:
         say(
             f"2. One site first, {made.site}. A device is offered the credentials that share a tag with it, one secret"
         )
-        say("   at a time, by priority, until it accepts one.")
+        say(
+            "   at a time, by priority at first, until it accepts one. Behind a central AAA service a password that is"
+        )
+        say(
+            "   tried everywhere at once locks its account: the lockout guard keeps far from that, whatever happens."
+        )
         say()
         first = await _run(context, raven, made.site)
         if first.run.status is RunStatus.INTERRUPTED:
@@ -84,6 +89,15 @@ async def _collect(context: Context, made: DemoFleet, csv: str, change_host_key:
         say(
             f"   {first.run.counts.collected:,} of {counted(first.run.counts.devices, 'device')} collected, "
             f"{fallen:,} of them with the second credential or a later one."
+        )
+        say()
+        say("   The same site once more. By now it is known what opens each device:")
+        say()
+        again = await _run(context, raven, made.site)
+        if again.run.status is RunStatus.INTERRUPTED:
+            return 130
+        say(
+            f"   {counted(again.run.counts.attempts, 'attempt')} for {counted(again.run.counts.devices, 'device')}."
         )
         await change_host_key(made.replaced)
         say()

@@ -99,7 +99,7 @@ def test_an_interrupted_demo_leaves_no_process(tmp_path: Path) -> None:
         text=True,
     )
     assert process.stderr is not None
-    while "run 2:" not in process.stderr.readline():
+    while "run 3:" not in process.stderr.readline():
         assert process.poll() is None
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert children
