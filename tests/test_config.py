@@ -11,7 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netraven import config
-from netraven.config import CollectSettings, SecretsSettings, Settings, VaultSettings, load_settings
+from netraven.config import (
+    CollectSettings,
+    RealmSettings,
+    SecretsSettings,
+    Settings,
+    VaultSettings,
+    load_settings,
+)
 from netraven.errors import SettingsError
 
 
@@ -310,3 +317,53 @@ def test_no_password_in_an_error(folder: Path, text: str) -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings(environ={})
     assert CANARY not in str(caught.value)
+
+
+# ---- realms
+
+
+def test_realms_are_as_they_are_told_and_safe_where_they_are_not(folder: Path) -> None:
+    (folder / "netraven.toml").write_text(
+        '[realms.tacacs]\nthreshold = 10\nmargin = 3\nmode = "adaptive"\n[realms.routers]\nscope = "local"\n'
+    )
+    settings = load_settings(
+        environ={"NETRAVEN_REALMS__TACACS__WINDOW": "60", "NETRAVEN_REALMS__NEW__MARGIN": "1"}
+    )
+    assert settings.realm("tacacs") == RealmSettings(threshold=10, margin=3, window=60.0, mode="adaptive")
+    assert settings.realm("routers").scope == "local"
+    assert settings.realm("new").margin == 1
+    assert settings.realm("never heard of") == RealmSettings()
+    assert settings.realm("local").scope == "local"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("threshold = 3\nmargin = 3", r"realms.r: threshold \(3\) must be greater than margin \(3\)"),
+        ("threshold = 2", r"realms.r: threshold \(2\) must be greater than margin \(2\)"),
+        ("margin = 0", "realms.r.margin must be at least 1, not 0"),
+        ("window = 0", "realms.r.window must be at least 0.001, not 0.0"),
+        ("window = -5", "realms.r.window must be at least"),
+        ('scope = "centrl"', "realms.r.scope must be one of central, local, not 'centrl'"),
+        ('mode = "bold"', "realms.r.mode must be one of strict, adaptive, not 'bold'"),
+        ("max_logins_in_flight = 0", "realms.r.max_logins_in_flight must be at least 1"),
+        ('threshold = "5"', "realms.r.threshold must be a whole number, not '5'"),
+        ("treshold = 5", "unknown setting realms.r.treshold, did you mean 'threshold'"),
+    ],
+)
+def test_a_realm_that_can_not_be_kept_to_is_refused(folder: Path, text: str, said: str) -> None:
+    (folder / "netraven.toml").write_text(f"[realms.r]\n{text}\n")
+    with pytest.raises(SettingsError, match=said):
+        load_settings(environ={})
+
+
+@pytest.mark.parametrize("text", ["realms = 5\n", "[realms]\nthreshold = 5\n"])
+def test_realms_have_names(folder: Path, text: str) -> None:
+    (folder / "netraven.toml").write_text(text)
+    with pytest.raises(SettingsError, match=r"\[realms.NAME\]"):
+        load_settings(environ={})
+
+
+def test_a_realm_in_the_environment_needs_a_name_and_a_key() -> None:
+    with pytest.raises(SettingsError, match="NETRAVEN_REALMS__NAME__THRESHOLD"):
+        load_settings(environ={"NETRAVEN_REALMS__THRESHOLD": "5"})
