@@ -403,7 +403,7 @@ class Guard:
         if desk.piled_up_at is None:
             desk.piled_up_at = tick
         left = 0.0
-        if len(account.refusals) < account.policy.budget:  # kept for the account's other secret
+        if account.awaits_successor():
             left = max(0.0, SUCCESSOR - (tick - desk.piled_up_at))
         desk.controlling = self._spawn(self._control_later(desk, key, left))
 

@@ -130,7 +130,15 @@ class RealmWatch:
             visit.excuse(admission.credential)
             return False
         if not worked:
-            return True
+            if (
+                admission.ask.fallback
+                and realm.health.ailing(now)
+                and desk.account
+                and desk.account.spent(now)
+            ):
+                realm.suspects[desk.name] = admission.ask.secret
+                self._pause(realm)  # neither the secret that opened these devices nor its successor
+            return not realm.paused
         proven = admission.ask.proven_here or admission.control
         realm.health.failed(Failure(visit.device.name, verdict, now, proven))
         doubtful = verdict is Verdict.REFUSED and not admission.control

@@ -126,8 +126,11 @@ class SecretState:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
+    """``unexpected``: by a device that the secret had opened the last time."""
+
     seq: int
     at: Moment
+    unexpected: bool = False
 
 
 @dataclass(slots=True)
@@ -198,6 +201,9 @@ class Account:
 
     def _piled_up(self, ask: Ask, now: Moment) -> Decision:
         """Nothing is in flight and the refusals have used the budget up, or all of it that this ask may use."""
+        successor = ask.fallback or not self._secret(ask).proven
+        if successor and len(self.refusals) <= self.policy.budget and self._changed():
+            return _GRANT
         if not self.controlled and (secret := self._control_secret(ask)) is not None:
             return Decision(May.CONTROL, secret=secret)
         budget = self.policy.budget
@@ -206,6 +212,15 @@ class Account:
         if len(self.refusals) == budget and (ask.fallback or ask.last_hope):
             return _GRANT  # the one last canary
         return self._full(now)
+
+    def _changed(self) -> bool:
+        """Whether the secret that piled up was most likely replaced: each device that refused it had accepted it."""
+        return len(self.refusals) > 1 and all(refusal.unexpected for refusal in self.refusals)
+
+    def awaits_successor(self) -> bool:
+        """Whether the account's other secret is likely to tell more than a control login."""
+        rivals = sum(self.in_play(key) for key in self.rivals)
+        return rivals > 1 and (len(self.refusals) < self.policy.budget or self._changed())
 
     def _full(self, now: Moment) -> Decision:
         why = f"{len(self.refusals)} refusals in a row, the account is locked at {self.policy.threshold}"
@@ -265,11 +280,19 @@ class Account:
             self.secrets[flight.ask.secret] = SecretState(proven=True, worked=True)
             return
         self.seq += 1
-        self.refusals.append(Refusal(self.seq, now))
+        self.refusals.append(Refusal(self.seq, now, flight.ask.proven_here))
         if verdict is Verdict.REFUSED:
             secret.refused += 1
+            if secret.proven and secret.refused >= CANARIES:
+                self._give_others_a_chance(flight.ask.secret)
             if not secret.proven and secret.refused >= LAST_COLD:
                 self.hold(flight.ask.secret, now)
+
+    def _give_others_a_chance(self, failing: str) -> None:
+        """A secret that worked fails: what was refused while it worked may be right by now."""
+        for key, state in self.secrets.items():
+            if key != failing and not state.proven and state.held_since is None:
+                state.refused = 0
 
     def hold(self, key: str, now: Moment) -> None:
         """Keep a secret back: for the service's window, twice as long each time, until it succeeds somewhere."""
@@ -311,7 +334,7 @@ class Account:
         return {
             "version": 1,
             "seq": self.seq,
-            "refusals": [[refusal.seq, refusal.at.to_json()] for refusal in self.refusals],
+            "refusals": [[r.seq, r.at.to_json(), r.unexpected] for r in self.refusals],
             "in_flight": len(self.flights),
             "controlled": self.controlled,
             "secrets": {
@@ -337,7 +360,10 @@ class Account:
         account = cls(policy)
         account.seq = int(data.get("seq", 0))
         account.controlled = bool(data.get("controlled", False))
-        account.refusals = [Refusal(int(seq), Moment.from_json(at)) for seq, at in data.get("refusals", ())]
+        account.refusals = [
+            Refusal(int(seq), Moment.from_json(at), bool(unexpected))
+            for seq, at, unexpected in data.get("refusals", ())
+        ]
         for key, saved in data.get("secrets", {}).items():
             held = saved["held_since"]
             account.secrets[key] = SecretState(

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ import pytest
 from netraven import NetRaven, RunReport
 from netraven.config import RealmSettings
 from netraven.lab import AAA, Ill, Lab, LabDevice
-from netraven.model import Credential
+from netraven.model import Credential, Secret, utcnow
 from tests.acceptance.installation import EVERYWHERE, TAG, Installation, credential
 from tests.acceptance.processes import collecting
 
@@ -329,3 +330,34 @@ async def test_another_user_shows_that_the_realm_is_well_and_the_password_is_not
     assert report.run.counts.collected == number
     assert aaa.refusals <= 4
     assert [secret["hold"] > 0 for secret in state["secrets"].values()] == [True]
+
+
+@pytest.mark.parametrize("already_changed", [True, False], ids=["changed everywhere", "not yet changed"])
+async def test_a_new_version_goes_to_canaries_first_and_the_previous_one_is_the_fallback(
+    installation: Installation, already_changed: bool
+) -> None:
+    """`credential update --keep-previous`, before or after the service has the new password."""
+    aaa, number = AAA(5), 120
+    svc = replace(NEW, name="svc")
+    async with (
+        behind(aaa, fleet([{"svc": "new"}] * number), installation, [svc]) as lab,
+        opened(installation) as raven,
+    ):
+        await raven.collect()
+        until_then = utcnow() + timedelta(days=7)
+        await raven.store.vault.update("svc", secret=Secret(password="newer"), keep_until=until_then)
+        if already_changed:
+            lab.set_password("svc", "newer")
+        lab.log.clear()
+        report = await raven.collect()
+        offered = [a.password for a in lab.log.attempts()]
+        assert report.run.counts.collected == number
+        assert offered[0] == "newer"
+        assert aaa.refusals == (0 if already_changed else 2)
+        assert offered.count("newer") == (number if already_changed else 2)
+        lab.set_password("svc", "newer")
+        lab.log.clear()
+        report = await raven.collect()
+        assert report.run.counts.collected == number
+    assert aaa.lockouts == ()
+    assert aaa.refusals <= 8
