@@ -299,6 +299,7 @@ class NetRaven:
                 knowledge=knowledge,
                 find_proven=self._store.proven,
                 login_seconds=self._settings.login_timeout,
+                grace=self._settings.login_grace,
             )
             async with Recorder(self._store) as recorder, self._alive(run), guard:
                 collector = Collector(

@@ -83,6 +83,8 @@ class CollectSettings:
     refusal in a row, and so on, up to 30 days."""
     patience: float = field(default=600.0, metadata={"least": 0.0})
     """How long the end of a run waits for a paused realm or a spent account."""
+    login_grace: float = field(default=30.0, metadata={"least": 1.0})
+    """How long servers wait for a login before they hang up."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -124,6 +124,7 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
         "NETRAVEN_COLLECT__DEVICE_TIMEOUT": "4",
         "NETRAVEN_COLLECT__REFUSED_BACKOFF": "0",
         "NETRAVEN_COLLECT__PATIENCE": "7",
+        "NETRAVEN_COLLECT__LOGIN_GRACE": "60",
         "NETRAVEN_SSH__HOST_KEYS": "strict",
         "NETRAVEN_LOG__LEVEL": "debug",
         "NETRAVEN_LOG__FORMAT": "json",
@@ -136,7 +137,7 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
     }
     keys = {f"NETRAVEN_{s}__{f.name}".upper() for s, v in sections.items() for f in dataclasses.fields(v)}
     assert keys == set(environ), "this test knows every key"
-    assert settings.collect == CollectSettings(9, 0, "priority", 1.5, 2.0, 30.0, 4.0, 0.0, 7.0)
+    assert settings.collect == CollectSettings(9, 0, "priority", 1.5, 2.0, 30.0, 4.0, 0.0, 7.0, 60.0)
     assert (settings.ssh.host_keys, settings.log.level, settings.log.format) == ("strict", "debug", "json")
     assert settings.database_url == "postgresql+asyncpg://u:p@db/netraven"
     assert settings.key_file == Path("/run/key")

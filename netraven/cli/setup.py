@@ -43,6 +43,7 @@ key_file = "netraven.key"
 # command_timeout = 60.0   # each command
 # device_timeout = 300.0   # one try at a device in all
 # patience = 600.0         # how long the end of a run waits for a paused realm or a spent account
+# login_grace = 30.0       # how long servers wait for a login; who waits for a permit is connected no longer
 
 # Who judges the passwords, and when that locks an account; one section for each realm of your credentials.
 # Without one, a realm is central and these hold:

@@ -9,9 +9,6 @@ from dataclasses import dataclass, field
 from netraven.collect.admission import Admission, Withheld
 from netraven.credentials.lockout import Account, Ask, Flight, Policy
 
-GRACE = 30.0
-"""Seconds that an SSH server is taken to wait for a login: OpenSSH and Cisco wait 120 unless told, hardening guides
-ask for 30 to 60."""
 WARM_ROOM = 32.0
 """Devices at a desk once a secret has succeeded; more as long as permits come quickly, fewer when they do not."""
 
@@ -88,11 +85,11 @@ class Desk:
         """A secret works: many may come."""
         self.room = max(self.room, WARM_ROOM)
 
-    def measure(self, waited: float) -> None:
+    def measure(self, waited: float, grace: float) -> None:
         """Let more devices connect where permits follow at once, fewer where servers would lose patience."""
         if waited < 0.5 and self.admitted + 1 >= self.room:
             self.room += 0.5
-        elif waited > GRACE / 6:
+        elif waited > grace / 6:
             self.room = max(self.least_room, self.room * 0.7)
 
     def turn_away(self, why: Withheld) -> None:

@@ -19,7 +19,7 @@ from types import TracebackType
 
 from netraven.collect import moments
 from netraven.collect.admission import Admission, Withheld
-from netraven.collect.desk import GRACE, AccountName, Desk, Waiting
+from netraven.collect.desk import AccountName, Desk, Waiting
 from netraven.collect.driving import TEND, Driving
 from netraven.collect.realm_watch import RealmWatch
 from netraven.collect.visit import Visit
@@ -34,6 +34,9 @@ from netraven.ports import GuardBook
 
 _log = events("netraven.collect")
 
+GRACE = 30.0
+"""Seconds that an SSH server is taken to wait for a login: OpenSSH and Cisco wait 120 unless told, hardening guides
+ask for 30 to 60."""
 SUCCESSOR = 1.0
 """Seconds that a pile-up waits for a device to offer the account's other secret before a control login is made."""
 TARGETS = 3
@@ -48,7 +51,8 @@ FindProven = Callable[[Credential], Awaitable[Sequence[Target]]]
 class Guard:
     """Permits for the secrets of one run. An async context manager.
 
-    ``rules``: what is known of a realm. ``login_seconds``: the longest that a permit is out.
+    ``rules``: what is known of a realm. ``login_seconds``: the longest that a permit is out. ``grace``: seconds that
+    servers wait for a login.
     """
 
     def __init__(
@@ -61,9 +65,11 @@ class Guard:
         knowledge: Knowledge,
         find_proven: FindProven,
         login_seconds: float = 20.0,
+        grace: float = GRACE,
         now: MomentClock = moments.now,
     ) -> None:
         self.now = now
+        self._grace = grace
         self.log_in: LogIn | None = None
         self._rules = rules
         self._knowledge = knowledge
@@ -286,7 +292,7 @@ class Guard:
         waiting = Waiting(admission, asyncio.get_running_loop().create_future(), self.now().tick)
         desk.waiting.append(waiting)
         self._pump(desk)
-        left = max(0.1, GRACE * 0.8 - (waiting.since - admission.opened))
+        left = max(0.1, self._grace * 0.8 - (waiting.since - admission.opened))
         try:
             async with asyncio.timeout(left):
                 flight = await waiting.answer
@@ -296,7 +302,7 @@ class Guard:
         except asyncio.CancelledError:
             self._take_back(desk, waiting)
             raise
-        desk.measure(self.now().tick - waiting.since)
+        desk.measure(self.now().tick - waiting.since, self._grace)
         return flight
 
     def _take_back(self, desk: Desk, gone: Waiting) -> None:
