@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from netraven.collect import moments
 from netraven.collect.collector import Collector, Limits, Means
 from netraven.collect.fleet import Fleet
-from netraven.collect.guard import Guard
+from netraven.collect.guard import Guard, Patience
 from netraven.collect.login import Record
 from netraven.collect.recorder import Recorder
 from netraven.collect.retry import RetryPolicy
@@ -298,8 +298,7 @@ class NetRaven:
                 holder=f"{current_owner()}#{run.id}",
                 knowledge=knowledge,
                 find_proven=self._store.proven,
-                login_seconds=self._settings.login_timeout,
-                grace=self._settings.login_grace,
+                patience=Patience(self._settings.login_timeout, self._settings.login_grace),
             )
             async with Recorder(self._store) as recorder, self._alive(run), guard:
                 collector = Collector(

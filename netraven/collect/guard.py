@@ -15,6 +15,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 
 from netraven.collect import moments
@@ -34,9 +35,6 @@ from netraven.ports import GuardBook
 
 _log = events("netraven.collect")
 
-GRACE = 30.0
-"""Seconds that an SSH server is taken to wait for a login: OpenSSH and Cisco wait 120 unless told, hardening guides
-ask for 30 to 60."""
 SUCCESSOR = 1.0
 """Seconds that a pile-up waits for a device to offer the account's other secret before a control login is made."""
 TARGETS = 3
@@ -48,11 +46,20 @@ FindProven = Callable[[Credential], Awaitable[Sequence[Target]]]
 """Devices that this very secret opened, the latest first."""
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds. ``login``: the longest that a permit is out. ``grace``: how long servers wait for a login; OpenSSH and
+    Cisco wait 120 unless told, hardening guides ask for 30 to 60.
+    """
+
+    login: float = 20.0
+    grace: float = 30.0
+
+
 class Guard:
     """Permits for the secrets of one run. An async context manager.
 
-    ``rules``: what is known of a realm. ``login_seconds``: the longest that a permit is out. ``grace``: seconds that
-    servers wait for a login.
+    ``rules``: what is known of a realm.
     """
 
     def __init__(
@@ -64,12 +71,11 @@ class Guard:
         holder: str,
         knowledge: Knowledge,
         find_proven: FindProven,
-        login_seconds: float = 20.0,
-        grace: float = GRACE,
+        patience: Patience = Patience(),
         now: MomentClock = moments.now,
     ) -> None:
         self.now = now
-        self._grace = grace
+        self._grace = patience.grace
         self.log_in: LogIn | None = None
         self._rules = rules
         self._knowledge = knowledge
@@ -84,7 +90,7 @@ class Guard:
         self._driving = Driving(
             book,
             holder,
-            login_seconds=login_seconds,
+            login_seconds=patience.login,
             now=now,
             spawn=self._spawn,
             rivals=self._secrets_of,
