@@ -114,9 +114,12 @@ class RealmSettings:
                 f"threshold ({self.threshold}) must be greater than margin ({self.margin}): the difference is how many "
                 "refusals in a row NetRaven may cause"
             )
+        if not self.window <= LONGEST_WINDOW:
+            return f"window ({self.window:g}) is more than ten years of seconds"
         return None
 
 
+LONGEST_WINDOW = 315_576_000.0
 LOCAL = RealmSettings(scope="local", max_logins_in_flight=100_000)
 """The realm named ``local``, unless settings say otherwise."""
 
@@ -221,6 +224,8 @@ def _realms(tables: Any, overrides: Mapping[str, str], where: str) -> dict[str, 
     if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
         raise SettingsError(f"{where}: realms are sections of their own: [realms.NAME]")
     given: dict[str, dict[str, Any]] = {}
+    if "" in tables:
+        raise SettingsError(f"{where}: a realm needs a name: [realms.NAME]")
     for name, table in tables.items():
         section = f"{_REALMS}.{name}"
         given[name] = {

@@ -14,6 +14,7 @@ from netraven.collect.login import NextOffer, Offer, Record, RecordedLogin
 from netraven.collect.retry import RetryPolicy
 from netraven.collect.round import Round
 from netraven.collect.visit import Visit
+from netraven.credentials.lockout import CONTROL_LOGIN
 from netraven.credentials.matching import CredentialIndex
 from netraven.errors import (
     AuthNoVerdict,
@@ -168,7 +169,7 @@ class Collector:
         if secret is None:
             return None
         visit = admission.visit
-        choice = Choice(credential, "control login: refusals have piled up, is the account well?")
+        choice = Choice(credential, CONTROL_LOGIN)
         login = RecordedLogin(visit, Offer(choice, secret, admission), self._record)
         try:
             async with asyncio.timeout(self._device_timeout):
@@ -322,7 +323,9 @@ class Collector:
         if not candidates:
             return ()
         evidence = self._record.knowledge.of(visit.target)
-        return await self._means.strategy.rank(visit.device, candidates, evidence)
+        choices = await self._means.strategy.rank(visit.device, candidates, evidence)
+        allowed = {candidate.key for candidate in candidates}
+        return [choice for choice in choices if choice.credential.key in allowed]
 
     async def _offer(self, visit: Visit, choice: Choice, round_: Round) -> Offer | None:
         """The offer with its place at the desk; None where the secret cannot be read. Raises ``Withheld``."""

@@ -45,11 +45,12 @@ class Desk:
     come_back: float = 0.0
     """Not asked for again before this tick, so that the guard that waits for it is first."""
     admitted: int = 0
-    by_secret: dict[str, int] = field(default_factory=dict)
     waiting: deque[Waiting] = field(default_factory=deque)
     taking: asyncio.Task[None] | None = None
     controlling: asyncio.Task[None] | None = None
     piled_up_at: float | None = None
+    failing_since: float | None = None
+    """When the first of the failures since the last success was sent, of secrets that work elsewhere."""
 
     def __post_init__(self) -> None:
         self.room = max(self.room, self.least_room)
@@ -68,18 +69,8 @@ class Desk:
         return ask.known if state is None else state.proven
 
     def has_room(self, ask: Ask) -> bool:
-        """Whether one more device may connect; of a secret that opened nothing yet, only a single one."""
-        if not self.works(ask) and self.by_secret.get(ask.secret):
-            return False  # a canary is on its way
+        """Whether one more device may connect. Canaries too are several: the first ones may be dead."""
         return self.admitted < self.room or ask.fallback
-
-    def admit(self, ask: Ask) -> None:
-        self.admitted += 1
-        self.by_secret[ask.secret] = self.by_secret.get(ask.secret, 0) + 1
-
-    def leave(self, ask: Ask) -> None:
-        self.admitted -= 1
-        self.by_secret[ask.secret] -= 1
 
     def warm_up(self) -> None:
         """A secret works: many may come."""

@@ -12,7 +12,7 @@ from netraven.collect.collector import Again, Collector, Deferred, Doubtful, Lat
 from netraven.collect.visit import Visit
 from netraven.model import Outcome, Target
 
-MOST_PARKED = 2_000
+MOST_PARKED = 10_000
 """Devices that wait outside at the guard's desks, at the most; past it no further devices are read."""
 
 Unfinished = Callable[[], AsyncIterator[Target]]

@@ -154,6 +154,8 @@ class Guard:
                 await self._realms.tend()
             except DatabaseError as error:  # the recorder is who notices a lost database
                 _log.error("guard_not_kept", error=str(error))
+            except Exception:  # noqa: BLE001 - leases have to be renewed whatever else goes wrong
+                _log.exception("guard_not_kept")
             for desk in self._driving.desks.values():
                 self._pump(desk)
 
@@ -206,7 +208,7 @@ class Guard:
             return desk.name
         if realm.paused:
             realm.asking = desk.name
-        desk.admit(ask)
+        desk.admitted += 1
         return Admission(self, visit, credential, ask, desk)
 
     def parked(self, name: AccountName, change: int) -> None:
@@ -365,7 +367,7 @@ class Guard:
             realm.asking = None
             self._realms.stir(realm)
         if not admission.control:
-            desk.leave(admission.ask)
+            desk.admitted -= 1
         if admission.flight is not None:
             self._landed(desk, admission.flight)
         desk.news += 1

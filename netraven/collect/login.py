@@ -78,16 +78,19 @@ class RecordedLogin:
         choice, credential = self.offer.choice, self.offer.choice.credential
         recorder = self._record.recorder
         started = AttemptStarted(self._record.run_id, self._visit.device, credential, utcnow(), choice.reason)
-        attempt: int = await recorder.record(
-            started,
-            undo=lambda attempt_id: AttemptWithdrawn(attempt_id, credential),
-            urgent=self.offer.admission.alone,
-        )
-        try:
+        alone = self.offer.admission.alone
+        if alone:  # whoever holds up all others is on record when it is sent, and not while it waits
             await self.offer.admission.permit()
-        except BaseException:
-            recorder.post(AttemptWithdrawn(attempt, credential))
-            raise
+            started = replace(started, at=utcnow())
+        attempt: int = await recorder.record(
+            started, undo=lambda attempt_id: AttemptWithdrawn(attempt_id, credential), urgent=alone
+        )
+        if not alone:
+            try:
+                await self.offer.admission.permit()
+            except BaseException:
+                recorder.post(AttemptWithdrawn(attempt, credential))
+                raise
         self._attempt = attempt
         self.offered = True
         self._visit.offered(credential)

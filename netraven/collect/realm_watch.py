@@ -43,6 +43,8 @@ class Realm:
     doubts: list[_Doubt] = field(default_factory=list)
     suspects: dict[AccountName, str] = field(default_factory=dict)
     """The accounts whose failures led to the pause, and the secret that failed."""
+    succeeded_at: dict[AccountName, float] = field(default_factory=dict)
+    """When each account's last accepted secret was sent (a tick)."""
     nobody_to_ask: bool = False
     """No control login is possible: whoever comes next has to tell whether the realm is well."""
     asking: AccountName | None = None
@@ -118,6 +120,8 @@ class RealmWatch:
                 self._blame(realm)
             self._resume(realm)
         realm.health.succeeded()
+        realm.succeeded_at[desk.name] = admission.sent
+        desk.failing_since = None
         self._settle(realm, before=admission.sent)
 
     def failed(self, desk: Desk, admission: Admission, verdict: Verdict, *, worked: bool) -> bool:
@@ -139,6 +143,8 @@ class RealmWatch:
                 realm.suspects[desk.name] = admission.ask.secret
                 self._pause(realm)  # neither the secret that opened these devices nor its successor
             return not realm.paused
+        if desk.failing_since is None:
+            desk.failing_since = admission.sent
         proven = admission.ask.proven_here or admission.control
         realm.health.failed(Failure(visit.device.name, verdict, now, proven))
         doubtful = verdict is Verdict.REFUSED and not admission.control
@@ -157,7 +163,8 @@ class RealmWatch:
             other != key and self._untried(account, other) for other in self.secrets_of(desk.name)
         )
         if admission.control:
-            well = len(realm.health.failures) < len(account.refusals)  # another account succeeded meanwhile
+            others = (tick for name, tick in realm.succeeded_at.items() if name != desk.name)
+            well = desk.failing_since is not None and any(tick > desk.failing_since for tick in others)
             if successor or well:
                 self._hold(account, key)
             else:
@@ -202,10 +209,21 @@ class RealmWatch:
             self.confirmed(doubt.visit.device, doubt.credential)
 
     def settle(self) -> None:
-        """Nothing more is coming that could tell: what is still doubtful was the secrets' own fault."""
+        """Nothing more is coming that could tell: what is still doubtful was the secrets' own fault, unless the realm
+        is known to be unwell.
+        """
         for realm in self._realms.values():
-            if not realm.paused:
+            if realm.paused:
+                self._excuse(realm)
+            else:
                 self._settle(realm, before=self._now().tick)
+
+    @staticmethod
+    def _excuse(realm: Realm) -> None:
+        """Not the credential's fault: the device is asked again."""
+        for doubt in realm.doubts:
+            doubt.visit.excuse(doubt.credential)
+        realm.doubts.clear()
 
     # ---- pauses
 
@@ -214,9 +232,7 @@ class RealmWatch:
         first = not realm.paused
         pause = realm.health.begin(self._now(), at_least=self._earliest(realm))
         realm.unwritten = True
-        for doubt in realm.doubts:  # not the credential's fault: the device is asked again
-            doubt.visit.excuse(doubt.credential)
-        realm.doubts.clear()
+        self._excuse(realm)
         for desk in self._driving.of_realm(realm.name):
             desk.turn_away(realm.withheld())
         _log.warning("realm_paused" if first else "realm_still_paused", realm=realm.name, why=pause.why)
@@ -304,6 +320,8 @@ class RealmWatch:
             state = on_record.get(realm.name)
             if not realm.unwritten and (state is None) != (realm.health.pause is None):
                 realm.health.pause = None if state is None else Pause.from_json(state)
+                if realm.paused:
+                    self._excuse(realm)
                 self.stir(realm)
             pause = realm.health.pause
             if pause is not None and not pause.remaining(self._now()) and realm.probe is None:

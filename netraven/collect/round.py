@@ -29,10 +29,12 @@ class Round:
         self._backed_off: deque[Choice] = deque()
         self._glass: deque[Choice] = deque()
         self._last_chance = False
+        seen: set[tuple[str, int]] = set()
         settled = visit.parked_at if visit.moves >= MOST_MOVES else None
         for choice in sorted(choices, key=lambda choice: choice.credential.account != settled):
-            if choice.credential.key in visit.refused:
-                continue
+            if choice.credential.key in visit.refused or choice.credential.key in seen:
+                continue  # each secret once, whatever a strategy says
+            seen.add(choice.credential.key)
             if choice.credential.when == "aaa-down":
                 self._glass.append(choice)
             elif choice.not_before is not None and choice.not_before > now:

@@ -19,6 +19,8 @@ from typing import Any
 from netraven.credentials.moments import Moment
 from netraven.model import Verdict
 
+CONTROL_LOGIN = "control login: refusals have piled up, is the account well?"
+"""The reason that stands on record with a control login."""
 CANARIES = 2
 """Refusals of a secret that never succeeded, after which devices that have another credential try that one first."""
 LAST_COLD = 3
@@ -158,7 +160,7 @@ class Account:
             return Decision(May.HELD, f"refused {secret.refused} times in a row", left)
         if self.spent(now):
             return self._full(now)
-        if not secret.proven:
+        if not secret.proven and not (ask.proven_here and not ask.alternatives):
             return self._cold(secret, ask, now)
         if self.policy.adaptive and ask.proven_here and not refused:
             return _GRANT
@@ -174,7 +176,7 @@ class Account:
             return _WAIT
         if secret.refused >= CANARIES and ask.alternatives:
             return _LATER
-        if secret.refused >= LAST_COLD and not ask.last_hope:
+        if secret.refused >= LAST_COLD and not secret.worked and not ask.last_hope:
             return Decision(
                 May.HELD, f"refused by {secret.refused} devices, accepted by none", self.policy.window
             )
@@ -285,7 +287,7 @@ class Account:
             secret.refused += 1
             if secret.proven and secret.refused >= CANARIES:
                 self._give_others_a_chance(flight.ask.secret)
-            if not secret.proven and secret.refused >= LAST_COLD:
+            if not secret.worked and secret.refused >= LAST_COLD:
                 self.hold(flight.ask.secret, now)
 
     def _give_others_a_chance(self, failing: str) -> None:
@@ -394,8 +396,15 @@ class Account:
                 self.secrets.setdefault(attempt["secret"], SecretState()).refused += 1
                 self._count(cleared is None or ended is None or ended >= cleared, now)
         # Attempts are on record while they wait for their permit; of those, no more than the budget were let out.
-        unheard = sum(attempt["verdict"] not in (Verdict.ACCEPTED, Verdict.REFUSED) for attempt in attempts)
-        self._count(min(unheard, max(1, self.policy.budget - len(self.refusals))), now)
+        unheard = [a for a in attempts if a["verdict"] not in (Verdict.ACCEPTED, Verdict.REFUSED)]
+        room = self.policy.budget - len(self.refusals)
+        if room <= 0:  # past the budget only a control login or a last canary can have been out, alone
+            room = any(a.get("control") or not self._worked(a["secret"]) for a in unheard)
+        self._count(min(len(unheard), room), now)
+
+    def _worked(self, key: str) -> bool:
+        state = self.secrets.get(key)
+        return state is not None and state.worked
 
     def _count(self, number: int, now: Moment) -> None:
         """So many attempts count as refused; more than fit under the threshold change nothing further."""

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from netraven.credentials.lockout import CONTROL_LOGIN
 from netraven.model import utcnow
 from netraven.storage.engine import Database
 from netraven.storage.owner import lives
@@ -19,8 +20,6 @@ Account = tuple[str, str]
 
 CLAIM_LASTS = timedelta(seconds=3)
 """A guard that still waits for an account asks again more often than this."""
-SLACK = timedelta(seconds=120)
-"""An attempt takes less than this from being put on record to its verdict."""
 
 
 class SqlGuardBook:
@@ -30,41 +29,48 @@ class SqlGuardBook:
         self._database = database
 
     async def take(self, account: Account, holder: str, lease: float) -> dict[str, Any] | None:
-        now = utcnow()
         async with self._database.writing() as connection:
+            now = await _clock(connection)
             row = await _locked(connection, account)
             if row is None:
-                row = await _created(connection, account, now)
+                row = await _created(connection, account)
             gone = row.holder is not None and row.holder != holder and _gone(row, now)
             if row.holder not in (None, holder) and not gone:
                 await connection.execute(update(lockout_accounts).where(_is(account)).values(claimed_at=now))
                 return None
             state = dict(row.state)
-            if gone:
-                state["since"] = await _left_behind(connection, account, row)
+            if gone:  # written down at once: this holder may die too, before it first writes by itself
+                left = await _left_behind(connection, account, row)
+                state["since"] = [*state.get("since", ()), *left]
             await connection.execute(
                 update(lockout_accounts)
                 .where(_is(account))
-                .values(holder=holder, lease_until=now + timedelta(seconds=lease), claimed_at=None)
+                .values(
+                    state=state,
+                    holder=holder,
+                    lease_until=now + timedelta(seconds=lease),
+                    claimed_at=None,
+                    saved_at=utcnow(),
+                )
             )
             return state
 
     async def keep(self, account: Account, holder: str, state: dict[str, Any], lease: float | None) -> bool:
-        now = utcnow()
-        values: dict[str, Any] = {"state": state, "saved_at": now}
-        if lease is None:
-            values |= {"holder": None, "lease_until": None}
-        else:
-            values |= {"lease_until": now + timedelta(seconds=lease)}
+        values: dict[str, Any] = {"state": state, "saved_at": utcnow()}
         mine = update(lockout_accounts).where(_is(account), lockout_accounts.c.holder == holder)
         async with self._database.writing() as connection:
+            if lease is None:
+                values |= {"holder": None, "lease_until": None}
+            else:
+                values |= {"lease_until": await _clock(connection) + timedelta(seconds=lease)}
             return bool((await connection.execute(mine.values(values))).rowcount)
 
     async def claimed(self, holder: str) -> Sequence[Account]:
-        waited_for = select(lockout_accounts.c.realm, lockout_accounts.c.username).where(
-            lockout_accounts.c.holder == holder, lockout_accounts.c.claimed_at > utcnow() - CLAIM_LASTS
-        )
         async with self._database.reading() as connection:
+            since = await _clock(connection) - CLAIM_LASTS
+            waited_for = select(lockout_accounts.c.realm, lockout_accounts.c.username).where(
+                lockout_accounts.c.holder == holder, lockout_accounts.c.claimed_at > since
+            )
             return [(row.realm, row.username) for row in await connection.execute(waited_for)]
 
     async def pauses(self) -> Mapping[str, dict[str, Any]]:
@@ -92,12 +98,12 @@ class SqlGuardBook:
 
     async def change(self, account: Account, state: dict[str, Any]) -> bool:
         """Put another state in place where nobody drives the account; False where somebody does."""
-        now = utcnow()
         async with self._database.writing() as connection:
+            now = await _clock(connection)
             row = await _locked(connection, account)
             if row is None or (row.holder is not None and not _gone(row, now)):
                 return row is None
-            values = {"state": state, "saved_at": now, "holder": None, "lease_until": None}
+            values = {"state": state, "saved_at": utcnow(), "holder": None, "lease_until": None}
             await connection.execute(update(lockout_accounts).where(_is(account)).values(values))
             return True
 
@@ -111,9 +117,17 @@ async def _locked(connection: AsyncConnection, account: Account) -> Row[Any] | N
     return (await connection.execute(statement)).first()
 
 
-async def _created(connection: AsyncConnection, account: Account, now: datetime) -> Row[Any]:
+async def _clock(connection: AsyncConnection) -> datetime:
+    """The time by which leases and claims are told: the server's, or this machine's where all are on it."""
+    if connection.dialect.name == "sqlite":
+        return utcnow()
+    now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
+    return now
+
+
+async def _created(connection: AsyncConnection, account: Account) -> Row[Any]:
     """The account's new row; another process may have made it in the same moment (PostgreSQL)."""
-    values = {"realm": account[0], "username": account[1], "state": {}, "saved_at": now}
+    values = {"realm": account[0], "username": account[1], "state": {}, "saved_at": utcnow()}
     if connection.dialect.name == "sqlite":
         await connection.execute(insert(lockout_accounts).values(values))
     else:
@@ -131,19 +145,23 @@ def _gone(row: Row[Any], now: datetime) -> bool:
 
 
 async def _left_behind(connection: AsyncConnection, account: Account, row: Row[Any]) -> list[dict[str, Any]]:
-    """What the ledger has of the holder's attempts since it last wrote the state, in the order of their start."""
+    """What the ledger has of the holder's attempts since it last wrote the state, in the order of their start.
+
+    Times of attempts and ``saved_at`` are by the holder's own clock, so they compare.
+    """
     attempt = credential_attempts.c
     statement = (
         select(
             attempt.credential_id,
             attempt.secret_version,
             attempt.verdict,
+            attempt.reason,
             attempt.started_at,
             attempt.concluded_at,
         )
         .join(runs, runs.c.id == attempt.run_id)
         .where(
-            attempt.started_at >= row.saved_at - SLACK,
+            attempt.concluded_at.is_(None) | (attempt.concluded_at >= row.saved_at),
             attempt.realm == account[0],
             attempt.credential_username == account[1],
             runs.c.owner == row.holder.rpartition("#")[0],
@@ -153,12 +171,11 @@ async def _left_behind(connection: AsyncConnection, account: Account, row: Row[A
     found = []
     for left in await connection.execute(statement):
         pending = left.concluded_at is None or left.verdict == "pending"
-        if not pending and left.concluded_at < row.saved_at:
-            continue  # the state knows it
         found.append(
             {
                 "secret": f"{left.credential_id}:{left.secret_version}",
                 "verdict": left.verdict,
+                "control": left.reason == CONTROL_LOGIN,
                 "started": _wall(left.started_at),
                 "concluded": None if pending else _wall(left.concluded_at),
             }
