@@ -57,7 +57,7 @@ class Round:
     @property
     def alternatives(self) -> bool:
         """Whether there is another credential that could go first."""
-        return bool(self._ready) and not self._last_chance
+        return bool(self._ready or self._later) and not self._last_chance
 
     @property
     def alone(self) -> bool:

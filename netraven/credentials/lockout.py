@@ -203,11 +203,12 @@ class Account:
 
     def _piled_up(self, ask: Ask, now: Moment) -> Decision:
         """Nothing is in flight and the refusals have used the budget up, or all of it that this ask may use."""
-        successor = ask.fallback or not self._secret(ask).proven
+        secret = self._secret(ask)
+        successor = (ask.fallback or not secret.worked) and not secret.refused
         if successor and len(self.refusals) <= self.policy.budget and self._changed():
             return _GRANT
-        if not self.controlled and (secret := self._control_secret(ask)) is not None:
-            return Decision(May.CONTROL, secret=secret)
+        if not self.controlled and (key := self._control_secret(ask)) is not None:
+            return Decision(May.CONTROL, secret=key)
         budget = self.policy.budget
         if len(self.refusals) < budget:
             return _GRANT

@@ -55,13 +55,16 @@ class Installation:
     def database(self) -> Path:
         return self.folder / "netraven.db"
 
-    def configure(self, collect: CollectSettings, **ssh: str) -> None:
+    def configure(self, collect: CollectSettings, *, window: float | None = None, **ssh: str) -> None:
+        """``window``: seconds after which the AAA service of the default realm has forgotten refusals."""
         sections: dict[str, dict[str, Any]] = {
             "database": {"url": self.url},
             "secrets": {"key_file": "netraven.key"},
             "collect": {name: getattr(collect, name) for name in CollectSettings.__slots__},
             "ssh": dict(ssh),
         }
+        if window is not None:
+            sections["realms.default"] = {"window": window}
         lines: list[str] = []
         for section, values in sections.items():
             lines.append(f"[{section}]")

@@ -51,6 +51,12 @@ async def stock(installation: Installation, lab: LabProcess, made: Fleet) -> Non
     await installation.stock(
         lab.csv, [credential(login.name, login.password, priority=n) for n, login in enumerate(made.logins)]
     )
+    forgetful(installation)
+
+
+def forgetful(installation: Installation) -> None:
+    """What is in flight when a run breaks off counts as refused, until the service has forgotten it."""
+    installation.configure(installation.settings.collect, window=0.5)
 
 
 @pytest.mark.slow
@@ -172,13 +178,13 @@ async def test_a_server_that_goes_away(
     async with Wire(postgresql_server) as wire, LabProcess.running(tmp_path / "lab", made.devices) as lab:
         await stock(installation, lab, made)
         remote = Installation(installation.folder, through(database_url, wire.port))
-        remote.configure(installation.settings.collect)
+        forgetful(remote)
         async with collecting(remote, "--concurrency", str(CONCURRENCY)) as run:
             await lab.until(lambda: lab.count("session_closed") > 10, run)
             await wire.cut()
             ended = await run.end()
         said_clearly(ended)
-        installation.configure(installation.settings.collect)
+        forgetful(installation)
         await check_what_is_left(lab, installation, command)
 
 
@@ -194,7 +200,7 @@ async def test_a_server_that_falls_silent(
     async with Wire(postgresql_server) as wire, LabProcess.running(tmp_path / "lab", made.devices) as lab:
         await stock(installation, lab, made)
         remote = Installation(installation.folder, through(database_url, wire.port))
-        remote.configure(installation.settings.collect)
+        forgetful(remote)
         async with remote.open(concurrency=CONCURRENCY) as raven:
             run = asyncio.create_task(raven.collect())
             await lab.until(lambda: lab.count("session_closed") > 10)

@@ -16,7 +16,7 @@ from tests.cli.conftest import Command, environment
 
 SECRET = "c4n4ry-0f-the-t3st"
 KEYS = {"name", "username", "realm", "priority", "tags", "success_rate", "attempts", "successes", "last_used",
-        "last_success", "held_until", "hold_reason", "source"}  # fmt: skip
+        "last_success", "held_until", "hold_reason", "source", "when"}  # fmt: skip
 
 
 class _Stdin(io.StringIO):
