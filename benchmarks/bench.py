@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import clients
-from benchmarks.lab import Fleet, hosts, lab
+from benchmarks.lab import Fleet, hosts, lab, logins
 from benchmarks.process import Job, Reading, run
 from benchmarks.table import Answer, Budget, Row
 
@@ -42,6 +42,14 @@ class Sizes:
     """Devices of each fleet in ``strategies``."""
     seeds: int = 30
     """Fleets of each shape there."""
+    guarded: int = 400
+    """Devices that what the guard costs is measured on."""
+    logins: int = 1_000
+    """Devices behind one AAA service that takes its time."""
+    wrong: tuple[int, int] = (1_000, 100_000)
+    """Devices that all refuse the only password."""
+    mixed: int = 2_000
+    """Devices that three users share."""
 
 
 QUICK = Sizes(
@@ -58,6 +66,10 @@ QUICK = Sizes(
     callers=(20,),
     simulated=100,
     seeds=2,
+    guarded=12,
+    logins=20,
+    wrong=(25, 60),
+    mixed=30,
 )
 
 
@@ -77,25 +89,45 @@ class Bench:
         return self.folder / f"{next(self._numbers)}-{name}"
 
     @contextmanager
-    def lab(self, devices: int, *, think: float = 0.0) -> Iterator[Fleet]:
-        with lab(self.new_folder("lab"), devices, think=think) as fleet:
+    def lab(self, devices: int, **how: Any) -> Iterator[Fleet]:
+        with lab(self.new_folder("lab"), devices, **how) as fleet:
             yield fleet
 
-    def home(self, fleet: Fleet, devices: int) -> Path:
-        """A folder as a user has it before the first run; every run of NetRaven gets a copy."""
+    def home(self, fleet: Fleet, devices: int, users: Mapping[str, str] | None = None) -> Path:
+        """A folder as a user has it before the first run; every run of NetRaven gets a copy.
+
+        ``users``: with their passwords, those of the lab unless told.
+        """
         home = self.new_folder("home")
-        asyncio.run(clients.prepare(home, fleet.folder, hosts(fleet.folder, devices)))
+        known = logins(fleet.folder) if users is None else users
+        asyncio.run(clients.prepare(home, known, hosts(fleet.folder, devices)))
         return home
 
     def measure(
-        self, answer: Answer, client: str, fleet: Fleet, home: Path | None = None, **how: Any
+        self,
+        answer: Answer,
+        client: str,
+        fleet: Fleet,
+        home: Path | None = None,
+        settings: str = "",
+        **how: Any,
     ) -> Reading:
-        """Run ``client`` once, on a fresh copy of ``home``, and put what it said among the raw figures."""
+        """Run ``client`` once, on a fresh copy of ``home``, and put what it said among the raw figures.
+
+        ``settings``: what the copy's settings file has besides.
+        """
         own = self.new_folder("copy")
         if home is not None:
             shutil.copytree(home, own)
-        reading = run(Job(client=client, lab=str(fleet.folder), home=str(own), **how))
+            with (own / "netraven.toml").open("a") as file:
+                file.write(settings)
+        reading = self.measure_at(answer, client, fleet, own, **how)
         shutil.rmtree(own, ignore_errors=True)
+        return reading
+
+    def measure_at(self, answer: Answer, client: str, fleet: Fleet, home: Path, **how: Any) -> Reading:
+        """The same in ``home`` itself: what the run leaves there is the next one's past."""
+        reading = run(Job(client=client, lab=str(fleet.folder), home=str(home), **how))
         answer.raw.append({"at": round(time.time(), 1), **asdict(reading)})
         told = reading.error or f"{reading.collected} of {reading.devices} in {reading.wall:.1f} s"
         print(f"    {client}: {told}", file=sys.stderr, flush=True)

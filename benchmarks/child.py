@@ -1,7 +1,7 @@
 """The process that a client runs in: `python -m benchmarks.child`, a job on stdin, a reading on stdout.
 
-It imports the client, logs in to one device to warm up, and only then counts. Client CPU is user and system time of
-the whole process, threads included, from that moment until the last device is done.
+It imports the client, logs in to one device to warm up (unless told not to), and only then counts. Client CPU is user
+and system time of the whole process, threads included, from that moment until the last device is done.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ async def measure(job: Job) -> Reading:
     """Run a client in this process."""
     fleet = hosts(Path(job.lab), job.devices)
     async with CLIENTS[job.client](job, fleet) as collect:
-        warm = await collect(fleet[:1])
-        if warm.collected != 1:
-            raise RuntimeError(f"the first device: {', '.join(warm.failed)}")
+        if job.warm:
+            first = await collect(fleet[:1])
+            if first.collected != 1:
+                raise RuntimeError(f"the first device: {', '.join(first.failed)}")
         alone = await _timed(collect, fleet[:1]) if job.alone else 0.0
         with _memory(job.sample) as memory:
             wall, cpu, waited = time.perf_counter(), time.process_time(), _waited()

@@ -12,7 +12,7 @@ import logging
 import re
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.util import find_spec
@@ -52,8 +52,11 @@ Client = Callable[[Job, Sequence[Host]], AbstractAsyncContextManager[Collect]]
 # ---- NetRaven ----
 
 
-async def prepare(home: Path, lab: Path, fleet: Sequence[Host]) -> None:
-    """What a user does once: settings, key, database, one credential, the inventory."""
+async def prepare(home: Path, users: Mapping[str, str], fleet: Sequence[Host]) -> None:
+    """What a user does once: settings, key, database, the inventory, and a credential for each user.
+
+    ``users``: their passwords. Every credential matches every device.
+    """
     from netraven.credentials.sealing import write_new_key_file
     from netraven.model import Credential, Device, Secret
     from netraven.storage.migrate import create_and_upgrade
@@ -66,7 +69,8 @@ async def prepare(home: Path, lab: Path, fleet: Sequence[Host]) -> None:
     await create_and_upgrade(url)
     async with SqlStore.open(url, key_file=home / "netraven.key") as store:
         tags = frozenset(tag for host in fleet for tag in host.tags)
-        await store.vault.add(Credential(USER, USER, tags=tags), Secret(password(lab)))
+        for user, secret in users.items():
+            await store.vault.add(Credential(user, user, tags=tags), Secret(secret))
         devices = (Device(h.name, h.host, "cisco_iosxe", h.port, frozenset(h.tags)) for h in fleet)
         await store.inventory.upsert_devices(devices)
 

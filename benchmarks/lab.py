@@ -6,7 +6,7 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from benchmarks.process import CORES, ENVIRONMENT, pin
 
 USER = "bench"
-"""The one login that opens every device."""
+"""The one login that opens every device, unless a question has the fleet shared out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,39 @@ class Fleet:
         """Seconds that the lab itself has spent since it was ready."""
         return float(self.said.get("cpu_seconds", 0.0))
 
+    @property
+    def refusals(self) -> int:
+        """Passwords that its AAA service refused."""
+        return int(self.said.get("refusals") or 0)
+
+    @property
+    def lockouts(self) -> int:
+        """Accounts that its AAA service locked."""
+        return len(self.said.get("lockouts") or ())
+
 
 @contextmanager
-def lab(folder: Path, devices: int, *, think: float = 0.0) -> Iterator[Fleet]:
-    """``devices`` of one dialect behind one listener, each with its own address, all with the same host key."""
+def lab(
+    folder: Path,
+    devices: int,
+    *,
+    think: float = 0.0,
+    shares: Mapping[str, float] | None = None,
+    aaa: Mapping[str, Any] | None = None,
+) -> Iterator[Fleet]:
+    """``devices`` of one dialect behind one listener, each with its own address, all with the same host key.
+
+    ``shares``: which user opens which share of them. ``aaa``: the service that judges their logins, as
+    ``netraven.lab.AAA`` takes it; without one, each device judges by itself.
+    """
     folder.mkdir(parents=True)
-    command = [sys.executable, "-m", "netraven.lab", "--devices", str(devices), "--shares", f"{USER}=1.0"]
+    shared_out = ",".join(f"{user}={share}" for user, share in (shares or {USER: 1.0}).items())
+    command = [sys.executable, "-m", "netraven.lab", "--devices", str(devices), "--shares", shared_out]
     command += ["--dialects", "cisco_iosxe", "--think", str(think), "--out", str(folder)]
+    if aaa is not None:
+        spec = folder / "spec.json"
+        spec.write_text(json.dumps({"aaa": dict(aaa)}))
+        command += ["--spec", str(spec)]
     if sys.platform == "linux":
         command += ["--addressing", "address", "--one-listener"]
     command += ["--shared-host-keys", "1"]
@@ -77,6 +103,29 @@ def hosts(folder: Path, count: int) -> list[Host]:
     return [Host(r["name"], r["host"], int(r["port"]), tuple(r["tags"].split(";"))) for r in rows]
 
 
+def multiplied(fleet: Fleet, folder: Path, count: int) -> Fleet:
+    """``count`` names for the devices of a running lab: an inventory that is larger than what answers to it."""
+    with (fleet.folder / "devices.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    folder.mkdir(parents=True)
+    with (folder / "devices.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        for number in range(count):
+            row = rows[number % len(rows)]
+            writer.writerow(row | {"name": f"{row['name']}-{number:06}"})
+    (folder / "logins.json").write_text((fleet.folder / "logins.json").read_text())
+    return Fleet(folder)
+
+
+def logins(folder: Path) -> dict[str, str]:
+    """The users of a lab, each with its password."""
+    return {
+        login["username"]: login["password"] for login in json.loads((folder / "logins.json").read_text())
+    }
+
+
 def password(folder: Path) -> str:
-    (login,) = json.loads((folder / "logins.json").read_text())
-    return str(login["password"])
+    """That of the one user."""
+    (secret,) = logins(folder).values()
+    return secret

@@ -60,6 +60,8 @@ class Job:
     """Whether the collected text is kept until the end, as a caller would; not where memory is measured."""
     alone: bool = False
     """Whether one device is timed by itself first."""
+    warm: bool = True
+    """Whether one device is collected before anything counts; not where a first run has to know nothing."""
     sample: bool = False
     """Whether the memory of the process is watched."""
     limit: float = 600.0

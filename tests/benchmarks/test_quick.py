@@ -16,7 +16,7 @@ from benchmarks.bench import QUICK
 from benchmarks.clients import NEEDS, TITLES
 
 ROOT = Path(__file__).resolve().parents[2]
-QUESTIONS = {"cpu", "slow", "memory", "storm", "scale", "recorder", "strategies"}
+QUESTIONS = {"cpu", "slow", "memory", "storm", "scale", "recorder", "strategies", "guard"}
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.xdist_group("benchmarks"),  # one run serves all of these
@@ -93,6 +93,24 @@ def test_all_sessions_are_open_at_once_where_that_is_the_question(found: dict[st
     assert "only" not in row(found, "memory", "NetRaven")["note"]
 
 
+def test_no_account_is_locked_by_what_the_guard_is_measured_with(found: dict[str, Any]) -> None:
+    for start in ("wholly wrong", "mixed fleet"):
+        assert set(row(found, "guard", f"{start}: lockouts")["values"]) == {0}
+    assert all(0 < refusals <= 4 for refusals in row(found, "guard", "wholly wrong: refusals")["values"])
+    for reading in runs(found, "guard"):
+        assert reading["error"] == ""
+        assert reading["collected"] in {0, reading["devices"]}
+        assert (reading["collected"] == 0) is (reading["devices"] in QUICK.wrong)
+
+
+def test_the_guard_is_compared_with_a_run_without_it(found: dict[str, Any]) -> None:
+    for night in ("first run", "second run"):
+        title = f"CPU per device, ms, {night}"
+        assert len(row(found, "guard", f"{title}: no guard")["values"]) == 2 * QUICK.rounds
+        for way in ("strict", "adaptive"):
+            assert len(row(found, "guard", f"{title}: {way}")["ratios"]) == QUICK.rounds
+
+
 def test_the_budgets_of_the_design_are_judged(found: dict[str, Any]) -> None:
     judged = {
         ("cpu", "Netmiko"): 0.6,
@@ -101,6 +119,13 @@ def test_the_budgets_of_the_design_are_judged(found: dict[str, Any]) -> None:
         ("memory", "NetRaven"): 64,
         ("storm", "wall"): 1.0,
         ("scale", "30 devices"): 1.1,
+        ("guard", "CPU per device, ms, first run: strict"): 1.05,
+        ("guard", "CPU per device, ms, second run: adaptive"): 1.05,
+        ("guard", "ms per login, second run: strict"): 10,
+        ("guard", "wall, s, second run: adaptive"): 1.1,
+        ("guard", "wholly wrong: refusals"): 4,
+        ("guard", "mixed fleet of 30, second run: attempts"): 1.01,
+        ("guard", "mixed fleet: lockouts"): 0,
     }
     for (question, start), budget in judged.items():
         assert row(found, question, start)["budget"] == budget
