@@ -322,6 +322,9 @@ class Collector:
         candidates = self._means.credentials.matching(visit.device)
         if not candidates:
             return ()
+        accounts = {candidate.account for candidate in candidates}
+        if len(accounts) == 1 and self.guard.must_wait(visit, candidates[0].account):
+            raise _Put(Parked(visit, candidates[0].account))
         evidence = self._record.knowledge.of(visit.target)
         choices = await self._means.strategy.rank(visit.device, candidates, evidence)
         allowed = {candidate.key for candidate in candidates}
@@ -332,9 +335,10 @@ class Collector:
         secret = await self._reveal(choice.credential)
         if secret is None:
             return None
-        place = self.guard.consider(
-            visit, choice.credential, alternatives=round_.alternatives, alone=round_.alone
-        )
+        how = {"alternatives": round_.alternatives, "alone": round_.alone}
+        place = self.guard.consider(visit, choice.credential, **how)
+        if isinstance(place, tuple) and await self.guard.opening(place):
+            place = self.guard.consider(visit, choice.credential, **how)
         if isinstance(place, tuple):
             raise _Put(Parked(visit, place))
         return Offer(choice, secret, place)

@@ -46,6 +46,8 @@ class Desk:
     """Not asked for again before this tick, so that the guard that waits for it is first."""
     admitted: int = 0
     waiting: deque[Waiting] = field(default_factory=deque)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once the book has said whether the account is free."""
     taking: asyncio.Task[None] | None = None
     controlling: asyncio.Task[None] | None = None
     piled_up_at: float | None = None

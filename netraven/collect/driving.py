@@ -79,9 +79,11 @@ class Driving:
             await asyncio.sleep(max(0.0, desk.come_back - self._now().tick))
             while desk.account is None:
                 await self.take(desk)
+                desk.asked.set()
                 if desk.account is None:
                     await asyncio.sleep(TEND)
         finally:
+            desk.asked.set()
             desk.taking = None
 
     async def take(self, desk: Desk) -> None:

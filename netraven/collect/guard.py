@@ -211,6 +211,19 @@ class Guard:
         desk.admitted += 1
         return Admission(self, visit, credential, ask, desk)
 
+    async def opening(self, name: AccountName) -> bool:
+        """Wait while the book is asked for the account for the first time; False where it has answered before."""
+        desk = self._driving.desks[name]
+        if desk.asked.is_set():
+            return False
+        await desk.asked.wait()
+        return True
+
+    def must_wait(self, visit: Visit, name: AccountName) -> bool:
+        """Whether a device that has credentials of this account only waits outside, whatever they are."""
+        desk = self._driving.desks.get(name)
+        return desk is not None and desk.parked > 0 and visit.called_by != name and not visit.refused
+
     def parked(self, name: AccountName, change: int) -> None:
         """So many more devices wait outside, at the account's desk."""
         self._driving.desks[name].parked += change
@@ -389,11 +402,15 @@ class Guard:
             return
         now, control, realm = self.now(), "", self._realms.realm(desk.realm)
         kept: deque[Waiting] = deque()
+        in_vain: set[Ask] = set()  # grants only make it fuller: who asks the same has the same answer
         while desk.waiting:
             waiting = desk.waiting.popleft()
             if waiting.answer.done():
                 continue
             ask = waiting.admission.ask
+            if ask in in_vain:
+                kept.append(waiting)
+                continue
             decision = account.decide(ask, now)
             if decision.may is May.GRANT and realm.in_flight < desk.policy.most_in_flight:
                 waiting.answer.set_result(account.grant(ask))
@@ -403,6 +420,7 @@ class Guard:
                 waiting.answer.set_exception(self._withheld(desk, ask, decision))
             else:
                 control = control or decision.secret
+                in_vain.add(ask)
                 kept.append(waiting)
         desk.waiting = kept
         if control and desk.controlling is None and not self._closing:
