@@ -129,6 +129,15 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class Unaccepted:
+    """An attempt of the last day at a device that was refused or not answered; ``at`` is when it was offered."""
+
+    realm: str
+    username: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
     """Devices that accepted and that refused a secret version, faded by age: a device counts half after a while."""
 
@@ -161,6 +170,8 @@ class Target:
     host_keys: tuple[HostKey, ...] = ()
     history: tuple[Pair, ...] = ()
     """What is on record of secrets at this device."""
+    unaccepted: tuple[Unaccepted, ...] = ()
+    """Attempts of the last day that it did not accept, whatever became of their credentials."""
     tries_per_connection: int | None = None
     """How many secrets the device took on one connection before it cut it; None where it never did."""
 

@@ -16,6 +16,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from types import TracebackType
 
 from netraven.collect import moments
@@ -266,21 +267,31 @@ class Guard:
 
     def _check_local(self, visit: Visit, credential: Credential, policy: Policy) -> None:
         """Each device counts for itself: never the same refused secret twice within the window, nor too many."""
-        now = self._knowledge.of(visit.target).now
-        recent = 0
-        for pair in visit.target.history:
-            owner = self._credentials.get(f"{pair.credential_id}:{pair.secret_version}")
-            age = (now - pair.last_verdict_at).total_seconds()
-            if owner is None or pair.proven or age >= policy.window or owner.account != credential.account:
-                continue
-            if owner.key == credential.key:
-                raise Withheld(None, refused=True)
-            recent += owner.key not in visit.refused
-        recent += sum(other.account == credential.account for other in visit.refused_credentials)
+        now, account = self._knowledge.of(visit.target).now, credential.account
+
+        def within(at: datetime) -> bool:
+            return (now - at).total_seconds() < policy.window
+
+        own = {c.id for c in self._credentials.values() if c.account == account}
+        opened = [p.last_success for p in visit.target.history if p.credential_id in own and p.last_success]
+        if any(
+            (pair.credential_id, pair.secret_version) == (credential.id, credential.secret_version)
+            and not pair.proven
+            and within(pair.last_verdict_at)
+            for pair in visit.target.history
+        ):
+            raise Withheld(None, refused=True)
+        last = max(opened, default=None)
+        recent = visit.unaccepted[account] + sum(
+            (failed.realm, failed.username) == account
+            and within(failed.at)
+            and (last is None or failed.at > last)
+            for failed in visit.target.unaccepted
+        )
         if recent >= policy.budget:
             raise Withheld(
                 SkipReason.HELD,
-                f"{recent} secrets of user {credential.username} were refused here, the device locks it at "
+                f"{recent} secrets of user {credential.username} were not accepted here, the device locks it at "
                 f"{policy.threshold}",
                 seconds=policy.window,
                 final=True,

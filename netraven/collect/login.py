@@ -113,12 +113,14 @@ class RecordedLogin:
 
     async def accepted(self) -> None:
         self.succeeded = True
+        self._visit.unaccepted.pop(self.offer.choice.credential.account, None)
         self.offer.admission.accepted()
         self._learn(Verdict.ACCEPTED)
         await self._record.recorder.record(self._concluded(Verdict.ACCEPTED, None))
 
     async def rejected(self, failure: DeviceFailure) -> None:
         verdict = Verdict.NO_VERDICT
+        self._visit.unaccepted[self.offer.choice.credential.account] += 1
         if isinstance(failure, AuthRefused):
             verdict = Verdict.REFUSED
             self.offered = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +25,8 @@ class Visit:
     """The secrets (name, version) that the device has refused in this run: never offered to it again."""
     doubts: set[tuple[str, int]] = field(default_factory=set)
     """Those of them that may yet turn out to have been the AAA service's fault."""
+    unaccepted: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many secrets of each account the device refused, or did not answer, since it last accepted one."""
     lost_proven: bool = False
     """A secret that used to open the device was refused: what it refused earlier may fit now."""
     excused: bool = False

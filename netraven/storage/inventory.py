@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Row, bindparam, delete, exists, func, insert, select, update
@@ -104,11 +105,14 @@ class SqlInventory:
             names = await tags.of_owners(connection, device_tags, ids) if ids else {}
             keys = await host_keys.of_devices(connection, ids) if ids else {}
             history = await pairs.of_devices(connection, ids) if ids else {}
+            since = utcnow() - timedelta(days=1)
+            failures = await pairs.unaccepted(connection, ids, since) if ids else {}
         return [
             Target(
                 _device(row, names.get(row.id, frozenset())),
                 keys.get(row.id, ()),
                 history.get(row.id, ()),
+                failures.get(row.id, ()),
                 row.tries_per_connection,
             )
             for row in rows

@@ -35,6 +35,7 @@ from netraven.model import (
     Secret,
     Selector,
     Target,
+    Unaccepted,
     Verdict,
     utcnow,
 )
@@ -80,6 +81,7 @@ class MemoryStore:
         self.lines: list[Logged] = []
         self.pairs: dict[str, dict[tuple[int, int], Pair]] = {}
         """What is on record of secrets, by device name and (credential id, secret version)."""
+        self.unaccepted: dict[str, list[Unaccepted]] = {}
         self.tries_per_connection: dict[str, int] = {}
         self.guard_book = MemoryGuardBook()
         self._last_attempt = 0
@@ -100,7 +102,11 @@ class MemoryStore:
             ):
                 history = tuple(self.pairs.get(name, {}).values())
                 yield Target(
-                    device, self.host_keys.get(name, ()), history, self.tries_per_connection.get(name)
+                    device,
+                    self.host_keys.get(name, ()),
+                    history,
+                    tuple(self.unaccepted.get(name, ())),
+                    self.tries_per_connection.get(name),
                 )
 
     async def credentials(self) -> Sequence[Credential]:
@@ -236,6 +242,10 @@ class MemoryStore:
     def _concluded(self, entry: AttemptConcluded) -> None:
         started, _ = self.attempts[entry.attempt_id]
         self.attempts[entry.attempt_id] = (started, entry)
+        if entry.verdict is not Verdict.ACCEPTED:
+            credential = entry.credential
+            failed = Unaccepted(credential.realm, credential.username, started.at)
+            self.unaccepted.setdefault(entry.device.name, []).append(failed)
         if entry.teaches and entry.verdict is not Verdict.NO_VERDICT:
             self._learn(entry.device, entry.credential, entry.verdict, entry.at)
 

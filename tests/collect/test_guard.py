@@ -189,3 +189,27 @@ async def test_a_run_does_not_wait_longer_than_its_patience() -> None:
     assert {o.reason for o in outcomes} <= {SkipReason.REALM_PAUSED, "auth_no_verdict"}
     assert now() - began < 700.0
     assert sum(a.verdict is Verdict.NO_VERDICT for a in transport.attempts) <= 4
+
+
+@in_virtual_time
+async def test_silence_counts_at_a_local_device_as_a_refusal_does() -> None:
+    """It may have counted what it did not answer: three tries at the most (threshold 5, margin 2), over all runs."""
+    only = Credential("c", "admin", "right", ALL, realm="local")
+    silent = FakeDevice({"admin": "right"}, fails=AuthNoVerdict("no answer"))
+    transport = FakeTransport({"all0000": silent})
+    store = MemoryStore(devices(1, "all"), [only])
+    for _ in range(3):
+        await Rig((), (), transport, store=store, retries=5, rules=lambda _: central(local=True)).run()
+    assert len(transport.attempts) == 3
+
+
+@in_virtual_time
+async def test_passwords_that_were_tried_and_replaced_count_at_a_local_device() -> None:
+    """An operator tries one password after the other: each is a new version, the device counts them all."""
+    transport = FakeTransport({"all0000": FakeDevice({"admin": "none of them"})})
+    store = MemoryStore(devices(1, "all"), [Credential("c", "admin", "word", ALL, realm="local")])
+    for version in range(1, 7):
+        (known,) = await store.credentials()
+        store._credentials = {("c", version): replace(known, secret_version=version)}
+        await Rig((), (), transport, store=store, rules=lambda _: central(local=True)).run()
+    assert len(transport.attempts) == 3
