@@ -193,14 +193,34 @@ class NetRaven:
         sessions are closed, what was done is kept, and the run is marked interrupted.
         """
         outcomes: list[Outcome] = []
-        run = await self._run(
-            _selector(tags, names),
-            concurrency=self._settings.concurrency if concurrency is None else concurrency,
-            strategy=strategy or self._settings.strategy,
+        run = await self.run(
+            tags,
+            names,
+            concurrency=concurrency,
+            strategy=strategy,
             observer=observer,
             on_outcome=outcomes.append,
         )
         return RunReport(run, tuple(outcomes))
+
+    async def run(
+        self,
+        tags: Iterable[str] = (),
+        names: Iterable[str] = (),
+        *,
+        concurrency: int | None = None,
+        strategy: str | None = None,
+        observer: Observer | None = None,
+        on_outcome: Callable[[Outcome], None] = lambda _: None,
+    ) -> Run:
+        """The same without keeping the outcomes: memory does not grow with the fleet. ``on_outcome`` is told each."""
+        return await self._run(
+            _selector(tags, names),
+            concurrency=self._settings.concurrency if concurrency is None else concurrency,
+            strategy=strategy or self._settings.strategy,
+            observer=observer,
+            on_outcome=on_outcome,
+        )
 
     async def plan(
         self,

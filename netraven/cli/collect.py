@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from netraven.app import NetRaven, needs_key
 from netraven.cli.context import Context
 from netraven.cli.plan import one_line as plan_in_one_line
+from netraven.cli.plan import warn_of_unused_realms
 from netraven.cli.progress import watcher
 from netraven.cli.report import RunFacts, one_line, print_report
 from netraven.cli.screen import note, print_json, warn
@@ -38,6 +39,7 @@ async def collect(
         planned = await raven.plan(tags, names, strategy=strategy, sample=SAMPLE)
         if needs_key(await raven.store.credentials()):
             raven.store.require_key()  # without it there is no run that a plan would be for
+        warn_of_unused_realms(context, await raven.store.credentials())
         note(plan_in_one_line(planned))
         facts = await run_and_watch(
             context, raven, tags=tags, names=names, concurrency=wanted, strategy=strategy
@@ -71,7 +73,7 @@ async def run_and_watch(
     concurrency = within_file_limit(concurrency)
     try:
         with watching:
-            await raven.collect(
+            await raven.run(
                 tags=tags, names=names, concurrency=concurrency, strategy=strategy, observer=watching
             )
     except asyncio.CancelledError:

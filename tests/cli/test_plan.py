@@ -162,3 +162,12 @@ def test_of_a_large_fleet_the_line_is_by_a_sample(
     said = nr("collect", "--json")
     assert re.match(r"7 devices, by a sample of \d: ", said.err)
     assert said.json["counts"]["devices"] == 7
+
+
+def test_a_realm_that_no_credential_is_of_is_likely_a_slip(ready: Path, nr: Command) -> None:
+    with (ready / "netraven.toml").open("a") as file:
+        file.write("\n[realms.defualt]\nthreshold = 3\nmargin = 1\n")
+    for command in (("plan",), ("collect",)):
+        said = nr(*command, "--device", "r1")
+        assert "no credential is of realm 'defualt'" in said.err
+        assert "did you mean [realms.default]?" in said.err
