@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 QUESTIONS = {"cpu", "slow", "memory", "storm", "scale", "recorder", "strategies", "guard"}
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.timeout(600),  # thirty processes after each other, on a machine that does other things
     pytest.mark.xdist_group("benchmarks"),  # one run serves all of these
 ]
 OURS = {"netraven", "netraven-again", "netraven-memory"}
@@ -34,7 +35,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         env=os.environ | {"NETRAVEN_COLLECT__CONCURRENCY": "not a number"},
         capture_output=True,
         text=True,
-        timeout=170,
+        timeout=570,
         check=False,
     )
     assert done.returncode == 0, done.stderr
