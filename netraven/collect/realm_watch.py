@@ -25,6 +25,10 @@ from netraven.ports import GuardBook
 _log = events("netraven.collect")
 
 
+FOLLOW = 1.0
+"""Seconds between two looks at which realms other guards have paused."""
+
+
 @dataclass(eq=False)
 class _Doubt:
     """A refusal of a secret that opens other devices."""
@@ -99,6 +103,7 @@ class RealmWatch:
         self._desk_of = desk_of
         self._probe_with = probe_with
         self._realms: dict[str, Realm] = {}
+        self._read_at = 0.0
 
     def realm(self, name: str) -> Realm:
         realm = self._realms.get(name)
@@ -313,8 +318,15 @@ class RealmWatch:
     async def tend(self) -> None:
         """Write and follow pauses (other guards pause and resume realms too), probe what is due."""
         await self.write()
-        if not self._realms:
-            return
+        if self._realms and self._now().tick - self._read_at >= FOLLOW:
+            await self._follow()
+        for realm in self._realms.values():
+            pause = realm.health.pause
+            if pause is not None and not pause.remaining(self._now()) and realm.probe is None:
+                realm.probe = self._spawn(self._probe(realm))
+
+    async def _follow(self) -> None:
+        self._read_at = self._now().tick
         on_record = await self._book.pauses()
         for realm in self._realms.values():
             state = on_record.get(realm.name)
@@ -323,9 +335,6 @@ class RealmWatch:
                 if realm.paused:
                     self._excuse(realm)
                 self.stir(realm)
-            pause = realm.health.pause
-            if pause is not None and not pause.remaining(self._now()) and realm.probe is None:
-                realm.probe = self._spawn(self._probe(realm))
 
     # ---- the end of a run
 
