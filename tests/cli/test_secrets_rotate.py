@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -104,14 +105,20 @@ def test_without_a_key_there_is_nothing_to_rotate(stocked: Path, nr: Command) ->
     assert "no key to open stored secrets with" in said.err
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_may_not_be_written_is_told(stocked: Path, nr: Command) -> None:
+def test_a_key_file_that_can_not_be_replaced_is_told(
+    stocked: Path, nr: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the reason: a folder without permission, a full disk. The old keys stay as they are."""
     file = stocked / "netraven.key"
     keys = file.read_bytes()
-    stocked.chmod(0o500)
-    try:
-        said = nr("secrets", "rotate")
-    finally:
-        stocked.chmod(0o700)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    said = nr("secrets", "rotate")
+    monkeypatch.undo()
     assert said.code == 2
+    assert "Permission denied" in said.err
     assert file.read_bytes() == keys
+    assert [path.name for path in stocked.iterdir() if "netraven.key" in path.name] == ["netraven.key"]
