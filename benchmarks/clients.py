@@ -17,10 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.lab import USER, Host, password
 from benchmarks.process import Job
+
+if TYPE_CHECKING:
+    from netraven.model import Outcome
 
 SHOW = "show running-config"
 
@@ -109,11 +112,13 @@ def _netraven(raven: Any, job: Job) -> Collect:
     async def collect(fleet: Sequence[Host]) -> Tally:
         tally = Tally(keep=job.keep)
         names = {fleet[0].name} if len(fleet) == 1 else ()
-        report = await raven.collect(names=names, concurrency=job.concurrency)
-        tally.collected, tally.attempts = report.run.counts.collected, report.run.counts.attempts
-        for outcome in report.outcomes:
+
+        def finished(outcome: Outcome) -> None:
             if outcome.reason is not None:
                 tally.failed[f"{outcome.reason}: {outcome.detail}"] += 1
+
+        run = await raven.run(names=names, concurrency=job.concurrency, on_outcome=finished)
+        tally.collected, tally.attempts = run.counts.collected, run.counts.attempts
         return tally
 
     return collect

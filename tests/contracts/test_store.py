@@ -424,3 +424,16 @@ async def test_runs_are_told_apart(store: Store) -> None:
     assert first.id < second.id
     ended = await store.finish(first, RunStatus.INTERRUPTED, Counts(4), "the disk is full")
     assert (ended.id, ended.error) == (first.id, "the disk is full")
+
+
+async def test_what_a_device_did_not_accept_of_late_comes_with_it(store: Store) -> None:
+    """Refused or unanswered, whatever became of the credential; a local device counts them for itself."""
+    device, chosen = (await target(store)).device, await credential(store)
+    run = await a_run(store)
+    for verdict in (Verdict.REFUSED, Verdict.ACCEPTED, Verdict.NO_VERDICT):
+        start = AttemptStarted(run.id, device, chosen, utcnow(), "why")
+        (key,) = await store.commit([start])
+        await store.commit([AttemptConcluded(key, device, chosen, verdict, utcnow(), 1)])
+    found = (await target(store)).unaccepted
+    assert [(one.realm, one.username) for one in found] == [(chosen.realm, chosen.username)] * 2
+    assert (await target(store, "r10")).unaccepted == ()
