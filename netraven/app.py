@@ -260,13 +260,7 @@ class NetRaven:
         """The same, giving each outcome as soon as it is on record. Leaving the loop early ends the run."""
         outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue()
         run = asyncio.create_task(
-            self._run(
-                _selector(tags, names),
-                concurrency=self._settings.concurrency if concurrency is None else concurrency,
-                strategy=strategy or self._settings.strategy,
-                observer=None,
-                on_outcome=outcomes.put_nowait,
-            )
+            self.run(tags, names, concurrency=concurrency, strategy=strategy, on_outcome=outcomes.put_nowait)
         )
         self._streams.add(run)
         run.add_done_callback(self._streams.discard)
