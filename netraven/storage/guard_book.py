@@ -166,7 +166,7 @@ async def _left_behind(connection: AsyncConnection, account: Account, row: Row[A
             attempt.credential_username == account[1],
             runs.c.owner == row.holder.rpartition("#")[0],
         )
-        .order_by(attempt.started_at)
+        .order_by(attempt.started_at, attempt.id)
     )
     found = []
     for left in await connection.execute(statement):

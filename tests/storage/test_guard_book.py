@@ -157,3 +157,23 @@ def test_an_account_is_the_same_after_it_was_written() -> None:
         account.conclude(account.grant(Ask("a")), verdict, Moment(1.0, 2.0, "boot"))
     again = Account.load(account.dump(), account.policy, Moment(1.0, 2.0, "boot"))
     assert again.dump() == account.dump()
+
+
+async def test_one_that_dies_before_it_wrote_leaves_what_the_one_before_it_left(store: SqlStore) -> None:
+    """Killed and started again, and again: what each of them had sent stays counted, however long ago it was sent."""
+    book, device, credential = store.guard_book, await add_device(store), await add_credential(store)
+    for hours in (3, 2, 1):
+        dead, run = a_dead_process(), await start_run(store)
+        async with store.database.writing() as connection:
+            await connection.execute(update(runs).where(runs.c.id == run.id).values(owner=dead))
+        assert await book.take(ACCOUNT, f"{dead}#{run.id}", 60.0) is not None
+        await store.commit(
+            [AttemptStarted(run.id, device, credential, utcnow() - timedelta(hours=hours), "it hangs")]
+        )
+    state = await book.take(ACCOUNT, ME, 60.0)
+    assert state is not None
+    assert [attempt["verdict"] for attempt in state["since"]] == ["pending"] * 3
+    account = Account.load(state, Policy(), Moment(utcnow().timestamp()))
+    assert len(account.refusals) == 3
+    assert await book.keep(ACCOUNT, ME, account.dump(), None)
+    assert "since" not in (await book.take(ACCOUNT, OTHER, 60.0) or {}), "it is in the state now"
