@@ -34,7 +34,7 @@ def said_clearly(ended: Ended) -> None:
 async def check_what_is_left(lab: LabProcess, installation: Installation, command: Command) -> None:
     """What was written before is there, in step with the wire; the run is found as interrupted, the next one works."""
     await lab.until_left()
-    assert compare(lab.attempts(), await installation.attempts()) <= CONCURRENCY
+    assert compare(lab.attempts(), await installation.attempts()) <= CONCURRENCY + 2  # control logins
     listed = await command("run", "list", "--json", config=installation.file)
     assert [entry["status"] for entry in listed.json] == ["interrupted"]
     assert "pending" not in {row["verdict"] for row in await installation.attempts()}
@@ -210,4 +210,4 @@ async def test_a_server_that_falls_silent(
         with pytest.raises(RecorderStopped, match="the server did not answer in time"):
             await run
         await lab.until_left()
-        assert compare(lab.attempts(), await installation.attempts()) <= CONCURRENCY
+        assert compare(lab.attempts(), await installation.attempts()) <= CONCURRENCY + 2  # control logins
