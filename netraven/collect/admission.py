@@ -45,7 +45,7 @@ class Admission:
     """May connect, and asks for its permit once the device wants the secret.
 
     Exactly one of :meth:`accepted` and :meth:`failed` follows a permit; :meth:`close` in any case. Without a desk
-    (``local`` realms, where each device counts for itself) nothing is waited for.
+    (``local`` realms, where each device counts for itself) only the realm's limit on logins in flight is waited for.
     """
 
     def __init__(
