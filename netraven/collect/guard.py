@@ -268,7 +268,7 @@ class Guard:
     def _check_local(self, visit: Visit, credential: Credential, policy: Policy) -> None:
         """Each device counts for itself: never the same refused secret twice within the window, nor too many."""
         if not (visit.target.history or visit.target.unaccepted or visit.unaccepted):
-            return  # nothing is known of the device: most are like that, or accept at once
+            return
         now, account = self._knowledge.of(visit.target).now, credential.account
 
         def within(at: datetime) -> bool:
