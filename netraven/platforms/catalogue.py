@@ -4,23 +4,11 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from netraven.errors import InputError
-
-
-@dataclass(frozen=True, slots=True)
-class Platform:
-    """How to collect from one dialect. ``driver`` names the scrapli platform that knows its prompts and paging."""
-
-    name: str
-    driver: str
-    config: str
-    """The command that prints the running configuration."""
-    errors: tuple[str, ...] = ()
-    """Starts of lines by which the device rejects a command, in addition to what the driver knows."""
+from netraven.platforms.model import RUNNING, Output, Platform
 
 
 @lru_cache(maxsize=1)
@@ -40,7 +28,7 @@ def load_platform(name: str) -> Platform:
     return Platform(
         name=name,
         driver=data.get("driver", name),
-        config=data["config"],
+        outputs={RUNNING: Output(RUNNING, data["config"])},
         errors=tuple(data.get("errors", ())),
     )
 

@@ -73,7 +73,7 @@ def _driver_class(name: str) -> tuple[type[Any], dict[str, Any]]:
 
 
 def _driver(shell: ShellChannel, platform: Platform, enable: str | None) -> Any:
-    driver_class, arguments = _driver_class(platform.driver)
+    driver_class, arguments = _driver_class(platform.driver or platform.name)
     secondary = {"auth_secondary": enable} if enable and "privilege_levels" in arguments else {}
     driver = driver_class(
         host="device",
