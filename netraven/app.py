@@ -12,9 +12,10 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from netraven.collect import moments
+from netraven.collect.access import AccessRules
 from netraven.collect.collector import Collector, Limits, Means
 from netraven.collect.fleet import Fleet
 from netraven.collect.guard import Guard, Patience
@@ -38,6 +39,7 @@ from netraven.credentials.plan import Plan, plan_run
 from netraven.credentials.strategy import strategy_named
 from netraven.errors import DatabaseError, InputError, NetRavenError, SettingsError
 from netraven.model import (
+    Access,
     Counts,
     Credential,
     Device,
@@ -100,7 +102,9 @@ class NetRaven:
         transport: Transport,
         settings: CollectSettings,
         realms: Mapping[str, RealmSettings],
+        access: AccessRules = AccessRules(),
     ) -> None:
+        self._access = access
         self._store = store
         self._transport = transport
         self._settings = settings
@@ -123,9 +127,10 @@ class NetRaven:
             await store.runs.recover()
             raven = cls(
                 store=store,
-                transport=_ssh(settings.collect, accept_new=settings.ssh.host_keys == "accept-new"),
+                transport=_ssh(settings.collect),
                 settings=settings.collect,
                 realms=settings.realms,
+                access=_access(settings),
             )
             try:
                 yield raven
@@ -141,10 +146,12 @@ class NetRaven:
         *,
         settings: CollectSettings = CollectSettings(),
         realms: Mapping[str, RealmSettings] | None = None,
+        access: AccessRules = AccessRules(),
         transport: Transport | None = None,
     ) -> AsyncIterator[NetRaven]:
         """Without database and files: nothing outlives the object.
 
+        ``access``: how devices are reached, where not straight over SSH with default timeouts.
         ``realms``: who judges the passwords of which realm; one that is not named is central, but for ``local``.
         Raises ``InputError`` for a platform that is not known, unless ``transport`` is what has to know it, and
         ``SettingsError`` for a realm whose settings do not fit together.
@@ -162,9 +169,10 @@ class NetRaven:
         )
         raven = cls(
             store=store,
-            transport=transport or _ssh(settings, accept_new=True),
+            transport=transport or _ssh(settings),
             settings=settings,
             realms=realms or {},
+            access=access,
         )
         try:
             yield raven
@@ -238,10 +246,10 @@ class NetRaven:
         selector = _selector(tags, names)
         chosen = strategy_named(strategy or self._settings.strategy)
         await self._check(selector)
-        devices = await self._store.count(selector)
+        devices = await self._store.count(selector, collected_only=True)
         share = 1.0 if sample is None or devices <= 2 * sample else sample / devices
         plan = await plan_run(
-            self._store.targets(selector, share=share),
+            self._store.targets(selector, share=share, collected_only=True),
             await self._store.credentials(),
             strategy=chosen,
             knowledge=Knowledge(await self._store.learned()),
@@ -298,7 +306,7 @@ class NetRaven:
         credentials = await self._store.credentials()
         if needs_key(credentials):
             self._store.require_key()
-        devices = await self._store.count(selector)
+        devices = await self._store.count(selector, collected_only=True)
         run = await self._store.start(selector, strategy=strategy, concurrency=concurrency, devices=devices)
         tally = _Tally(devices)
         status: RunStatus | None = None
@@ -316,7 +324,14 @@ class NetRaven:
             )
             async with Recorder(self._store) as recorder, self._alive(run), guard:
                 collector = Collector(
-                    means=Means(CredentialIndex(credentials), chosen, self._store, self._transport, guard),
+                    means=Means(
+                        CredentialIndex(credentials),
+                        chosen,
+                        self._store,
+                        self._transport,
+                        guard,
+                        self._access,
+                    ),
                     record=Record(run.id, recorder, knowledge, time.monotonic),
                     limits=Limits(
                         self._settings.device_timeout,
@@ -339,9 +354,9 @@ class NetRaven:
                 run_log("run_started", devices=devices, credentials=len(credentials), strategy=strategy)
                 try:
                     await fleet.run(
-                        self._store.targets(selector),
+                        self._store.targets(selector, collected_only=True),
                         finished,
-                        lambda: self._store.targets(selector, unfinished_in=run.id),
+                        lambda: self._store.targets(selector, unfinished_in=run.id, collected_only=True),
                     )
                 finally:
                     run_log("run_finished", **asdict(tally.counts))
@@ -507,11 +522,23 @@ def _selector(tags: Iterable[str], names: Iterable[str]) -> Selector:
     return Selector(frozenset(tags), frozenset(names))
 
 
-def _ssh(settings: CollectSettings, *, accept_new: bool) -> Transport:
+def _access(settings: Settings) -> AccessRules:
+    """What settings say of the ways to devices."""
+    defaults = Access(
+        host_keys=cast("Any", settings.ssh.host_keys),
+        source_address=settings.ssh.source_address or None,
+        keepalive=settings.ssh.keepalive,
+        outputs=settings.collect.outputs or None,
+    )
+    told = [{name: rule.told for name, rule in rules.items()} for rules in (settings.tags, settings.devices)]
+    return AccessRules(defaults, *told)
+
+
+def _ssh(settings: CollectSettings) -> Transport:
     from netraven.transport.ssh import Deadlines, SshTransport
 
     deadlines = Deadlines(settings.connect_timeout, settings.login_timeout, settings.command_timeout)
-    return SshTransport(deadlines, accept_new=accept_new)
+    return SshTransport(deadlines)
 
 
 def _sources_of(settings: Settings) -> Sources:

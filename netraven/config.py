@@ -11,7 +11,7 @@ import dataclasses
 import difflib
 import os
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,8 @@ class CollectSettings:
     """How long the end of a run waits for a paused realm or a spent account."""
     login_grace: float = field(default=30.0, metadata={"least": 1.0})
     """How long servers wait for a login before they hang up."""
+    outputs: tuple[str, ...] = ()
+    """The kinds of output to collect from every device; empty: what each platform says, which is ``running``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,51 @@ LOCAL = RealmSettings(scope="local", max_logins_in_flight=100_000)
 @dataclass(frozen=True, slots=True)
 class SshSettings:
     host_keys: str = field(default="accept-new", metadata={"one_of": ("accept-new", "strict")})
+    """``off`` and weak algorithms are for single devices and tags only: see :class:`AccessSettings`."""
+    source_address: str = ""
+    """The local address to connect from; empty: the system's choice."""
+    keepalive: float = field(default=60.0, metadata={"least": 0.0})
+    """After so many seconds without a byte TCP asks whether the device is still there; 0: never."""
+
+
+@dataclass(frozen=True, slots=True)
+class JumpSettings:
+    """Limits for each jump host, in one process."""
+
+    max_logins: int = field(default=10, metadata={"least": 1})
+    """Devices that are being connected to and logged in to at once through one jump host."""
+    max_sessions: int = field(default=200, metadata={"least": 1})
+    """Devices in session at once through one jump host."""
+    retry_after: float = field(default=30.0, metadata={"least": 0.0})
+    """Seconds after which a jump host that could not be reached is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessSettings:
+    """``[tags.NAME]`` and ``[devices.NAME]``: how these devices are reached, where that differs from all others."""
+
+    transport: str | None = field(
+        default=None, metadata={"kind": str, "one_of": ("ssh", "telnet", "ssh-or-telnet")}
+    )
+    host_keys: str | None = field(
+        default=None, metadata={"kind": str, "one_of": ("accept-new", "strict", "off")}
+    )
+    legacy: bool | None = field(default=None, metadata={"kind": bool})
+    jump: tuple[str, ...] | None = field(default=None, metadata={"kind": tuple})
+    telnet_port: int | None = field(default=None, metadata={"kind": int, "least": 1, "most": 65535})
+    source_address: str | None = field(default=None, metadata={"kind": str})
+    keepalive: float | None = field(default=None, metadata={"kind": float, "least": 0.0})
+    outputs: tuple[str, ...] | None = field(default=None, metadata={"kind": tuple})
+    connect_timeout: float | None = field(default=None, metadata={"kind": float, "least": 0.001})
+    login_timeout: float | None = field(default=None, metadata={"kind": float, "least": 0.001})
+    command_timeout: float | None = field(default=None, metadata={"kind": float, "least": 0.001})
+    device_timeout: float | None = field(default=None, metadata={"kind": float, "least": 0.001})
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What is said, by key."""
+        pairs = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+        return {name: value for name, value in pairs if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +192,13 @@ class Settings:
     vault: VaultSettings = VaultSettings()
     collect: CollectSettings = CollectSettings()
     ssh: SshSettings = SshSettings()
+    jump: JumpSettings = JumpSettings()
     realms: Mapping[str, RealmSettings] = field(default_factory=dict)
     """``[realms.NAME]``, those that settings speak of."""
+    tags: Mapping[str, AccessSettings] = field(default_factory=dict)
+    """``[tags.NAME]``: of two tags that a device carries, the one that stands later wins."""
+    devices: Mapping[str, AccessSettings] = field(default_factory=dict)
+    """``[devices.NAME]``: what is said of one device wins over its tags."""
     log: LogSettings = LogSettings()
     file: Path | None = None
     """Where the settings were read, None for defaults and environment alone."""
@@ -182,12 +234,15 @@ def realm_named(realms: Mapping[str, RealmSettings], name: str) -> RealmSettings
 
 
 _REALMS = "realms"
+_NAMED = {_REALMS: "realm", "tags": "tag", "devices": "device"}
+"""Sections of sections, one for each name."""
 _SECTIONS: dict[str, type[Any]] = {
     "database": DatabaseSettings,
     "secrets": SecretsSettings,
     "vault": VaultSettings,
     "collect": CollectSettings,
     "ssh": SshSettings,
+    "jump": JumpSettings,
     "log": LogSettings,
 }
 
@@ -201,12 +256,20 @@ def load_settings(path: str | Path | None = None, environ: Mapping[str, str] | N
     file = find_file(path, environ)
     data = _read(file) if file is not None else {}
     sections: dict[str, Any] = {}
-    known = [*_SECTIONS, _REALMS]
+    known = [*_SECTIONS, *_NAMED]
     for name in data:
         if name not in known:
             raise SettingsError(f"{file}: unknown section [{name}]{_closest(name, known)}")
     overrides = _overrides(environ)
-    realms = _realms(data.get(_REALMS, {}), overrides.pop(_REALMS, {}), str(file))
+    named = {
+        section: _named(section, data.get(section, {}), overrides.pop(section, {}), str(file))
+        for section in _NAMED
+    }
+    realms = _realms(named.pop(_REALMS), str(file))
+    access: dict[str, Any] = {
+        section: {name: AccessSettings(**values) for name, values in given.items()}
+        for section, given in named.items()
+    }
     for name, section in _SECTIONS.items():
         table = data.get(name, {})
         if not isinstance(table, dict):
@@ -216,29 +279,33 @@ def load_settings(path: str | Path | None = None, environ: Mapping[str, str] | N
         sections[name] = section(**values)
     if problem := sections["vault"].problem():
         raise SettingsError(f"{file or 'settings'}: vault: {problem}")
-    return Settings(**sections, realms=realms, file=file)
+    return Settings(**sections, realms=realms, **access, file=file)
 
 
-def _realms(tables: Any, overrides: Mapping[str, str], where: str) -> dict[str, RealmSettings]:
-    """``[realms.NAME]`` and ``NETRAVEN_REALMS__NAME__KEY`` (the name in small letters there)."""
+def _named(section: str, tables: Any, overrides: Mapping[str, str], where: str) -> dict[str, dict[str, Any]]:
+    """``[SECTION.NAME]`` and ``NETRAVEN_SECTION__NAME__KEY`` (the name in small letters there): values by name."""
+    kind = RealmSettings if section == _REALMS else AccessSettings
+    word = _NAMED[section]
     if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
-        raise SettingsError(f"{where}: realms are sections of their own: [realms.NAME]")
+        raise SettingsError(f"{where}: {section} are sections of their own: [{section}.NAME]")
     given: dict[str, dict[str, Any]] = {}
     if "" in tables:
-        raise SettingsError(f"{where}: a realm needs a name: [realms.NAME]")
+        raise SettingsError(f"{where}: a {word} needs a name: [{section}.NAME]")
     for name, table in tables.items():
-        section = f"{_REALMS}.{name}"
-        given[name] = {
-            key: _checked(RealmSettings, section, key, value, where) for key, value in table.items()
-        }
+        path = f"{section}.{name}"
+        given[name] = {key: _checked(kind, path, key, value, where) for key, value in table.items()}
     for path, text in overrides.items():
         name, _, key = path.partition("__")
-        variable = f"${PREFIX}{_REALMS.upper()}__{path.upper()}"
+        variable = f"${PREFIX}{section.upper()}__{path.upper()}"
         if not name or not key:
-            raise SettingsError(f"{variable}: realms have a name and keys: {PREFIX}REALMS__NAME__THRESHOLD")
+            example = f"{PREFIX}{section.upper()}__NAME__{'THRESHOLD' if section == _REALMS else 'LEGACY'}"
+            raise SettingsError(f"{variable}: {section} have a name and keys: {example}")
         name = next((known for known in given if known.lower() == name), name)
-        value = _from_text(RealmSettings, f"{_REALMS}.{name}", key, text, variable)
-        given.setdefault(name, {})[key] = value
+        given.setdefault(name, {})[key] = _from_text(kind, f"{section}.{name}", key, text, variable)
+    return given
+
+
+def _realms(given: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, RealmSettings]:
     realms = {}
     for name, values in given.items():
         scope = values.get("scope", "local" if name == "local" else "central")
@@ -277,7 +344,7 @@ def _overrides(environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
         if not name.startswith(PREFIX) or "__" not in name or name in _RESERVED:
             continue
         section, _, key = name.removeprefix(PREFIX).lower().partition("__")
-        if section not in (known := [*_SECTIONS, _REALMS]):
+        if section not in (known := [*_SECTIONS, *_NAMED]):
             raise SettingsError(f"${name}: unknown section {section!r}{_closest(section, known)}")
         found.setdefault(section, {})[key] = text
     return found
@@ -292,17 +359,21 @@ def _field(section: type[Any], name: str, key: str, where: str) -> dataclasses.F
 
 def _checked(section: type[Any], name: str, key: str, value: Any, where: str) -> Any:
     spec = _field(section, name, key, where)
-    kind = type(spec.default)
+    kind = _kind(spec)
     if kind is float and type(value) is int:
         value = float(value)
+    if kind is tuple and isinstance(value, list) and all(isinstance(word, str) and word for word in value):
+        value = tuple(value)
     if type(value) is not kind:
         got = (
             repr(value) if spec.repr else f"a {type(value).__name__}"
         )  # what is kept out of reprs may be secret
         raise SettingsError(f"{where}: {name}.{key} must be {_KINDS[kind]}, not {got}")
-    least, one_of = spec.metadata.get("least"), spec.metadata.get("one_of")
+    least, most, one_of = (spec.metadata.get(rule) for rule in ("least", "most", "one_of"))
     if least is not None and not value >= least:
         raise SettingsError(f"{where}: {name}.{key} must be at least {least}, not {value!r}")
+    if most is not None and not value <= most:
+        raise SettingsError(f"{where}: {name}.{key} must be at most {most}, not {value!r}")
     if one_of is not None and value not in one_of:
         raise SettingsError(f"{where}: {name}.{key} must be one of {', '.join(one_of)}, not {value!r}")
     return value
@@ -310,15 +381,31 @@ def _checked(section: type[Any], name: str, key: str, value: Any, where: str) ->
 
 def _from_text(section: type[Any], name: str, key: str, text: str, where: str = "") -> Any:
     where = where or f"${PREFIX}{name.upper()}__{key.upper()}"
-    kind: type[Any] = type(_field(section, name, key, where).default)
+    kind = _kind(_field(section, name, key, where))
     try:
-        value: Any = kind(text)
-    except ValueError as error:
+        value: Any = _READ.get(kind, kind)(text)
+    except (ValueError, KeyError) as error:
         raise SettingsError(f"{where}: must be {_KINDS[kind]}, not {text!r}") from error
     return _checked(section, name, key, value, where)
 
 
-_KINDS = {str: "text", int: "a whole number", float: "a number"}
+def _kind(spec: dataclasses.Field[Any]) -> type[Any]:
+    kind: type[Any] = spec.metadata.get("kind", type(spec.default))
+    return kind
+
+
+_KINDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    tuple: 'a list of texts, such as ["one", "two"]',
+}
+_READ: dict[type[Any], Callable[[str], Any]] = {
+    bool: lambda text: {"true": True, "false": False}[text.strip().lower()],
+    tuple: lambda text: [word.strip() for word in text.split(",") if word.strip()],
+}
+"""How values are written in an environment variable, where the kind itself does not read them."""
 
 
 def _closest(word: str, known: Iterable[str]) -> str:

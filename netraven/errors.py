@@ -9,7 +9,10 @@ the operator's input or the installation and ends the command with a message tha
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from netraven.model import Capture
 
 
 class NetRavenError(Exception):
@@ -66,6 +69,8 @@ class DeviceFailure(Exception):
         super().__init__(detail)
         self.detail = detail
         """One line for a person; already free of control characters and of secrets."""
+        self.captured: tuple[Capture, ...] = ()
+        """What was complete before it failed."""
 
 
 class AuthRefused(DeviceFailure):

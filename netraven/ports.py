@@ -22,6 +22,7 @@ from netraven.model import (
     RunStatus,
     Secret,
     Selector,
+    SshOffer,
     Tally,
     Target,
 )
@@ -77,15 +78,20 @@ class Sources(Protocol):
 class Inventory(Protocol):
     """Where devices and credentials come from."""
 
-    async def count(self, selector: Selector) -> int: ...
+    async def count(self, selector: Selector, *, collected_only: bool = False) -> int: ...
 
     def targets(
-        self, selector: Selector, *, unfinished_in: int | None = None, share: float = 1.0
+        self,
+        selector: Selector,
+        *,
+        unfinished_in: int | None = None,
+        share: float = 1.0,
+        collected_only: bool = False,
     ) -> AsyncIterator[Target]:
         """Devices in the order of their names, read lazily: memory does not grow with the fleet.
 
         ``unfinished_in``: only those without an outcome in the run of this id. ``share``: about so many of them, evenly
-        from the whole fleet and the same ones each time.
+        from the whole fleet and the same ones each time. ``collected_only``: without jump hosts.
         """
 
     async def credentials(self) -> Sequence[Credential]:
@@ -142,8 +148,29 @@ class GuardBook(Protocol):
 class Session(Protocol):
     """An open, authenticated session with a device."""
 
-    async def capture(self, *, enable: str | None) -> Sequence[Capture]:
-        """Collect what the platform says; raises a ``DeviceFailure`` with ``logged_in`` set."""
+    async def capture(self, *, enable: str | None, kinds: Sequence[str] | None = None) -> Sequence[Capture]:
+        """Collect outputs of these ``kinds`` (None: what the platform says), in this order.
+
+        Kinds that the platform does not have are left out. Raises a ``DeviceFailure`` with ``logged_in`` set, which
+        carries what was complete by then (``captured``).
+        """
+
+    def facts(self, captures: Sequence[Capture]) -> Mapping[str, str]:
+        """What the outputs tell of the device: ``version``, ``serial``, ``model``."""
+
+    @property
+    def platform_found(self) -> str | None:
+        """The device's dialect, where it had to be found out; known once something was captured."""
+
+
+class Tunnel(Protocol):
+    """A logged-in connection to a jump host, through which others are opened. Only a transport looks inside."""
+
+    @property
+    def alive(self) -> bool: ...
+
+    async def ended(self) -> None:
+        """Returns once the connection has ended."""
 
 
 class Login(Protocol):
@@ -158,10 +185,18 @@ class Login(Protocol):
 
     username: str
     wants_key: bool
-    """Whether the secret is a private key (public key authentication) rather than a password."""
+    """Whether the secret has a private key, or the agent has it (public key authentication)."""
+    wants_password: bool
+    """Whether the secret has a password. With a key too, the key goes first; together they are one attempt."""
 
     async def new_host_key(self, key: HostKey) -> Sequence[HostKey]:
         """Remember the key before the secret is sent; returns what is on record now, which may be another's."""
+
+    def refused_host_key(self, key: HostKey) -> None:
+        """The device showed a key that was not let pass."""
+
+    def offer_seen(self, offer: SshOffer) -> None:
+        """What the device's SSH server offers, where it differs from what is on record."""
 
     async def secret(self) -> Secret:
         """Hand over the secret. May wait for a permit; returns once the attempt is on record."""
@@ -182,8 +217,18 @@ class Login(Protocol):
 class Transport(Protocol):
     """Opens sessions."""
 
-    def open(self, target: Target, login: Login) -> AbstractAsyncContextManager[Session]:
-        """Connect and log in with exactly one attempt on the wire; raises ``DeviceFailure`` subclasses only."""
+    def open(
+        self, target: Target, login: Login, via: Tunnel | None = None
+    ) -> AbstractAsyncContextManager[Session]:
+        """Connect and log in with exactly one attempt on the wire; raises ``DeviceFailure`` subclasses only.
+
+        ``via``: through this jump host. Where it dies, the device is ``Unreachable``.
+        """
+
+    def tunnel(
+        self, target: Target, login: Login, via: Tunnel | None = None
+    ) -> AbstractAsyncContextManager[Tunnel]:
+        """Connect and log in to a jump host, in the same way; no shell is opened."""
 
 
 Clock = Callable[[], float]

@@ -5,16 +5,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from netraven.errors import AuthNoVerdict, AuthRefused, DeviceFailure, HostKeyChanged
 from netraven.model import Capture, HostKey, Secret, Target, Verdict
-from netraven.ports import Login, Session
+from netraven.ports import Login, Session, Tunnel
 from netraven.storage.memory import MemoryStore
 
-__all__ = ["FakeAttempt", "FakeDevice", "FakeTransport", "MemoryStore"]
+__all__ = ["FakeAttempt", "FakeDevice", "FakeTransport", "FakeTunnel", "MemoryStore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +51,29 @@ class FakeTransport:
         self.attempts: list[FakeAttempt] = []
 
     @asynccontextmanager
-    async def open(self, target: Target, login: Login) -> AsyncIterator[Session]:
+    async def open(self, target: Target, login: Login, via: Tunnel | None = None) -> AsyncIterator[Session]:
         device = self.devices[target.device.name]
+        async with self._logged_in(device, target, login):
+            yield _FakeSession(device)
+
+    @asynccontextmanager
+    async def tunnel(self, target: Target, login: Login, via: Tunnel | None = None) -> AsyncIterator[Tunnel]:
+        async with self._logged_in(self.devices[target.device.name], target, login):
+            tunnel = FakeTunnel()
+            try:
+                yield tunnel
+            finally:
+                tunnel.die()
+
+    @asynccontextmanager
+    async def _logged_in(self, device: FakeDevice, target: Target, login: Login) -> AsyncIterator[None]:
         if device.fails is not None and not (
             device.fails.logged_in or isinstance(device.fails, AuthNoVerdict)
         ):
             raise device.fails
         on_record = target.host_keys or await login.new_host_key(device.host_key)
         if device.host_key not in on_record:
+            login.refused_host_key(device.host_key)
             raise HostKeyChanged(f"the device shows {device.host_key.fingerprint}; nothing was sent")
         secret = await login.secret()
         while (failure := self._verdict(device, login.username, secret)) is not None:
@@ -70,7 +86,7 @@ class FakeTransport:
             secret = following
         self.attempts.append(FakeAttempt(target.device.name, login.username, secret, Verdict.ACCEPTED))
         await login.accepted()
-        yield _FakeSession(device)
+        yield
 
     @staticmethod
     def _verdict(device: FakeDevice, username: str, secret: Secret) -> DeviceFailure | None:
@@ -81,11 +97,33 @@ class FakeTransport:
         return AuthRefused("the device refused the secret")
 
 
+class FakeTunnel:
+    """A ``ports.Tunnel`` that lives until it is told to die."""
+
+    def __init__(self) -> None:
+        self._dead = asyncio.Event()
+
+    @property
+    def alive(self) -> bool:
+        return not self._dead.is_set()
+
+    async def ended(self) -> None:
+        await self._dead.wait()
+
+    def die(self) -> None:
+        self._dead.set()
+
+
 class _FakeSession:
+    platform_found: str | None = None
+
     def __init__(self, device: FakeDevice) -> None:
         self._device = device
 
-    async def capture(self, *, enable: str | None) -> Sequence[Capture]:
+    def facts(self, captures: Sequence[Capture]) -> Mapping[str, str]:
+        return {}
+
+    async def capture(self, *, enable: str | None, kinds: Sequence[str] | None = None) -> Sequence[Capture]:
         if self._device.fails is not None:
             raise self._device.fails
         return (Capture(self._device.config),)

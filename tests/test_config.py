@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,13 @@ from hypothesis import strategies as st
 
 from netraven import config
 from netraven.config import (
+    AccessSettings,
     CollectSettings,
+    JumpSettings,
     RealmSettings,
     SecretsSettings,
     Settings,
+    SshSettings,
     VaultSettings,
     load_settings,
 )
@@ -125,7 +129,13 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
         "NETRAVEN_COLLECT__REFUSED_BACKOFF": "0",
         "NETRAVEN_COLLECT__PATIENCE": "7",
         "NETRAVEN_COLLECT__LOGIN_GRACE": "60",
+        "NETRAVEN_COLLECT__OUTPUTS": "running, version",
         "NETRAVEN_SSH__HOST_KEYS": "strict",
+        "NETRAVEN_SSH__SOURCE_ADDRESS": "192.0.2.1",
+        "NETRAVEN_SSH__KEEPALIVE": "0",
+        "NETRAVEN_JUMP__MAX_LOGINS": "3",
+        "NETRAVEN_JUMP__MAX_SESSIONS": "4",
+        "NETRAVEN_JUMP__RETRY_AFTER": "5",
         "NETRAVEN_LOG__LEVEL": "debug",
         "NETRAVEN_LOG__FORMAT": "json",
     }
@@ -133,11 +143,15 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
     sections = {
         f.name: getattr(settings, f.name)
         for f in dataclasses.fields(settings)
-        if f.name not in ("file", "realms")
+        if f.name not in ("file", "realms", "tags", "devices")
     }
     keys = {f"NETRAVEN_{s}__{f.name}".upper() for s, v in sections.items() for f in dataclasses.fields(v)}
     assert keys == set(environ), "this test knows every key"
-    assert settings.collect == CollectSettings(9, 0, "priority", 1.5, 2.0, 30.0, 4.0, 0.0, 7.0, 60.0)
+    assert settings.collect == CollectSettings(
+        9, 0, "priority", 1.5, 2.0, 30.0, 4.0, 0.0, 7.0, 60.0, ("running", "version")
+    )
+    assert settings.ssh == SshSettings("strict", "192.0.2.1", 0.0)
+    assert settings.jump == JumpSettings(3, 4, 5.0)
     assert (settings.ssh.host_keys, settings.log.level, settings.log.format) == ("strict", "debug", "json")
     assert settings.database_url == "postgresql+asyncpg://u:p@db/netraven"
     assert settings.key_file == Path("/run/key")
@@ -145,6 +159,43 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
     assert settings.vault == VaultSettings(
         "https://vault.example.net:8200", "network", "team", "", "role", "/run/secret-id", 3.0
     )
+
+
+def test_ways_to_devices_are_told_for_tags_and_for_single_devices(folder: Path) -> None:
+    write(
+        folder / "netraven.toml",
+        "[tags.old]\nlegacy = true\njump = ['outer', 'inner']\nconnect_timeout = 30\n"
+        "[devices.'r1.example']\ntransport = 'telnet'\ntelnet_port = 2323\n",
+    )
+    environ = {"NETRAVEN_TAGS__OLD__LEGACY": "false", "NETRAVEN_TAGS__NEW__JUMP": "outer, inner"}
+    settings = load_settings(environ=environ)
+    assert settings.tags == {
+        "old": AccessSettings(legacy=False, jump=("outer", "inner"), connect_timeout=30.0),
+        "new": AccessSettings(jump=("outer", "inner")),
+    }
+    assert settings.devices["r1.example"].told == {"transport": "telnet", "telnet_port": 2323}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[tags.a]\nlegcy = true\n", "unknown setting tags.a.legcy, did you mean 'legacy'"),
+        ("[tags.a]\nlegacy = 1\n", "tags.a.legacy must be true or false, not 1"),
+        ("[tags.a]\njump = 'outer'\n", "tags.a.jump must be a list of texts"),
+        ("[devices.r1]\ntelnet_port = 70000\n", "devices.r1.telnet_port must be at most 65535"),
+        (
+            "[devices.r1]\ntransport = 'ftp'\n",
+            "devices.r1.transport must be one of ssh, telnet, ssh-or-telnet",
+        ),
+        ("[ssh]\nhost_keys = 'off'\n", "ssh.host_keys must be one of accept-new, strict, not 'off'"),
+        ("tags = 1\n", "tags are sections of their own"),
+        ("[devices.'']\n", "a device needs a name"),
+    ],
+)
+def test_what_is_wrong_with_a_way_is_named(folder: Path, text: str, said: str) -> None:
+    write(folder / "netraven.toml", text)
+    with pytest.raises(SettingsError, match=re.escape(said)):
+        load_settings(environ={})
 
 
 @pytest.mark.parametrize(
@@ -202,7 +253,7 @@ def test_what_is_wrong_in_the_environment_is_named(folder: Path, name: str, valu
         ("[colect]\n", r"unknown section \[colect\], did you mean 'collect'\?"),
         (
             "[zzzzzz]\n",
-            r"unknown section \[zzzzzz\]. Known are: collect, database, log, realms, secrets, ssh, vault",
+            r"unknown section \[zzzzzz\]. Known are: collect, database, devices, jump, log, realms, secrets, ssh, tags, vault",
         ),
         ("collect = 5\n", r"collect must be a section: \[collect\]"),
         ("[collect]\nconcurency = 5\n", r"unknown setting collect.concurency, did you mean 'concurrency'\?"),

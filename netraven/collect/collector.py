@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from netraven.collect.access import AccessRules
 from netraven.collect.admission import Admission, Withheld
 from netraven.collect.guard import Guard
 from netraven.collect.login import NextOffer, Offer, Record, RecordedLogin
@@ -115,6 +116,7 @@ class Means:
     secrets: Secrets
     transport: Transport
     guard: Guard
+    access: AccessRules = AccessRules()
 
 
 class Collector:
@@ -136,6 +138,13 @@ class Collector:
         self.guard.log_in = self.control
         self.guard.tell(confirmed=self._confirmed, noticed=self._noticed)
         self.on_notice: Callable[[str, Mapping[str, object]], None] = lambda _event, _data: None
+
+    def begin(self, target: Target) -> Visit:
+        """A device's visit, with what settings say of the way to it."""
+        return Visit(self._reached(target), self.clock)
+
+    def _reached(self, target: Target) -> Target:
+        return replace(target, access=self._means.access.of(target.device))
 
     async def visit(self, visit: Visit) -> Outcome | Later:
         """Try the device once. Raises only what ends the run (``NetRavenError``) and cancellation."""

@@ -178,7 +178,7 @@ class Fleet:
                 if target is not None:
                     if target.device.name in self._known:
                         continue
-                    return Visit(target, self._collector.clock)
+                    return self._collector.begin(target)
             if not self._busy and not self._again and not self._outside:
                 if not self._doubtful:
                     return None

@@ -17,8 +17,11 @@ from netraven.model import (
     Choice,
     ConnectionCut,
     HostKey,
+    HostKeyRefused,
     HostKeySeen,
+    OfferSeen,
     Secret,
+    SshOffer,
     Verdict,
     utcnow,
 )
@@ -55,7 +58,8 @@ class RecordedLogin:
         self, visit: Visit, offer: Offer, record: Record, next_offer: NextOffer | None = None
     ) -> None:
         self.username = offer.choice.credential.username
-        self.wants_key = offer.secret.private_key is not None
+        self.wants_key = offer.secret.has_key
+        self.wants_password = offer.secret.password is not None
         self.succeeded = False
         self.offer = offer
         """The one that is being made, or was made last."""
@@ -73,6 +77,13 @@ class RecordedLogin:
         )
         self._visit.target = replace(self._visit.target, host_keys=tuple(on_record))
         return on_record
+
+    def refused_host_key(self, key: HostKey) -> None:
+        self._record.recorder.post(HostKeyRefused(self._visit.device, key, utcnow()))
+
+    def offer_seen(self, offer: SshOffer) -> None:
+        self._visit.target = replace(self._visit.target, offer=offer)
+        self._record.recorder.post(OfferSeen(self._visit.device, offer, utcnow()))
 
     async def secret(self) -> Secret:
         choice, credential = self.offer.choice, self.offer.choice.credential

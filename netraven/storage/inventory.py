@@ -12,8 +12,8 @@ from sqlalchemy import ColumnElement, Row, bindparam, delete, exists, func, inse
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from netraven.errors import InputError
-from netraven.model import ConnectionCut, Credential, Device, Selector, Target, Verdict, utcnow
-from netraven.storage import host_keys, kept, pairs, tags
+from netraven.model import JUMP_HOST, Credential, Device, Selector, Target, Verdict, utcnow
+from netraven.storage import host_key_rules, host_keys, kept, learned, pairs, tags
 from netraven.storage.engine import Database
 from netraven.storage.sample import share_condition
 from netraven.storage.schema import (
@@ -59,10 +59,12 @@ class SqlInventory:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def count(self, selector: Selector = EVERY_DEVICE) -> int:
+    async def count(self, selector: Selector = EVERY_DEVICE, *, collected_only: bool = False) -> int:
         counted = 0
         async with self._database.reading() as connection:
             for conditions in _slices(selector):
+                if collected_only:
+                    conditions.append(devices.c.platform != JUMP_HOST)
                 statement = select(func.count()).select_from(devices).where(*conditions)
                 counted += (await connection.execute(statement)).scalar_one()
         return counted
@@ -73,13 +75,17 @@ class SqlInventory:
         *,
         unfinished_in: int | None = None,
         share: float = 1.0,
+        collected_only: bool = False,
     ) -> AsyncIterator[Target]:
         """Devices in the order of their names, with what is on record of them, a page at a time.
 
-        ``unfinished_in``: only those without an outcome in the run of this id; ``share``: about so many, evenly. No
-        transaction is open between pages: a device that is added or removed meanwhile may or may not be met.
+        ``unfinished_in``: only those without an outcome in the run of this id; ``share``: about so many, evenly;
+        ``collected_only``: without jump hosts. No transaction is open between pages: a device that is added or
+        removed meanwhile may or may not be met.
         """
         for conditions in _slices(selector):
+            if collected_only:
+                conditions.append(devices.c.platform != JUMP_HOST)
             if share < 1.0:
                 conditions.append(share_condition(devices.c.id, share))
             if unfinished_in is not None:
@@ -103,7 +109,8 @@ class SqlInventory:
             rows = (await connection.execute(statement)).all()
             ids = [row.id for row in rows]
             names = await tags.of_owners(connection, device_tags, ids) if ids else {}
-            keys = await host_keys.of_devices(connection, ids) if ids else {}
+            keys, revoked = await host_keys.of_devices(connection, ids) if ids else ({}, {})
+            rules = await host_key_rules.all_of_them(connection)
             history = await pairs.of_devices(connection, ids) if ids else {}
             since = utcnow() - timedelta(days=1)
             failures = await pairs.unaccepted(connection, ids, since) if ids else {}
@@ -114,6 +121,9 @@ class SqlInventory:
                 history.get(row.id, ()),
                 failures.get(row.id, ()),
                 row.tries_per_connection,
+                learned.offer_of(row.ssh_offer),
+                row.detected_platform,
+                rules.trust_in(row.host, row.port, revoked.get(row.id, ())),
             )
             for row in rows
         ]
@@ -227,20 +237,6 @@ CREDENTIAL_COLUMNS = tuple(
     credentials.c[name]
     for name in ("id", "name", "username", "realm", "priority", "secret_version", "offered_when", "source")
 )
-
-
-_CUT = (
-    update(devices)
-    .where(devices.c.id == bindparam("b_id", type_=Id))
-    .values(tries_per_connection=bindparam("b_tries"))
-)
-
-
-async def remember_cuts(connection: AsyncConnection, entries: Sequence[ConnectionCut]) -> None:
-    """Put on record how many secrets devices took before they cut the connection; the last word counts."""
-    tries = {entry.device.id: entry.tries for entry in entries if entry.device.id is not None}
-    if tries:
-        await connection.execute(_CUT, [{"b_id": key, "b_tries": tries[key]} for key in sorted(tries)])
 
 
 def credential_of(row: Row[Any], names: AbstractSet[str]) -> Credential:

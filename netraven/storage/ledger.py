@@ -19,11 +19,14 @@ from netraven.model import (
     Device,
     DeviceFinished,
     Entry,
+    HostKeyRefused,
     HostKeySeen,
     Logged,
+    OfferSeen,
+    PlatformFound,
     RefusalConfirmed,
 )
-from netraven.storage import attempts, host_keys, inventory, outcomes, snapshots
+from netraven.storage import attempts, host_keys, learned, outcomes, snapshots
 from netraven.storage.engine import Database
 from netraven.storage.faults import Undone
 from netraven.storage.schema import credentials, devices, run_outcomes, runs
@@ -119,6 +122,12 @@ class _Batch:
         lessons = attempts.Lessons()
         if seen := self._of(HostKeySeen):
             self._answer(HostKeySeen, await host_keys.remember(connection, seen))
+        if refused := self._of(HostKeyRefused):
+            await host_keys.refuse(connection, refused)
+        if offers := self._of(OfferSeen):
+            await learned.offers(connection, offers)
+        if found := self._of(PlatformFound):
+            await learned.platforms(connection, found)
         if started := self._of(AttemptStarted):
             self._answer(AttemptStarted, await attempts.start(connection, started))
             for start in started:
@@ -136,9 +145,10 @@ class _Batch:
             lessons.confirmed(confirmation)
         await attempts.remember_pairs(connection, concluded, confirmed)
         if cut := self._of(ConnectionCut):
-            await inventory.remember_cuts(connection, cut)
+            await learned.cuts(connection, cut)
         if self.finished:
             self._answer(DeviceFinished, await outcomes.finish(connection, self.finished, captures))
+            await learned.facts(connection, self.finished)
         if logged := self._of(Logged):
             await outcomes.log(connection, logged)
         await lessons.write(connection)
@@ -147,7 +157,7 @@ class _Batch:
 def _subjects(entry: Entry) -> tuple[Device | None, Credential | None, int | None]:
     """The device, the credential and the run that an entry speaks of."""
     match entry:
-        case HostKeySeen() | ConnectionCut():
+        case HostKeySeen() | HostKeyRefused() | OfferSeen() | PlatformFound() | ConnectionCut():
             return entry.device, None, None
         case AttemptStarted():
             return entry.device, entry.credential, entry.run_id

@@ -14,6 +14,7 @@ from netraven.credentials.source import parse_source
 from netraven.credentials.success_rate import fold
 from netraven.errors import RowRefused, SecretUnreadable
 from netraven.model import (
+    JUMP_HOST,
     AttemptConcluded,
     AttemptStarted,
     AttemptWithdrawn,
@@ -25,15 +26,19 @@ from netraven.model import (
     DeviceFinished,
     Entry,
     HostKey,
+    HostKeyRefused,
     HostKeySeen,
     Logged,
+    OfferSeen,
     Outcome,
     Pair,
+    PlatformFound,
     RefusalConfirmed,
     Run,
     RunStatus,
     Secret,
     Selector,
+    SshOffer,
     Target,
     Unaccepted,
     Verdict,
@@ -83,22 +88,36 @@ class MemoryStore:
         """What is on record of secrets, by device name and (credential id, secret version)."""
         self.unaccepted: dict[str, list[Unaccepted]] = {}
         self.tries_per_connection: dict[str, int] = {}
+        self.refused_host_keys: dict[str, HostKey] = {}
+        """The last key that was not let pass, by device name."""
+        self.offers: dict[str, SshOffer] = {}
+        self.detected: dict[str, str] = {}
+        self.facts: dict[str, dict[str, str]] = {}
         self.guard_book = MemoryGuardBook()
         self._last_attempt = 0
 
     # Inventory
 
-    async def count(self, selector: Selector) -> int:
-        return sum(selector.selects(d) for d in self.devices.values())
+    async def count(self, selector: Selector, *, collected_only: bool = False) -> int:
+        return sum(
+            selector.selects(d) and not (collected_only and d.platform == JUMP_HOST)
+            for d in self.devices.values()
+        )
 
     async def targets(
-        self, selector: Selector, *, unfinished_in: int | None = None, share: float = 1.0
+        self,
+        selector: Selector,
+        *,
+        unfinished_in: int | None = None,
+        share: float = 1.0,
+        collected_only: bool = False,
     ) -> AsyncIterator[Target]:
         for name, device in list(self.devices.items()):
             if (
                 selector.selects(device)
                 and (unfinished_in, name) not in self._done
                 and in_share(device.id or 0, share)
+                and not (collected_only and device.platform == JUMP_HOST)
             ):
                 history = tuple(self.pairs.get(name, {}).values())
                 yield Target(
@@ -107,6 +126,8 @@ class MemoryStore:
                     history,
                     tuple(self.unaccepted.get(name, ())),
                     self.tries_per_connection.get(name),
+                    self.offers.get(name),
+                    self.detected.get(name),
                 )
 
     async def credentials(self) -> Sequence[Credential]:
@@ -198,7 +219,7 @@ class MemoryStore:
                 return entry.device.name in self.devices and entry.credential.id in self._ids
             case AttemptConcluded() | AttemptWithdrawn():
                 return entry.attempt_id in self.attempts
-            case HostKeySeen() | ConnectionCut():
+            case HostKeySeen() | HostKeyRefused() | OfferSeen() | PlatformFound() | ConnectionCut():
                 return entry.device.name in self.devices
             case RefusalConfirmed():
                 return entry.device.name in self.devices and entry.credential.id in self._ids
@@ -224,6 +245,13 @@ class MemoryStore:
                 self.tries_per_connection[entry.device.name] = entry.tries
             case HostKeySeen():
                 return self.host_keys.setdefault(entry.device.name, (entry.key,))
+            case HostKeyRefused():
+                if entry.key not in self.host_keys.get(entry.device.name, ()):
+                    self.refused_host_keys[entry.device.name] = entry.key
+            case OfferSeen():
+                self.offers[entry.device.name] = entry.offer
+            case PlatformFound():
+                self.detected[entry.device.name] = entry.platform
             case DeviceFinished():
                 return self._finished(entry)
             case Logged():
@@ -261,12 +289,15 @@ class MemoryStore:
 
     def _finished(self, entry: DeviceFinished) -> Outcome:
         outcome = entry.outcome
+        if entry.facts:
+            self.facts.setdefault(outcome.device.name, {}).update(entry.facts)
         for capture in entry.captures:
             place = (outcome.device.name, capture.kind)
             changed = self.snapshots.get(place) != capture.data
             self.snapshots[place] = capture.data
             digest = hashlib.sha256(capture.data).hexdigest()
-            outcome = replace(outcome, snapshot=digest, changed=bool(outcome.changed) or changed)
+            snapshot = outcome.snapshot or digest
+            outcome = replace(outcome, snapshot=snapshot, changed=bool(outcome.changed) or changed)
         self.outcomes.append(outcome)
         self._done.add((entry.run_id, outcome.device.name))
         return outcome

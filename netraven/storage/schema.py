@@ -31,7 +31,7 @@ from sqlalchemy import (
 from netraven.model import RunStatus, Status, Verdict
 from netraven.storage.types import Id, Json, Name, UtcDateTime
 
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """Every schema revision in order; the last one is what this program reads and writes."""
 
 metadata = MetaData(
@@ -76,6 +76,9 @@ devices = Table(
     Column("port", Integer, nullable=False),
     Column("platform", Text, nullable=False),
     Column("tries_per_connection", Integer),  # learned; NULL where the device never cut a connection
+    Column("detected_platform", Text),  # learned, for devices of the platform `auto`
+    Column("ssh_offer", Json),  # learned: what its SSH server said that it can do
+    Column("ssh_offer_at", UtcDateTime),
     Column("created_at", UtcDateTime, nullable=False),
     Column("updated_at", UtcDateTime, nullable=False),
     sqlite_autoincrement=True,  # ids are never used again: rows elsewhere and caches speak of this very device
@@ -109,6 +112,8 @@ credentials = Table(
     Column("sealed_password", LargeBinary),
     Column("sealed_private_key", LargeBinary),
     Column("sealed_enable", LargeBinary),
+    Column("sealed_passphrase", LargeBinary),
+    Column("sealed_certificate", LargeBinary),
     Column("success_rate", Float(53)),
     Column("attempts", Id, nullable=False, server_default=text("0")),
     Column("successes", Id, nullable=False, server_default=text("0")),
@@ -131,6 +136,8 @@ credential_versions = Table(  # previous secrets that are kept as a fallback for
     Column("sealed_password", LargeBinary),
     Column("sealed_private_key", LargeBinary),
     Column("sealed_enable", LargeBinary),
+    Column("sealed_passphrase", LargeBinary),
+    Column("sealed_certificate", LargeBinary),
     Column("kept_until", UtcDateTime, nullable=False),
 )
 
@@ -151,7 +158,36 @@ host_keys = Table(
     Column("key", LargeBinary, nullable=False),
     Column("fingerprint", Text, nullable=False),
     Column("first_seen_at", UtcDateTime, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'trusted'")),
+    Column("origin", Text, nullable=False, server_default=text("'seen'")),
+    CheckConstraint("state IN ('trusted', 'refused', 'revoked')", name="state"),
+    CheckConstraint("origin IN ('seen', 'accepted', 'imported')", name="origin"),
     UniqueConstraint("device_id", "algorithm", "key"),
+)
+
+host_key_rules = (
+    Table(  # lines of known_hosts that speak of patterns of hosts: authorities, and keys that are revoked
+        "host_key_rules",
+        metadata,
+        Column("id", Id, primary_key=True),
+        Column("kind", Text, nullable=False),
+        Column("patterns", Text, nullable=False),  # as in known_hosts, comma-separated
+        Column("algorithm", Text, nullable=False),
+        Column("key", LargeBinary, nullable=False),
+        Column("fingerprint", Text, nullable=False),
+        Column("added_at", UtcDateTime, nullable=False),
+        CheckConstraint("kind IN ('authority', 'revoked')", name="kind"),
+        UniqueConstraint("kind", "patterns", "algorithm", "key"),
+    )
+)
+
+device_facts = Table(
+    "device_facts",
+    metadata,
+    Column("device_id", Id, ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),  # version, serial, model
+    Column("value", Text, nullable=False),
+    Column("seen_at", UtcDateTime, nullable=False),
 )
 
 # ---- runs and what came of them ----

@@ -1,4 +1,4 @@
-"""The keyring in force, and what is sealed with it: the three parts of a credential's secret."""
+"""The keyring in force, and what is sealed with it: the parts of a credential's secret."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from netraven.credentials.sealing import Keyring, UnknownKey
 from netraven.errors import KeyringError, SecretUnreadable
 from netraven.model import Secret
 
-COLUMNS = {"password": "sealed_password", "private_key": "sealed_private_key", "enable": "sealed_enable"}
+COLUMNS = {
+    part: f"sealed_{part}" for part in ("password", "private_key", "enable", "passphrase", "certificate")
+}
 """The parts of a secret and the columns that they are sealed in; the same in both tables."""
 
 NO_KEY = "there is no key to seal and open secrets with: `netraven init` writes one"

@@ -67,13 +67,20 @@ class SqlStore:
 
     # Inventory
 
-    async def count(self, selector: Selector) -> int:
-        return await self.inventory.count(selector)
+    async def count(self, selector: Selector, *, collected_only: bool = False) -> int:
+        return await self.inventory.count(selector, collected_only=collected_only)
 
     def targets(
-        self, selector: Selector, *, unfinished_in: int | None = None, share: float = 1.0
+        self,
+        selector: Selector,
+        *,
+        unfinished_in: int | None = None,
+        share: float = 1.0,
+        collected_only: bool = False,
     ) -> AsyncIterator[Target]:
-        return self.inventory.targets(selector, unfinished_in=unfinished_in, share=share)
+        return self.inventory.targets(
+            selector, unfinished_in=unfinished_in, share=share, collected_only=collected_only
+        )
 
     async def credentials(self) -> Sequence[Credential]:
         return await self.inventory.credentials()

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from netraven.errors import HostKeyChanged, HostKeyUnknown
-from netraven.model import HostKey
+from netraven.model import HostKey, Target
 
 
-def judge(shown: HostKey, on_record: Sequence[HostKey], *, accept_new: bool) -> bool:
-    """Whether ``shown`` is new and to be remembered; False where it is on record.
+def judge(shown: HostKey, target: Target) -> bool:
+    """Whether ``shown`` is new and to be remembered; False where it is on record or the policy is ``off``.
 
-    Raises ``HostKeyChanged`` where other keys are on record, ``HostKeyUnknown`` where none is and new ones are not
-    accepted. A key of another algorithm than those on record is a changed key too: whoever sits in between would
-    show exactly that.
+    Raises ``HostKeyChanged`` where other keys are on record or the key is revoked, ``HostKeyUnknown`` where none is
+    and new ones are not accepted. A key of another algorithm than those on record is a changed key too: whoever sits
+    in between would show exactly that.
     """
-    if any(shown == key for key in on_record):
+    key = f"{shown.fingerprint} ({shown.algorithm})"
+    if any(shown == revoked for revoked in target.trust.revoked):
+        raise HostKeyChanged(f"the device shows {key}, which is revoked; nothing was sent")
+    if target.access.host_keys == "off" or any(shown == known for known in target.host_keys):
         return False
-    if on_record:
-        known = ", ".join(f"{key.fingerprint} ({key.algorithm})" for key in on_record)
-        raise HostKeyChanged(
-            f"the device shows {shown.fingerprint} ({shown.algorithm}), on record is {known}; nothing was sent"
-        )
-    if not accept_new:
-        raise HostKeyUnknown(
-            f"the device shows {shown.fingerprint} ({shown.algorithm}), which is not on record; nothing was sent"
-        )
+    if target.host_keys:
+        known = ", ".join(f"{known.fingerprint} ({known.algorithm})" for known in target.host_keys)
+        raise HostKeyChanged(f"the device shows {key}, on record is {known}; nothing was sent")
+    if target.access.host_keys == "strict":
+        raise HostKeyUnknown(f"the device shows {key}, which is not on record; nothing was sent")
     return True

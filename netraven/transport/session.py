@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, cast
 
@@ -32,7 +32,12 @@ class ShellSession:
         self._platform = platform
         self._timeout = command_timeout
 
-    async def capture(self, *, enable: str | None) -> Sequence[Capture]:
+    platform_found: str | None = None
+
+    def facts(self, captures: Sequence[Capture]) -> Mapping[str, str]:
+        return {}
+
+    async def capture(self, *, enable: str | None, kinds: Sequence[str] | None = None) -> Sequence[Capture]:
         """The running configuration. Raises ``DeviceFailure`` with ``logged_in`` set."""
         doing = "log in to the shell and switch paging off"
         try:

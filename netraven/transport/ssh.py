@@ -1,50 +1,46 @@
-"""One SSH connection: host key first, then exactly one attempt, counted from what the device does.
+"""SSH to a device: one connection, the host key first, then exactly one attempt, counted from what the device does.
 
 asyncssh asks its client object for a password each time it could send one. The first time, the login hands the
-secret over; a second time means that the device has answered the first with a refusal, and nothing more is offered.
+secret over; a second time means that the device has answered the first with a refusal (``transport.ssh_client``).
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import asyncssh
-from asyncssh.constants import DISC_BY_APPLICATION, MSG_DISCONNECT, MSG_IGNORE
-from asyncssh.packet import SSHPacketLogger, String, UInt32
 
 from netraven.errors import (
     AuthNoVerdict,
     AuthRefused,
     DeviceFailure,
-    HostKeyChanged,
     InputError,
     InternalFault,
     SessionLost,
+    Unreachable,
 )
-from netraven.model import HostKey, Secret, Target
+from netraven.model import Access, Target
 from netraven.platforms import Platform, load_platform
-from netraven.ports import Login, Session
+from netraven.ports import Login, Session, Tunnel
+from netraven.transport.addresses import connect
 from netraven.transport.channel import ShellChannel
 from netraven.transport.failures import Stage, login_failure, login_timeout, session_failure
-from netraven.transport.host_keys import judge
 from netraven.transport.session import ShellSession
+from netraven.transport.ssh_client import Client, Connection
 from netraven.transport.ssh_profile import options_for
 
 _TERMINAL = (511, 24)
 """Columns and rows; wide, so that devices do not wrap the echo of a command."""
 
-MOST_TRIES = 3
-"""Passwords on one connection: Cisco IOS allows 3 unless told (`ip ssh authentication-retries`), OpenSSH 6."""
-
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """Seconds for each step with a device."""
+    """Seconds for each step with a device; what a device's own access says goes before."""
 
     connect: float = 10.0
     """DNS, TCP and key exchange, up to the device's question for a secret."""
@@ -53,54 +49,97 @@ class Deadlines:
     command: float = 60.0
     """Each command."""
 
+    def of(self, access: Access) -> Deadlines:
+        return Deadlines(
+            access.connect_timeout or self.connect,
+            access.login_timeout or self.login,
+            access.command_timeout or self.command,
+        )
+
+
+class SshTunnel:
+    """A connection to a jump host (``ports.Tunnel``)."""
+
+    def __init__(self, name: str, connection: Connection) -> None:
+        self.name = name
+        self.connection = connection
+
+    @property
+    def alive(self) -> bool:
+        return not self.connection.is_closed()
+
+    async def ended(self) -> None:
+        await self.connection.wait_closed()
+
 
 class SshTransport:
-    """Opens shells over SSH.
+    """Opens shells, and connections to jump hosts, over SSH.
 
-    ``accept_new``: whether a device without a host key on record may show one, which is then remembered.
     ``close_grace``: seconds that a closing connection is waited for.
     """
 
-    def __init__(self, deadlines: Deadlines, *, accept_new: bool = True, close_grace: float = 1.0) -> None:
+    def __init__(self, deadlines: Deadlines, *, close_grace: float = 1.0) -> None:
         self._deadlines = deadlines
-        self._accept_new = accept_new
         self._close_grace = close_grace
 
     @asynccontextmanager
-    async def open(self, target: Target, login: Login) -> AsyncIterator[Session]:
+    async def open(self, target: Target, login: Login, via: Tunnel | None = None) -> AsyncIterator[Session]:
         """Connect and log in with one attempt on the wire. Raises ``DeviceFailure`` subclasses."""
         platform = _platform(target)
-        client = _Client(login, target.host_keys, accept_new=self._accept_new)
+        try:
+            async with self._connection(target, login, via) as connection:
+                yield await self._shell(connection, platform, target.access)
+        except SessionLost as error:
+            if via is None or via.alive:
+                raise
+            raise Unreachable(
+                f"the jump host's connection ended in the middle of the session: {error}"
+            ) from error
+
+    @asynccontextmanager
+    async def tunnel(self, target: Target, login: Login, via: Tunnel | None = None) -> AsyncIterator[Tunnel]:
+        """Connect and log in to a jump host. Raises ``DeviceFailure`` subclasses."""
+        async with self._connection(target, login, via) as connection:
+            yield SshTunnel(target.device.name, connection)
+
+    @asynccontextmanager
+    async def _connection(
+        self, target: Target, login: Login, via: Tunnel | None
+    ) -> AsyncIterator[Connection]:
+        """A connection that is logged in; closed in the end."""
+        client = Client(login, target)
         known = tuple(key.algorithm for key in target.host_keys)
         options = options_for(known, with_key=login.wants_key)
-        loop = asyncio.get_running_loop()
         options.host, options.port = target.device.host, target.device.port
         options.username = login.username
         options.protocol_factory = lambda: client
-        options.waiter = loop.create_future()
+        options.waiter = asyncio.get_running_loop().create_future()
         try:
-            connection = await self._log_in(client, options, login)
-            yield await self._shell(connection, platform)
+            yield await self._log_in(client, options, target, via)
         finally:
             await self._close(client, options.waiter)
 
     async def _log_in(
-        self, client: _Client, options: asyncssh.SSHClientConnectionOptions, login: Login
-    ) -> _Connection:
-        loop = asyncio.get_running_loop()
+        self,
+        client: Client,
+        options: asyncssh.SSHClientConnectionOptions,
+        target: Target,
+        via: Tunnel | None,
+    ) -> Connection:
+        deadlines = self._deadlines.of(target.access)
         waiter = cast("asyncio.Future[None]", options.waiter)
         try:
-            async with asyncio.timeout(self._deadlines.connect) as deadline:
-                client.deadline, client.login_seconds = deadline, self._deadlines.login
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(loop, options, wait="auth"), options.host, options.port
-                )
+            async with asyncio.timeout(deadlines.connect) as deadline:
+                client.deadline, client.login_seconds = deadline, deadlines.login
+                connection = await _over(options, target.access, via, deadlines.connect)
                 await waiter
+        except Unreachable:
+            raise
         except TimeoutError as error:
             # also raised by the operating system, for a connection that nobody answered
-            seconds = self._deadlines.login if client.offered else self._deadlines.connect
+            seconds = deadlines.login if client.offered else deadlines.connect
             failure = client.failure or login_timeout(client.stage, seconds)
-            await self._report(client, login, failure)
+            await self._report(client, failure)
             raise failure from error
         except (OSError, asyncssh.Error, UnicodeError) as error:
             failure = client.failure or login_failure(error, client.stage)
@@ -110,17 +149,18 @@ class SshTransport:
                 failure = AuthNoVerdict(f"before it answered the secret, {client.failure.detail}")
             if client.expired and isinstance(failure, AuthRefused):
                 failure = AuthRefused("the password has expired: the device asks for a new one")
-            await self._report(client, login, failure)
+            await self._report(client, failure)
             raise failure from error
         if client.stage is Stage.OFFERED:
             client.stage = Stage.ACCEPTED
-            await login.accepted()
+            await client.login.accepted()
         else:
             await client.remember_key()  # let in without a question: the key is on record all the same
         return connection
 
     @staticmethod
-    async def _report(client: _Client, login: Login, failure: DeviceFailure) -> None:
+    async def _report(client: Client, failure: DeviceFailure) -> None:
+        login = client.login
         if client.stage is Stage.OFFERED:
             if isinstance(failure, AuthRefused):
                 await login.cut(client.tries)  # it did not ask again, it hung up
@@ -130,19 +170,20 @@ class SshTransport:
         elif client.stage is Stage.REFUSED and not client.told:
             await login.rejected(failure)
 
-    async def _shell(self, connection: _Connection, platform: Platform) -> Session:
+    async def _shell(self, connection: Connection, platform: Platform, access: Access) -> Session:
+        seconds = access.command_timeout or max(self._deadlines.command, platform.command_timeout or 0.0)
         try:
-            async with asyncio.timeout(self._deadlines.command):
+            async with asyncio.timeout(seconds):
                 _, shell = await connection.create_session(
                     ShellChannel, term_type="vt100", term_size=_TERMINAL, encoding=None
                 )
         except TimeoutError as error:
-            raise SessionLost(f"the device opened no shell within {self._deadlines.command:g} s") from error
+            raise SessionLost(f"the device opened no shell within {seconds:g} s") from error
         except Exception as error:
             raise session_failure(error) from error
-        return ShellSession(cast(ShellChannel, shell), platform, command_timeout=self._deadlines.command)
+        return ShellSession(cast(ShellChannel, shell), platform, command_timeout=seconds)
 
-    async def _close(self, client: _Client, waiter: asyncio.Future[None]) -> None:
+    async def _close(self, client: Client, waiter: asyncio.Future[None]) -> None:
         if waiter.done() and not waiter.cancelled():
             waiter.exception()  # seen: it has been raised or the connection was given up
         waiter.cancel()
@@ -155,180 +196,30 @@ class SshTransport:
                 await connection.wait_closed()
 
 
+async def _over(
+    options: asyncssh.SSHClientConnectionOptions, access: Access, via: Tunnel | None, seconds: float
+) -> Connection:
+    """A connection whose key exchange has begun, straight or through a jump host."""
+    loop = asyncio.get_running_loop()
+
+    def speak() -> Connection:
+        return Connection(loop, options, wait="auth")
+
+    if via is None:
+        return await connect(speak, options.host, options.port, access, seconds)
+    jump_host = cast(SshTunnel, via)
+    try:
+        _, spoken = await jump_host.connection.create_connection(speak, options.host, options.port)  # type: ignore[arg-type]  # asyncssh runs SSH over a channel in the same way
+    except asyncssh.ChannelOpenError as error:
+        raise Unreachable(f"jump host {jump_host.name} does not reach it: {error.reason}") from error
+    except (OSError, asyncssh.Error) as error:
+        raise Unreachable(f"through jump host {jump_host.name}: {error}") from error
+    return cast(Connection, spoken)
+
+
 def _platform(target: Target) -> Platform:
     """Looked up before anything is sent; an unknown one is this device's trouble and not the run's."""
     try:
         return load_platform(target.device.platform)
     except InputError as error:
         raise InternalFault(str(error)) from error
-
-
-class _Connection(asyncssh.SSHClientConnection):
-    """asyncssh's connection without the empty packet that it sends ahead of every other.
-
-    The empty packet hides the chained initialisation vectors of CBC ciphers (RFC 4251 section 9.3.1). Counter and
-    GCM modes have none, no CBC cipher is offered, and two of five packets would be such ones.
-    """
-
-    def send_packet(self, pkttype: int, *args: bytes, handler: SSHPacketLogger | None = None) -> None:
-        if pkttype != MSG_IGNORE:
-            super().send_packet(pkttype, *args, handler=handler)
-
-    def leave(self) -> None:
-        """Say goodbye in one packet and close at once, without taking the channels down one by one."""
-        if not self.is_closed():
-            self.send_packet(MSG_DISCONNECT, UInt32(DISC_BY_APPLICATION), String(""), String(""))
-            self.abort()
-
-
-class _Client(asyncssh.SSHClient):
-    """What asyncssh tells and asks while one connection comes up."""
-
-    def __init__(self, login: Login, on_record: Sequence[HostKey], *, accept_new: bool) -> None:
-        self._login = login
-        self._on_record = on_record
-        self._accept_new = accept_new
-        self._key: HostKey | None = None
-        self._new_key = False
-        self._interactive = False
-        self.expired = False
-        """Whether the device wants a new password in place of the one that it was offered."""
-        self.connection: _Connection | None = None
-        self.stage = Stage.TCP
-        self.failure: DeviceFailure | None = None
-        self.deadline: asyncio.Timeout | None = None
-        self.login_seconds = 0.0
-        self.tries = 0
-        """Secrets that were handed over."""
-        self.told = False
-        """Whether the login knows of the last refusal."""
-        self._ready: Secret | None = None
-        """The next secret, where it was asked for before the device's question."""
-
-    @property
-    def offered(self) -> bool:
-        return self.stage >= Stage.OFFERED
-
-    def connection_made(self, conn: asyncssh.SSHClientConnection) -> None:
-        self.connection = cast(_Connection, conn)
-        self.stage = Stage.KEY_EXCHANGE
-
-    def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
-        shown = HostKey(key.get_algorithm(), key.public_data)
-        try:
-            if self._key is None:
-                self._new_key = judge(shown, self._on_record, accept_new=self._accept_new)
-                self._key = shown
-            elif shown != self._key:
-                raise HostKeyChanged("the device shows another host key in the middle of the session")
-        except DeviceFailure as failure:
-            self.failure = failure
-            return False
-        return True
-
-    def begin_auth(self, username: str) -> None:
-        self.stage = Stage.AUTHENTICATION
-
-    async def password_auth_requested(self) -> str | None:
-        secret = await self._next_secret()
-        return None if secret is None else secret.password
-
-    async def kbdint_auth_requested(self) -> str | None:
-        if self.stage is Stage.OFFERED:  # asked anew: what it was offered was wrong
-            self._ready = await self._after_refusal()
-            self._interactive = False
-        if self.stage is Stage.REFUSED or self._interactive:
-            return (
-                None  # failed without a question: asking again would be one more failed login on the device
-            )
-        self._interactive = True
-        return ""
-
-    def password_change_requested(self, prompt: str, lang: str) -> Any:
-        self.expired = True
-        return NotImplemented
-
-    async def kbdint_challenge_received(
-        self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
-    ) -> Sequence[str] | None:
-        if not prompts:
-            return []  # a message only
-        hidden = [
-            not echo or "password" in text.lower() or "passcode" in text.lower() for text, echo in prompts
-        ]
-        if hidden.count(True) != 1 or (secret := await self._next_secret()) is None:
-            return None
-        password = secret.password or ""
-        return [password if is_secret else self._login.username for is_secret in hidden]
-
-    async def public_key_auth_requested(self) -> asyncssh.SSHKey | None:
-        if self.stage is Stage.OFFERED:
-            self.stage = Stage.REFUSED
-        if self.stage >= Stage.OFFERED:
-            return None
-        return asyncssh.import_private_key((await self._secret()).private_key or "")
-
-    async def _next_secret(self) -> Secret | None:
-        """The secret that goes out now; None where there is none (left). Being asked again is a refusal."""
-        if self._ready is not None:
-            secret, self._ready = self._ready, None
-            return secret
-        if self.stage is Stage.OFFERED:
-            return await self._after_refusal()
-        return await self._secret() if self.stage < Stage.OFFERED else None
-
-    async def _after_refusal(self) -> Secret | None:
-        """Tell the login that its secret was refused, and ask for the same user's next one."""
-        self.stage = Stage.REFUSED
-        if self.expired or self.tries >= MOST_TRIES:
-            return None
-        left = self._stop_the_clock()
-        try:
-            self.told = True
-            await self._login.rejected(AuthRefused("the device refused the secret"))
-            secret = await self._login.another()
-        except BaseException:
-            self._reschedule(left)
-            raise
-        if secret is None:
-            self._reschedule(left)
-            return None
-        self.told = False
-        self._handed_over()
-        return secret
-
-    def _handed_over(self) -> None:
-        self.tries += 1
-        self.stage = Stage.OFFERED
-        self._reschedule(self.login_seconds)
-
-    async def _secret(self) -> Secret:
-        """Get the secret from the login, which may take its time; the device's clock runs from here on."""
-        left = self._stop_the_clock()
-        try:
-            await self.remember_key()
-            secret = (
-                await self._login.secret()
-            )  # what it raises, asyncssh passes on to who waits for the login
-        except BaseException:  # also: the device went on to another question, which cancels this one
-            self._reschedule(left)
-            raise
-        self._handed_over()
-        return secret
-
-    async def remember_key(self) -> None:
-        """Put a key that was not on record there. Raises ``HostKeyChanged`` where another one came first."""
-        if self._new_key and self._key is not None:
-            judge(self._key, await self._login.new_host_key(self._key), accept_new=False)
-            self._new_key = False
-
-    def _stop_the_clock(self) -> float | None:
-        """Seconds that were left."""
-        when = self.deadline.when() if self.deadline is not None else None
-        self._reschedule(None)
-        return None if when is None else when - asyncio.get_running_loop().time()
-
-    def _reschedule(self, seconds: float | None) -> None:
-        if self.deadline is not None and not self.deadline.expired():
-            when = None if seconds is None else asyncio.get_running_loop().time() + seconds
-            self.deadline.reschedule(when)

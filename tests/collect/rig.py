@@ -20,7 +20,7 @@ from netraven.credentials.moments import Moment
 from netraven.credentials.strategy import PriorityStrategy
 from netraven.errors import DeviceFailure
 from netraven.model import Capture, Credential, Device, Outcome, Selector, Target
-from netraven.ports import Login, Secrets, Session, Strategy, Transport
+from netraven.ports import Login, Secrets, Session, Strategy, Transport, Tunnel
 from netraven.testing import FakeDevice, FakeTransport, MemoryStore
 from tests.virtual_time import now
 
@@ -68,7 +68,7 @@ class WatchedTransport(FakeTransport):
         self._well = dict(devices)
 
     @asynccontextmanager
-    async def open(self, target: Target, login: Login) -> AsyncIterator[Session]:
+    async def open(self, target: Target, login: Login, via: Tunnel | None = None) -> AsyncIterator[Session]:
         name = target.device.name
         if ills := self._in_turn.get(name):
             self.devices[name] = replace(self._well[name], fails=ills.pop(0))
@@ -85,10 +85,13 @@ class WatchedTransport(FakeTransport):
 
 
 class _Slow:
+    platform_found: str | None = None
+
     def __init__(self, session: Session, seconds: float) -> None:
         self._session, self._seconds = session, seconds
+        self.facts = session.facts
 
-    async def capture(self, *, enable: str | None) -> Sequence[Capture]:
+    async def capture(self, *, enable: str | None, kinds: Sequence[str] | None = None) -> Sequence[Capture]:
         await asyncio.sleep(self._seconds)
         return await self._session.capture(enable=enable)
 

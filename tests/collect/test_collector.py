@@ -274,7 +274,7 @@ class HangsAt(WatchedTransport):
         self.stage = stage
 
     @asynccontextmanager
-    async def open(self, target: Any, login: Any) -> Any:
+    async def open(self, target: Any, login: Any, via: Any = None) -> Any:
         if self.stage == "connect":
             await asyncio.sleep(1e6)
         await login.new_host_key(HostKey("ssh-ed25519", b"k"))
@@ -284,7 +284,7 @@ class HangsAt(WatchedTransport):
         await login.accepted()
         yield self
 
-    async def capture(self, *, enable: str | None) -> Any:
+    async def capture(self, *, enable: str | None, kinds: Sequence[str] | None = None) -> Any:
         await asyncio.sleep(1e6)
 
 
@@ -314,7 +314,7 @@ def test_out_of_time_is_classed_by_how_far_it_had_come(stage: str, reason: str, 
 async def test_the_deadline_covers_all_credentials_of_one_try_and_starts_anew_with_the_next() -> None:
     class Slow(WatchedTransport):
         @asynccontextmanager
-        async def open(self, target: Any, login: Any) -> Any:
+        async def open(self, target: Any, login: Any, via: Any = None) -> Any:
             await asyncio.sleep(12)
             async with super().open(target, login) as session:
                 yield session
@@ -348,13 +348,13 @@ async def test_a_lost_session_in_the_first_try_does_not_colour_the_second() -> N
         tries = 0
 
         @asynccontextmanager
-        async def open(self, target: Any, login: Any) -> Any:
+        async def open(self, target: Any, login: Any, via: Any = None) -> Any:
             self.tries += 1
             self.stage = "session" if self.tries == 1 else "connect"
             async with super().open(target, login) as session:
                 yield session
 
-        async def capture(self, *, enable: str | None) -> Any:
+        async def capture(self, *, enable: str | None, kinds: Sequence[str] | None = None) -> Any:
             raise SessionLost("gone")
 
     (outcome,) = await Rig([device()], [SVC], ThenHangs("session"), device_timeout=30, retries=1).run()
@@ -382,14 +382,14 @@ async def test_an_attempt_is_on_record_before_the_secret_is_handed_over() -> Non
 
     class Looks(WatchedTransport):
         @asynccontextmanager
-        async def open(self, target: Any, login: Any) -> Any:
+        async def open(self, target: Any, login: Any, via: Any = None) -> Any:
             assert store.attempts == {}
             await login.secret()
             seen.append(len(store.attempts))
             await login.accepted()
             yield self
 
-        async def capture(self, *, enable: str | None) -> Any:
+        async def capture(self, *, enable: str | None, kinds: Sequence[str] | None = None) -> Any:
             return ()
 
     await Rig([], [], Looks({}), store=store).run()
@@ -400,7 +400,7 @@ async def test_an_attempt_is_on_record_before_the_secret_is_handed_over() -> Non
 async def test_an_attempt_that_ends_in_a_fault_of_ours_does_not_stay_open() -> None:
     class Faulty(WatchedTransport):
         @asynccontextmanager
-        async def open(self, target: Any, login: Any) -> Any:
+        async def open(self, target: Any, login: Any, via: Any = None) -> Any:
             await login.secret()
             if not self.attempts:
                 raise ValueError("the private key is malformed")

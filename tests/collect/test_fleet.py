@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from netraven.collect.fleet import Fleet
+from netraven.collect.visit import Visit
 from netraven.errors import RecorderStopped, SessionLost, Unreachable
 from netraven.model import Device, Outcome, SkipReason, Status, Target
 from netraven.testing import FakeDevice, MemoryStore
@@ -74,6 +75,9 @@ class _Quick:
 
     def __init__(self) -> None:
         self.guard = rig.idle_guard()
+
+    def begin(self, target: Target) -> Visit:
+        return Visit(target, self.clock)
 
     async def visit(self, visit: object) -> Outcome:
         await asyncio.sleep(1)
@@ -243,7 +247,7 @@ def test_a_run_cancelled_at_any_moment_leaves_one_outcome_a_device_and_no_open_a
 @in_virtual_time
 async def test_a_fault_of_ours_costs_one_device() -> None:
     class Broken(WatchedTransport):
-        def open(self, target, login):  # type: ignore[no-untyped-def]  # as its base
+        def open(self, target, login, via=None):  # type: ignore[no-untyped-def]  # as its base
             if target.device.name == "r0001":
                 raise ZeroDivisionError("a bug")
             return super().open(target, login)

@@ -12,7 +12,7 @@ import pytest
 from netraven.credentials.lockout import Policy
 from netraven.errors import AuthNoVerdict
 from netraven.model import Credential, Device, SkipReason, Status, Target, Verdict
-from netraven.ports import Login, Session
+from netraven.ports import Login, Session, Tunnel
 from netraven.testing import FakeDevice, FakeTransport, MemoryStore
 from tests.collect.rig import Rig
 from tests.virtual_time import in_virtual_time, now
@@ -34,7 +34,7 @@ class Service(FakeTransport):
         self.done_at: dict[str, float] = {}
 
     @asynccontextmanager
-    async def open(self, target: Target, login: Login) -> AsyncIterator[Session]:
+    async def open(self, target: Target, login: Login, via: Tunnel | None = None) -> AsyncIterator[Session]:
         self.connected += 1
         self.most_connected = max(self.most_connected, self.connected)
         try:
@@ -51,6 +51,8 @@ class _Slow:
     def __init__(self, service: Service, login: Login) -> None:
         self._service, self._login = service, login
         self.username, self.wants_key = login.username, login.wants_key
+        self.wants_password = login.wants_password
+        self.refused_host_key, self.offer_seen = login.refused_host_key, login.offer_seen
         self.new_host_key, self.another, self.cut = login.new_host_key, login.another, login.cut
 
     async def secret(self):  # type: ignore[no-untyped-def]  # as the login's

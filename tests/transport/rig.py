@@ -13,7 +13,7 @@ from asyncssh.auth import ClientAuth
 
 from netraven.errors import DeviceFailure
 from netraven.lab import Lab, LabDevice
-from netraven.model import Capture, Device, HostKey, Secret, Target
+from netraven.model import Capture, Device, HostKey, Secret, SshOffer, Target
 from netraven.ports import Transport
 from netraven.transport.ssh import Deadlines, SshTransport
 
@@ -38,6 +38,9 @@ class NotedLogin:
     ) -> None:
         self.username = username
         self.wants_key = private_key is not None
+        self.wants_password = password is not None
+        self.refused_keys: list[HostKey] = []
+        self.offers: list[SshOffer] = []
         self.told: list[str] = []
         self.failure: DeviceFailure | None = None
         self._secret = Secret(password, private_key)
@@ -49,6 +52,12 @@ class NotedLogin:
     async def new_host_key(self, key: HostKey) -> Sequence[HostKey]:
         self.told.append(f"new_host_key {key.fingerprint}")
         return (key,)
+
+    def refused_host_key(self, key: HostKey) -> None:
+        self.refused_keys.append(key)
+
+    def offer_seen(self, offer: SshOffer) -> None:
+        self.offers.append(offer)
 
     async def secret(self) -> Secret:
         if self._before_secret is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import asyncssh
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from netraven.errors import HostKeyChanged, HostKeyUnknown, RecorderStopped
 from netraven.lab import Ill, Lab
-from netraven.model import Device, HostKey, Target
+from netraven.model import Access, Device, HostKey, Target, Trust
 from netraven.transport.host_keys import judge
 from netraven.transport.ssh import SshTransport
 from tests.transport.rig import PATIENT, NotedLogin, alone, key_of, quiet, router, target, visit
@@ -21,32 +22,47 @@ keys = st.builds(
 )
 
 
-@given(shown=keys, others=st.lists(keys, max_size=3), accept_new=st.booleans())
-def test_the_rule(shown: HostKey, others: list[HostKey], accept_new: bool) -> None:
+POLICIES = ("accept-new", "strict")
+
+
+def goal(policy: str, *on_record: HostKey, **trust: tuple[HostKey, ...]) -> Target:
+    access = Access(host_keys=policy)  # type: ignore[arg-type]  # drawn from POLICIES and "off"
+    return Target(Device("r1", "192.0.2.1", "cisco_iosxe"), on_record, trust=Trust(**trust), access=access)
+
+
+@given(shown=keys, others=st.lists(keys, max_size=3), policy=st.sampled_from(POLICIES))
+def test_the_rule(shown: HostKey, others: list[HostKey], policy: str) -> None:
     others = [key for key in others if key != shown]
-    assert judge(shown, [*others, shown], accept_new=accept_new) is False
+    assert judge(shown, goal(policy, *others, shown)) is False
+    assert judge(shown, goal("off", *others)) is False
+    with pytest.raises(HostKeyChanged, match="revoked"):
+        judge(shown, goal("off", shown, revoked=(shown,)))
     if others:
         with pytest.raises(HostKeyChanged) as caught:
-            judge(shown, others, accept_new=accept_new)
+            judge(shown, goal(policy, *others))
         for key in (shown, *others):
             assert key.fingerprint in caught.value.detail
         assert "nothing was sent" in caught.value.detail
-    elif accept_new:
-        assert judge(shown, [], accept_new=True) is True
+    elif policy == "accept-new":
+        assert judge(shown, goal(policy)) is True
     else:
         with pytest.raises(HostKeyUnknown, match="nothing was sent"):
-            judge(shown, [], accept_new=False)
+            judge(shown, goal(policy))
 
 
 def test_a_known_key_under_another_algorithms_name_is_another_key() -> None:
     with pytest.raises(HostKeyChanged):
-        judge(HostKey("ssh-rsa", b"k"), [HostKey("ssh-ed25519", b"k")], accept_new=True)
+        judge(HostKey("ssh-rsa", b"k"), goal("accept-new", HostKey("ssh-ed25519", b"k")))
 
 
 def test_a_fingerprint_is_what_openssh_prints() -> None:
     key = asyncssh.generate_private_key("ssh-ed25519")
     ours = HostKey(key.get_algorithm(), key.public_data).fingerprint
     assert ours == key.get_fingerprint()
+
+
+def strictly(goal: Target, policy: str = "strict") -> Target:
+    return replace(goal, access=Access(host_keys=policy))  # type: ignore[arg-type]  # as in POLICIES
 
 
 async def test_a_new_key_is_remembered_before_the_secret_is_handed_over() -> None:
@@ -58,24 +74,25 @@ async def test_a_new_key_is_remembered_before_the_secret_is_handed_over() -> Non
 
 async def test_a_key_on_record_is_not_remembered_again() -> None:
     async with Lab([router()]) as lab:
-        result = await visit(SshTransport(PATIENT, accept_new=False), target(lab, "r1", key_of(lab)))
+        result = await visit(SshTransport(PATIENT), strictly(target(lab, "r1", key_of(lab))))
         assert result.login.told == ["secret", "accepted"]
         assert result.text
         await quiet(lab)
 
 
-@pytest.mark.parametrize("accept_new", [True, False])
+@pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize(
     "auth", [("password",), ("keyboard-interactive",), ("password", "keyboard-interactive")]
 )
-async def test_a_changed_key_gets_no_secret(accept_new: bool, auth: tuple[str, ...]) -> None:
+async def test_a_changed_key_gets_no_secret(policy: str, auth: tuple[str, ...]) -> None:
     async with Lab([router(auth=auth)]) as lab:
         known = key_of(lab)
         lab.change_host_key("r1")
         async with alone():
-            result = await visit(SshTransport(PATIENT, accept_new=accept_new), target(lab, "r1", known))
+            result = await visit(SshTransport(PATIENT), strictly(target(lab, "r1", known), policy))
         assert result.reason == "host_key_changed"
         assert result.login.told == []
+        assert result.login.refused_keys == [key_of(lab)]
         assert known.fingerprint in result.detail
         assert key_of(lab).fingerprint in result.detail
         await quiet(lab)
@@ -85,7 +102,7 @@ async def test_a_changed_key_gets_no_secret(accept_new: bool, auth: tuple[str, .
 
 async def test_strict_sends_nothing_to_a_device_that_is_not_on_record() -> None:
     async with Lab([router()]) as lab:
-        result = await visit(SshTransport(PATIENT, accept_new=False), target(lab))
+        result = await visit(SshTransport(PATIENT), strictly(target(lab)))
         assert result.reason == "host_key_unknown"
         assert key_of(lab).fingerprint in result.detail
         assert result.login.told == []
@@ -146,8 +163,8 @@ async def test_a_device_that_gains_a_second_key_keeps_showing_the_known_one() ->
         host, port = server.sockets[0].getsockname()[:2]
         on_record = HostKey(known.get_algorithm(), known.public_data)
         login = NotedLogin()
-        goal = Target(Device("r1", host, "cisco_iosxe", port), (on_record,))
-        result = await visit(SshTransport(PATIENT, accept_new=False), goal, login)
+        shown = Target(Device("r1", host, "cisco_iosxe", port), (on_record,))
+        result = await visit(SshTransport(PATIENT), strictly(shown), login)
         assert result.reason not in ("host_key_changed", "host_key_unknown")
     finally:
         server.close()

@@ -7,17 +7,25 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Literal
+
+from netraven.model.access import Access
 
 
 def utcnow() -> datetime:
     """Now, as every stored time is: timezone-aware UTC."""
     return datetime.now(UTC)
+
+
+JUMP_HOST = "jump_host"
+"""The platform of devices that only let through: nothing is collected from them."""
+AUTO = "auto"
+"""The platform of devices whose dialect is to be found out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +45,26 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """What opens a device. Never shown, logged, compared in clear or written anywhere but sealed."""
+    """What opens a device. Never shown, logged, compared in clear or written anywhere but sealed.
+
+    A private key and a password together are one secret: the key goes first, the password follows where the device
+    wants it too or does not take the key.
+    """
 
     password: str | None = field(default=None, repr=False)
     private_key: str | None = field(default=None, repr=False)
     enable: str | None = field(default=None, repr=False)
+    passphrase: str | None = field(default=None, repr=False)
+    """What opens ``private_key``, where it is sealed."""
+    certificate: str | None = field(default=None, repr=False)
+    """An OpenSSH user certificate that belongs to ``private_key`` (the line of a ``-cert.pub`` file)."""
+    agent: str | None = field(default=None, repr=False)
+    """The ssh agent holds the key and signs: a key's ``SHA256:`` fingerprint or comment, empty for any of its keys."""
+
+    @property
+    def has_key(self) -> bool:
+        """Whether public key authentication can be tried with it."""
+        return self.private_key is not None or self.agent is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +186,28 @@ class HostKey:
 
 
 @dataclass(frozen=True, slots=True)
+class SshOffer:
+    """What an SSH server says of itself before any key is exchanged (RFC 4253, KEXINIT). Names as on the wire."""
+
+    version: str
+    """Its version string, ``SSH-2.0-...``."""
+    kex: tuple[str, ...] = ()
+    host_keys: tuple[str, ...] = ()
+    ciphers: tuple[str, ...] = ()
+    macs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What is on record of host keys beside those that a device may show."""
+
+    authorities: tuple[HostKey, ...] = ()
+    """Keys that may sign this device's host certificates."""
+    revoked: tuple[HostKey, ...] = ()
+    """Keys that nobody may show."""
+
+
+@dataclass(frozen=True, slots=True)
 class Target:
     """A device as a run meets it, with what the store already knows of it."""
 
@@ -174,6 +219,13 @@ class Target:
     """Attempts of the last day that it did not accept, whatever became of their credentials."""
     tries_per_connection: int | None = None
     """How many secrets the device took on one connection before it cut it; None where it never did."""
+    offer: SshOffer | None = None
+    """What its SSH server offered when it was last looked at."""
+    detected: str | None = None
+    """The platform that ``platform = auto`` has found."""
+    trust: Trust = Trust()
+    access: Access = Access()
+    """How it is reached, as settings say; filled in by the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,101 +360,3 @@ class Run:
     finished_at: datetime | None = None
     counts: Counts = Counts()
     error: str | None = None
-
-
-# ---- what a run puts on record, in the order in which it happens (ports.Ledger) ----
-
-
-@dataclass(frozen=True, slots=True)
-class HostKeySeen:
-    """A host key met for the first time. The store answers with the device's keys as they stand on record."""
-
-    device: Device
-    key: HostKey
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptStarted:
-    """A secret is about to be offered. The store answers with the attempt's id (int)."""
-
-    run_id: int
-    device: Device
-    credential: Credential
-    at: datetime
-    reason: str
-    """Why the strategy offered this credential now."""
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptWithdrawn:
-    """The connection went away before the secret was handed over: there was no attempt after all."""
-
-    attempt_id: int
-    credential: Credential
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptConcluded:
-    """The verdict on an attempt."""
-
-    attempt_id: int
-    device: Device
-    credential: Credential
-    verdict: Verdict
-    at: datetime
-    duration_ms: int
-    error_type: str | None = None
-    teaches: bool = True
-    """Whether rates and pairs learn from a refusal now. False while it may be the AAA service that is in trouble:
-    a :class:`RefusalConfirmed` follows once the service has proven well, and nothing if it has not."""
-
-
-@dataclass(frozen=True, slots=True)
-class RefusalConfirmed:
-    """A refusal whose lesson was kept back was the secret's own: rates and pairs learn it now."""
-
-    device: Device
-    credential: Credential
-    at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class ConnectionCut:
-    """The device cut the connection after so many refused secrets: it is offered no more than that in one."""
-
-    device: Device
-    tries: int
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceFinished:
-    """A device's outcome with what was captured. The store answers with the outcome, snapshot and changed filled in."""
-
-    run_id: int
-    outcome: Outcome
-    captures: tuple[Capture, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Logged:
-    """A line of the run's readable log."""
-
-    run_id: int
-    at: datetime
-    level: str
-    message: str
-    device: str | None = None
-    data: Mapping[str, Any] = field(default_factory=dict)
-
-
-Entry = (
-    HostKeySeen
-    | AttemptStarted
-    | AttemptWithdrawn
-    | AttemptConcluded
-    | RefusalConfirmed
-    | ConnectionCut
-    | DeviceFinished
-    | Logged
-)
-"""Anything that the recorder writes."""
