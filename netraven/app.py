@@ -19,11 +19,13 @@ from netraven.collect.access import AccessRules
 from netraven.collect.collector import Collector, Limits, Means
 from netraven.collect.fleet import Fleet
 from netraven.collect.guard import Guard, Patience
+from netraven.collect.jump_hosts import JumpHosts, JumpLimits
 from netraven.collect.login import Record
 from netraven.collect.recorder import Recorder
 from netraven.collect.retry import RetryPolicy
 from netraven.config import (
     CollectSettings,
+    JumpSettings,
     RealmSettings,
     SecretsSettings,
     Settings,
@@ -50,6 +52,7 @@ from netraven.model import (
     Selector,
     SkipReason,
     Status,
+    Target,
     utcnow,
 )
 from netraven.platforms import load_platform
@@ -103,8 +106,10 @@ class NetRaven:
         settings: CollectSettings,
         realms: Mapping[str, RealmSettings],
         access: AccessRules = AccessRules(),
+        jump: JumpSettings = JumpSettings(),
     ) -> None:
         self._access = access
+        self._jump = jump
         self._store = store
         self._transport = transport
         self._settings = settings
@@ -131,6 +136,7 @@ class NetRaven:
                 settings=settings.collect,
                 realms=settings.realms,
                 access=_access(settings),
+                jump=settings.jump,
             )
             try:
                 yield raven
@@ -192,11 +198,13 @@ class NetRaven:
         *,
         concurrency: int | None = None,
         strategy: str | None = None,
+        outputs: Iterable[str] = (),
         observer: Observer | None = None,
     ) -> RunReport:
         """Collect every device that carries one of ``tags`` and is one of ``names`` (each: all when empty).
 
-        Raises ``InputError`` for unknown tags, names or strategies and ``KeyringError`` where stored secrets have no
+        ``outputs``: kinds of output to collect, whatever settings say (``running``, ``version`` ...). Raises
+        ``InputError`` for unknown tags, names or strategies and ``KeyringError`` where stored secrets have no
         key, both before anything is done; ``RecorderStopped`` when the run can no longer be recorded. When cancelled,
         sessions are closed, what was done is kept, and the run is marked interrupted.
         """
@@ -206,6 +214,7 @@ class NetRaven:
             names,
             concurrency=concurrency,
             strategy=strategy,
+            outputs=outputs,
             observer=observer,
             on_outcome=outcomes.append,
         )
@@ -218,6 +227,7 @@ class NetRaven:
         *,
         concurrency: int | None = None,
         strategy: str | None = None,
+        outputs: Iterable[str] = (),
         observer: Observer | None = None,
         on_outcome: Callable[[Outcome], None] = lambda _: None,
     ) -> Run:
@@ -226,6 +236,7 @@ class NetRaven:
             _selector(tags, names),
             concurrency=self._settings.concurrency if concurrency is None else concurrency,
             strategy=strategy or self._settings.strategy,
+            outputs=outputs,
             observer=observer,
             on_outcome=on_outcome,
         )
@@ -295,6 +306,7 @@ class NetRaven:
         *,
         concurrency: int,
         strategy: str,
+        outputs: Iterable[str],
         observer: Observer | None,
         on_outcome: Callable[[Outcome], None],
     ) -> Run:
@@ -320,9 +332,15 @@ class NetRaven:
                 holder=f"{current_owner()}#{run.id}",
                 knowledge=knowledge,
                 find_proven=self._store.proven,
-                patience=Patience(self._settings.login_timeout, self._settings.login_grace),
+                patience=Patience(
+                    max(self._settings.login_timeout, self._access.longest("login_timeout")),
+                    self._settings.login_grace,
+                ),
             )
-            async with Recorder(self._store) as recorder, self._alive(run), guard:
+            jump_hosts = JumpHosts(
+                {name: t async for name, t in self._jump_hosts()}, self._access, self._jump_limits
+            )
+            async with Recorder(self._store) as recorder, self._alive(run), guard, jump_hosts:
                 collector = Collector(
                     means=Means(
                         CredentialIndex(credentials),
@@ -331,6 +349,8 @@ class NetRaven:
                         self._transport,
                         guard,
                         self._access,
+                        jump_hosts,
+                        tuple(outputs) or None,
                     ),
                     record=Record(run.id, recorder, knowledge, time.monotonic),
                     limits=Limits(
@@ -374,6 +394,20 @@ class NetRaven:
         finally:
             run = await self._end(run, status or RunStatus.INTERRUPTED, tally.counts, error)
         return run
+
+    async def _jump_hosts(self) -> AsyncIterator[tuple[str, Target]]:
+        """The jump hosts that settings name, those that are in the inventory."""
+        names = frozenset(self._access.jump_hosts())
+        if names:
+            async for target in self._store.targets(Selector(names=names)):
+                yield target.device.name, target
+
+    @property
+    def _jump_limits(self) -> JumpLimits:
+        told = self._jump
+        return JumpLimits(
+            told.max_logins, told.max_sessions, told.retry_after, RetryPolicy(self._settings.retries)
+        )
 
     def _rules(self, realm: str) -> Policy:
         return policy_of(self._realms, realm)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from netraven.collect.access import AccessRules
 from netraven.collect.admission import Admission, Withheld
 from netraven.collect.guard import Guard
+from netraven.collect.jump_hosts import Hold, JumpHosts, Way
 from netraven.collect.login import NextOffer, Offer, Record, RecordedLogin
 from netraven.collect.retry import RetryPolicy
 from netraven.collect.round import Round
@@ -39,6 +42,7 @@ from netraven.model import (
     DeviceFinished,
     Logged,
     Outcome,
+    PlatformFound,
     RefusalConfirmed,
     Secret,
     SkipReason,
@@ -47,7 +51,7 @@ from netraven.model import (
     Verdict,
     utcnow,
 )
-from netraven.ports import Clock, Secrets, Strategy, Transport
+from netraven.ports import Clock, Secrets, Session, Strategy, Transport, Tunnel
 
 _log = events("netraven.collect")
 
@@ -117,6 +121,23 @@ class Means:
     transport: Transport
     guard: Guard
     access: AccessRules = AccessRules()
+    jump_hosts: JumpHosts = field(default_factory=JumpHosts)
+    outputs: tuple[str, ...] | None = None
+    """The kinds of output that this run collects, whatever settings say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """What a device gave."""
+
+    captures: tuple[Capture, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+Use = Callable[[Visit, Offer, Round], Awaitable[Gathered]]
+"""What is done with an offer: log in with it, and then what there is to do."""
+_LOOK_AGAIN = 0.25
+"""Seconds after which a jump host whose login has to wait for a permit is looked at again."""
 
 
 class Collector:
@@ -137,6 +158,8 @@ class Collector:
         self._unreadable: set[tuple[str, int]] = set()
         self.guard.log_in = self.control
         self.guard.tell(confirmed=self._confirmed, noticed=self._noticed)
+        means.jump_hosts.let_through = self.let_through
+        means.jump_hosts.noticed = self._noticed
         self.on_notice: Callable[[str, Mapping[str, object]], None] = lambda _event, _data: None
 
     def begin(self, target: Target) -> Visit:
@@ -149,7 +172,7 @@ class Collector:
     async def visit(self, visit: Visit) -> Outcome | Later:
         """Try the device once. Raises only what ends the run (``NetRavenError``) and cancellation."""
         try:
-            captures = await self._one_try(visit)
+            gathered = await self._one_try(visit)
         except _Put as put:
             return put.later
         except Withheld as why:
@@ -165,12 +188,13 @@ class Collector:
                     "device_retry", device=visit.device.name, error_type=failure.reason, wait_s=round(wait, 1)
                 )
                 return Again(visit, wait)
-            return await self._finish(visit, visit.outcome(Status.FAILED, failure.reason, failure.detail))
-        if captures is None:
+            outcome = visit.outcome(Status.FAILED, failure.reason, failure.detail)
+            return await self._finish(visit, outcome, Gathered(failure.captured))
+        if gathered is None:
             return await self._finish(
                 visit, visit.outcome(Status.SKIPPED, SkipReason.NO_CREDENTIALS, self._why_none(visit))
             )
-        return await self._finish(visit, visit.outcome(Status.COLLECTED), captures)
+        return await self._finish(visit, visit.outcome(Status.COLLECTED), gathered)
 
     async def control(self, target: Target, credential: Credential, admission: Admission) -> Verdict | None:
         """Log in and out, to ask whether the account is well; the verdict, None where nothing was sent."""
@@ -181,8 +205,12 @@ class Collector:
         choice = Choice(credential, CONTROL_LOGIN)
         login = RecordedLogin(visit, Offer(choice, secret, admission), self._record)
         try:
-            async with asyncio.timeout(self._device_timeout):
-                async with self._means.transport.open(target, login):
+            target = self._reached(target)
+            via = None
+            if target.access.jump and (via := self._means.jump_hosts.open_way_to(target)) is None:
+                return None  # a control login waits for nothing that may itself wait for it
+            async with asyncio.timeout(target.access.device_timeout or self._device_timeout):
+                async with self._means.transport.open(target, login, via):
                     pass
         except (DeviceFailure, TimeoutError) as failure:
             _log.info("control_login_failed", device=target.device.name, error=str(failure))
@@ -215,27 +243,23 @@ class Collector:
         self._recorder.post(DeviceFinished(self._run_id, outcome))
         return outcome
 
-    async def _finish(self, visit: Visit, outcome: Outcome, captures: Sequence[Capture] = ()) -> Outcome:
+    async def _finish(self, visit: Visit, outcome: Outcome, gathered: Gathered = Gathered()) -> Outcome:
         visit.finished = outcome
+        entry = DeviceFinished(self._run_id, outcome, gathered.captures, gathered.facts)
         try:
-            finished: Outcome = await self._recorder.record(
-                DeviceFinished(self._run_id, outcome, tuple(captures))
-            )
+            finished: Outcome = await self._recorder.record(entry)
         except RowRefused as error:
             _log.error("outcome_not_recorded", device=outcome.device.name, error=str(error))
-            return await self._finish_without(visit, outcome, captures, error)
+            return await self._finish_without(visit, entry, error)
         return finished
 
-    async def _finish_without(
-        self, visit: Visit, outcome: Outcome, captures: Sequence[Capture], error: RowRefused
-    ) -> Outcome:
+    async def _finish_without(self, visit: Visit, entry: DeviceFinished, error: RowRefused) -> Outcome:
         """Where the credential has gone meanwhile, its name will do; what cannot be stored was not collected."""
+        outcome = entry.outcome
         if outcome.credential is not None:
             outcome = replace(outcome, credential=replace(outcome.credential, id=None))
             with contextlib.suppress(RowRefused):
-                finished: Outcome = await self._recorder.record(
-                    DeviceFinished(self._run_id, outcome, tuple(captures))
-                )
+                finished: Outcome = await self._recorder.record(replace(entry, outcome=outcome))
                 return finished
         lost = replace(
             outcome,
@@ -249,14 +273,14 @@ class Collector:
             await self._recorder.record(DeviceFinished(self._run_id, lost))
         return lost
 
-    async def _one_try(self, visit: Visit) -> Sequence[Capture] | None:
+    async def _one_try(self, visit: Visit) -> Gathered | None:
         """What the device gave; None where no credential may be offered to it."""
         visit.stage = "before"
         try:
-            async with asyncio.timeout(self._device_timeout):
-                return await self._next_credentials(visit)
-        except TimeoutError as error:
-            raise self._out_of_time(visit) from error
+            if not visit.target.access.jump:
+                return await self._in_time(visit, None)
+            async with self._means.jump_hosts.way_to(visit.target) as way:
+                return await self._in_time(visit, way)
         except (DeviceFailure, RecorderStopped, Withheld, _Put):
             raise
         except RowRefused as error:
@@ -269,13 +293,47 @@ class Collector:
                 f"a fault of NetRaven: {type(error).__name__}; the log has it in full"
             ) from error
 
-    def _out_of_time(self, visit: Visit) -> DeviceFailure:
-        said = f"the device took longer than {self._device_timeout:g} s in all"
+    async def _in_time(self, visit: Visit, way: Way | None) -> Gathered | None:
+        seconds = visit.target.access.device_timeout or self._device_timeout
+        use = partial(self._log_in_and_capture, way=way)
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._next_credentials(visit, use)
+        except TimeoutError as error:
+            raise self._out_of_time(visit, seconds) from error
+
+    async def let_through(self, target: Target, via: Tunnel | None, hold: Hold) -> None:
+        """Log in to a jump host, hand its tunnel to ``hold``, and close the connection when that returns."""
+        visit = self.begin(target)
+        loop = asyncio.get_running_loop()
+        patient_until = loop.time() + self.patience
+        try:
+            while True:
+                try:
+                    await self._next_credentials(visit, partial(self._log_in_and_hold, via=via, hold=hold))
+                    break
+                except (_Put, Withheld) as why:
+                    if loop.time() > patient_until or (isinstance(why, Withheld) and why.final):
+                        if isinstance(why, Withheld):
+                            raise
+                        raise Unreachable("no permit came for its login") from None
+                    if isinstance(why, _Put) and isinstance(why.later, Parked):
+                        visit.called_by = why.later.account  # many devices wait for this one: it goes first
+                    await asyncio.sleep(_LOOK_AGAIN)
+        except RowRefused as error:
+            raise InternalFault(f"what was about to happen could not be recorded: {error}") from error
+        finally:
+            self.guard.left(visit)
+        if not visit.attempts and visit.stage == "before":
+            raise NoMethod(self._why_none(visit))
+
+    def _out_of_time(self, visit: Visit, seconds: float) -> DeviceFailure:
+        said = f"the device took longer than {seconds:g} s in all"
         if visit.stage == "session":
             return DialogueTimeout(said)
         return AuthNoVerdict(said) if visit.stage == "offered" else Unreachable(said)
 
-    async def _next_credentials(self, visit: Visit) -> Sequence[Capture] | None:
+    async def _next_credentials(self, visit: Visit, use: Use) -> Gathered | None:
         visit.excused = False
         choices = await self._choices(visit)
         round_ = Round(visit, choices, utcnow())
@@ -283,7 +341,7 @@ class Collector:
             try:
                 offer = await self._offer(visit, choice, round_)
                 if offer is not None:
-                    return await self._log_in_and_capture(visit, offer, round_)
+                    return await use(visit, offer, round_)
             except Withheld as why:
                 if (
                     why.reason is None and not why.later and not why.refused
@@ -392,13 +450,44 @@ class Collector:
             self._recorder.post(Logged(self._run_id, utcnow(), "error", "secret_unreadable", data=data))
             return None
 
-    async def _log_in_and_capture(self, visit: Visit, offer: Offer, round_: Round) -> Sequence[Capture]:
+    async def _log_in_and_capture(
+        self, visit: Visit, offer: Offer, round_: Round, *, way: Way | None
+    ) -> Gathered:
+        async with self._telling(visit, offer, round_) as login, AsyncExitStack() as open_things:
+            via = way.tunnel if way is not None else None
+            async with way.logins if way is not None else nullcontext():
+                opening = self._means.transport.open(visit.target, login, via)
+                session = await open_things.enter_async_context(opening)
+            visit.stage = "session"
+            login.offer.admission.close()
+            return await self._gather(visit, session, login)
+
+    async def _log_in_and_hold(
+        self, visit: Visit, offer: Offer, round_: Round, *, via: Tunnel | None, hold: Hold
+    ) -> Gathered:
+        async with (
+            self._telling(visit, offer, round_) as login,
+            self._means.transport.tunnel(visit.target, login, via) as tunnel,
+        ):
+            visit.stage = "session"
+            login.offer.admission.close()
+            await hold(tunnel)
+        return Gathered()
+
+    async def _gather(self, visit: Visit, session: Session, login: RecordedLogin) -> Gathered:
+        enable = login.offer.secret.enable if login.succeeded else None
+        kinds = self._means.outputs or visit.target.access.outputs
+        captures = tuple(await session.capture(enable=enable, kinds=kinds))
+        if session.platform_found is not None and session.platform_found != visit.target.detected:
+            self._recorder.post(PlatformFound(visit.device, session.platform_found))
+        return Gathered(captures, session.facts(captures))
+
+    @asynccontextmanager
+    async def _telling(self, visit: Visit, offer: Offer, round_: Round) -> AsyncIterator[RecordedLogin]:
+        """A login with everything that can come of it put on record, and its place at the desk given back."""
         login = RecordedLogin(visit, offer, self._record, self._next_on_connection(visit, round_))
         try:
-            async with self._means.transport.open(visit.target, login) as session:
-                visit.stage = "session"
-                login.offer.admission.close()
-                return await session.capture(enable=login.offer.secret.enable if login.succeeded else None)
+            yield login
         except asyncio.CancelledError:
             visit.stage = "session" if login.succeeded else "offered" if login.offered else "before"
             login.abandon("interrupted")

@@ -34,7 +34,8 @@ async def finish(
         outcome = entry.outcome
         if taken:
             new = any(changed[place : place + len(taken)])
-            outcome = replace(outcome, snapshot=taken[0].sha256.hex(), changed=new)
+            shown = next((one for one in taken if one.kind == "running"), taken[0])
+            outcome = replace(outcome, snapshot=shown.sha256.hex(), changed=new)
             place += len(taken)
         answers.append(outcome)
     pairs = [(entry.run_id, outcome) for entry, outcome in zip(entries, answers, strict=True)]
