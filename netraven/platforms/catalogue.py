@@ -28,7 +28,7 @@ def load_platform(name: str) -> Platform:
     return Platform(
         name=name,
         driver=data.get("driver", name),
-        outputs={RUNNING: Output(RUNNING, data["config"])},
+        outputs={RUNNING: Output(RUNNING, data["config"])} if "config" in data else {},
         errors=tuple(data.get("errors", ())),
     )
 

@@ -1,0 +1,71 @@
+"""An SSH server that lets through, and can be watched and killed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import asyncssh
+
+from netraven.model import JUMP_HOST, Device
+
+
+@dataclass
+class JumpServer:
+    """``logins``: who was let in, in order; ``refused``: wrong passwords; ``through``: where channels went."""
+
+    accepts: Mapping[str, str]
+    forbids: frozenset[int] = frozenset()
+    port: int = 0
+    logins: list[str] = field(default_factory=list)
+    refused: int = 0
+    through: list[tuple[str, int]] = field(default_factory=list)
+    connections: list[asyncssh.SSHServerConnection] = field(default_factory=list)
+
+    def device(self, name: str, *tags: str) -> Device:
+        return Device(name, "127.0.0.1", JUMP_HOST, self.port, frozenset(tags))
+
+    def die(self) -> None:
+        """Every connection breaks off without a word."""
+        for connection in self.connections:
+            connection.abort()
+
+
+@asynccontextmanager
+async def jump_server(
+    accepts: Mapping[str, str], forbids: frozenset[int] = frozenset()
+) -> AsyncIterator[JumpServer]:
+    served = JumpServer(accepts, forbids)
+
+    class Server(asyncssh.SSHServer):
+        def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+            served.connections.append(conn)
+
+        def password_auth_supported(self) -> bool:
+            return True
+
+        def validate_password(self, username: str, password: str) -> bool:
+            if served.accepts.get(username) != password:
+                served.refused += 1
+                return False
+            served.logins.append(username)
+            return True
+
+        def connection_requested(
+            self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
+        ) -> bool:
+            served.through.append((dest_host, dest_port))
+            if dest_port in served.forbids:
+                raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "not allowed")
+            return True
+
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    server = await asyncssh.create_server(Server, "127.0.0.1", 0, server_host_keys=[key], gss_host=None)
+    served.port = server.sockets[0].getsockname()[1]
+    try:
+        yield served
+    finally:
+        served.die()
+        server.close()
+        await server.wait_closed()
