@@ -135,7 +135,7 @@ class NetRaven:
                 transport=_ssh(settings.collect),
                 settings=settings.collect,
                 realms=settings.realms,
-                access=_access(settings),
+                access=access_rules(settings),
                 jump=settings.jump,
             )
             try:
@@ -556,7 +556,7 @@ def _selector(tags: Iterable[str], names: Iterable[str]) -> Selector:
     return Selector(frozenset(tags), frozenset(names))
 
 
-def _access(settings: Settings) -> AccessRules:
+def access_rules(settings: Settings) -> AccessRules:
     """What settings say of the ways to devices."""
     defaults = Access(
         host_keys=cast("Any", settings.ssh.host_keys),

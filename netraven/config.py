@@ -140,7 +140,7 @@ class SshSettings:
 class JumpSettings:
     """Limits for each jump host, in one process."""
 
-    max_logins: int = field(default=10, metadata={"least": 1})
+    max_logins: int = field(default=20, metadata={"least": 1})
     """Devices that are being connected to and logged in to at once through one jump host."""
     max_sessions: int = field(default=200, metadata={"least": 1})
     """Devices in session at once through one jump host."""

@@ -31,6 +31,7 @@ async def collect(
     names: list[str],
     concurrency: int | None,
     strategy: str | None,
+    outputs: list[str],
     as_json: bool,
 ) -> int:
     wanted = concurrency or context.settings.collect.concurrency
@@ -42,7 +43,7 @@ async def collect(
         warn_of_unused_realms(context, await raven.store.credentials())
         note(plan_in_one_line(planned))
         facts = await run_and_watch(
-            context, raven, tags=tags, names=names, concurrency=wanted, strategy=strategy
+            context, raven, tags=tags, names=names, concurrency=wanted, strategy=strategy, outputs=outputs
         )
     if as_json:
         print_json(facts.document())
@@ -66,6 +67,7 @@ async def run_and_watch(
     names: Sequence[str] = (),
     concurrency: int,
     strategy: str | None = None,
+    outputs: Sequence[str] = (),
 ) -> RunFacts:
     """Run with progress on stderr. Being cancelled ends the run, not the caller: what was done is reported."""
     watching = watcher()
@@ -74,7 +76,12 @@ async def run_and_watch(
     try:
         with watching:
             await raven.run(
-                tags=tags, names=names, concurrency=concurrency, strategy=strategy, observer=watching
+                tags=tags,
+                names=names,
+                concurrency=concurrency,
+                strategy=strategy,
+                outputs=outputs,
+                observer=watching,
             )
     except asyncio.CancelledError:
         task = asyncio.current_task()

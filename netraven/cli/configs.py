@@ -10,11 +10,16 @@ from netraven.errors import InputError
 from netraven.plain import plain
 
 
-async def show(context: Context, *, device: str, as_json: bool) -> int:
+async def show(context: Context, *, device: str, kind: str, as_json: bool) -> int:
     """The text alone goes to stdout; control characters in it are written out."""
     async with context.store() as store:
         await store.inventory.get(device)
-        latest = await store.snapshots.latest(device)
+        latest = await store.snapshots.latest(device, kind)
+        kinds = await store.snapshots.kinds(device)
+    if latest is None and kinds:
+        raise InputError(
+            f"no output of the kind {kind!r} of {device} has been collected, only {', '.join(kinds)}"
+        )
     if latest is None:
         raise InputError(f"no configuration of {device} has been collected yet")
     if as_json:

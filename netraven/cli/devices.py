@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Set as AbstractSet
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from netraven.app import access_rules
 from netraven.cli.context import Context
 from netraven.cli.screen import (
     ROWS,
@@ -23,7 +25,7 @@ from netraven.cli.screen import (
     warn,
 )
 from netraven.errors import InputError
-from netraven.model import Device, Selector
+from netraven.model import Access, Device, Selector
 from netraven.plain import plain_line
 
 MOST_BYTES = 256 << 20
@@ -124,7 +126,8 @@ async def show(context: Context, *, name: str, as_json: bool) -> int:
         target = await store.inventory.get(name)
         last = [row async for row in store.logs.connections(LogFilter(device=name, limit=1))]
         latest = await store.snapshots.latest(name)
-    device = target.device
+        known = await store.inventory.facts(name)
+    device, access = target.device, access_rules(context.settings).of(target.device)
     if as_json:
         print_json(
             {
@@ -132,6 +135,9 @@ async def show(context: Context, *, name: str, as_json: bool) -> int:
                 "host_keys": [
                     {"algorithm": k.algorithm, "fingerprint": k.fingerprint} for k in target.host_keys
                 ],
+                "detected_platform": target.detected,
+                "facts": dict(known),
+                "access": told(access),
                 "last_connection": last[0] if last else None,
                 "configuration": {"sha256": latest.sha256, "last_seen": stamp(latest.last_seen_at)}
                 if latest
@@ -142,8 +148,10 @@ async def show(context: Context, *, name: str, as_json: bool) -> int:
     facts: list[tuple[str, object]] = [
         ("name", device.name),
         ("address", f"{device.host} port {device.port}"),
-        ("platform", device.platform),
+        ("platform", f"{device.platform} (found: {target.detected})" if target.detected else device.platform),
+        *known.items(),
         ("tags", ", ".join(sorted(device.tags)) or "none: no credential matches it"),
+        *(("reached", f"{key} = {value}") for key, value in told(access).items()),
         *(("host key", f"{key.algorithm} {key.fingerprint}") for key in target.host_keys),
     ]
     if last:
@@ -157,6 +165,12 @@ async def show(context: Context, *, name: str, as_json: bool) -> int:
     for label, value in facts:
         say(f"{label:9} {plain_line(str(value))}")
     return 0
+
+
+def told(access: Access) -> dict[str, Any]:
+    """In which points a device is reached otherwise than a device that nothing is said of."""
+    usual = Access()
+    return {key: value for key, value in asdict(access).items() if value != getattr(usual, key)}
 
 
 async def remove(context: Context, *, names: list[str]) -> int:

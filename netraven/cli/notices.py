@@ -1,4 +1,4 @@
-"""What the lockout guard did in a run, in sentences: as it happens, and in the report afterwards."""
+"""What a run noticed that a person should know, in sentences: as it happens, and in the report afterwards."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 from netraven.plain import plain_line
 
-EVENTS = ("realm_paused", "realm_resumed", "credential_held")
-"""Lines of a run's log that tell what the guard did."""
+EVENTS = ("realm_paused", "realm_resumed", "credential_held", "jump_host_unreachable")
+"""Lines of a run's log that tell it."""
 
 
 def said(event: str, data: Mapping[str, Any], at: datetime) -> str | None:
@@ -26,12 +26,17 @@ def said(event: str, data: Mapping[str, Any], at: datetime) -> str | None:
         until = _clock(at + timedelta(seconds=float(data["seconds"])), near=at)
         why = plain_line(str(data["why"]))
         return f"credential {plain_line(str(data['credential']))} is held until {until} UTC: {why}"
+    if event == "jump_host_unreachable":
+        why = plain_line(str(data["detail"]))
+        return (
+            f"jump host {plain_line(str(data['jump_host']))} is no way through: {data['error_type']}: {why}"
+        )
     return None
 
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """What the guard did: sentences, oldest first, and the credentials that it holds."""
+    """What was noticed: sentences, oldest first, and the credentials that it holds."""
 
     sentences: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
@@ -80,7 +85,8 @@ def in_review(rows: Iterable[Mapping[str, Any]]) -> Guarded:
                 pause.ended = at
         elif (sentence := said(event, data, at)) is not None:
             told.append(sentence)
-            held[str(data["credential"])] = None
+            if event == "credential_held":
+                held[str(data["credential"])] = None
     return Guarded(tuple(one if isinstance(one, str) else one.said() for one in told), tuple(held))
 
 

@@ -433,6 +433,14 @@ def _collecting(commands: Any) -> None:
     collect.add_argument(
         "--strategy", metavar="S", help="last-good, explore, success-rate, priority, or module:Class"
     )
+    collect.add_argument(
+        "--output",
+        action="append",
+        default=[],
+        dest="outputs",
+        metavar="KIND",
+        help="collect this kind of output (running, version ...), whatever settings say; may be repeated",
+    )
     _json(collect)
     plan = _verb(
         commands,
@@ -471,6 +479,9 @@ def _reading(commands: Any) -> None:
     config = _group(commands, "config", "configurations: show")
     latest = _verb(config, "show", "configs:show", "the newest configuration of a device")
     latest.add_argument("device", metavar="DEVICE")
+    latest.add_argument(
+        "--kind", default="running", metavar="KIND", help="another output: startup, version ..."
+    )
     _json(latest)
 
 

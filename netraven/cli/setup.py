@@ -44,6 +44,7 @@ key_file = "netraven.key"
 # device_timeout = 300.0   # one try at a device in all
 # patience = 600.0         # how long the end of a run waits for a paused realm or a spent account
 # login_grace = 30.0       # how long servers wait for a login; who waits for a permit is connected no longer
+# outputs = []             # kinds of output to collect, ["running", "version"]; empty: what the platform says
 
 # Who judges the passwords, and when that locks an account; one section for each realm of your credentials.
 # Without one, a realm is central and these hold:
@@ -57,6 +58,22 @@ key_file = "netraven.key"
 
 [ssh]
 # host_keys = "accept-new" # remember the key of a new device, refuse a changed one; "strict" refuses new ones too
+# source_address = ""      # the local address to connect from
+# keepalive = 60.0         # seconds without a byte after which TCP asks whether the device is still there; 0: never
+
+[jump]                     # limits for each jump host
+# max_logins = 20          # devices that connect and log in at once through it
+# max_sessions = 200
+# retry_after = 30.0       # seconds after which one that could not be reached is tried again
+
+# How devices are reached that differ from all others; [devices.NAME] has the same keys.
+# [tags.dc1]
+# jump = ["outer", "inner"] # devices of the platform jump_host on the way, the outermost first
+# transport = "ssh"        # or "telnet", or "ssh-or-telnet"
+# host_keys = "strict"     # or "accept-new", or "off"
+# legacy = false           # true: weak SSH algorithms with devices that have nothing better
+# connect_timeout = 30.0   # and login_timeout, command_timeout, device_timeout
+# outputs = ["running"]    # kinds of output
 
 [log]
 # level = "warning"        # debug, info, warning, error, critical

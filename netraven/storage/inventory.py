@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -164,6 +164,11 @@ class SqlInventory:
         if not page:
             raise InputError(f"no such device: {name!r}")
         return page[0]
+
+    async def facts(self, name: str) -> Mapping[str, str]:
+        """What outputs told of a device: ``version``, ``serial``, ``model``, those that are known."""
+        async with self._database.reading() as connection:
+            return await learned.facts_of(connection, name)
 
     async def remove(self, name: str) -> None:
         """Remove a device with its versions, host keys and pairs; logs keep its name. ``InputError`` if unknown."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -61,6 +61,17 @@ async def facts(connection: AsyncConnection, entries: Sequence[DeviceFinished]) 
     if rows:
         statement = _FACTS_SQLITE if connection.dialect.name == "sqlite" else _FACTS_POSTGRESQL
         await connection.execute(statement, [rows[key] for key in sorted(rows)])
+
+
+async def facts_of(connection: AsyncConnection, device: str) -> Mapping[str, str]:
+    """A device's facts by name."""
+    statement = (
+        select(device_facts.c.name, device_facts.c.value)
+        .join(devices, devices.c.id == device_facts.c.device_id)
+        .where(devices.c.name == device)
+        .order_by(device_facts.c.name)
+    )
+    return {row.name: row.value for row in await connection.execute(statement)}
 
 
 def offer_of(stored: Mapping[str, Any] | None) -> SshOffer | None:

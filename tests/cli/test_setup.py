@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +60,14 @@ def test_the_written_settings_are_the_defaults_and_show_every_key(empty: Path) -
     (empty / "netraven.toml").write_text(SETTINGS)
     written = load_settings("netraven.toml", environ={})
     defaults = Settings()
-    shown = tomllib.loads(re.sub(r"(?m)^# (\w+ = |\[realms)", r"\1", SETTINGS))
+    shown = tomllib.loads(re.sub(r"(?m)^# (\w+ = |\[(?:realms|tags))", r"\1", SETTINGS))
     assert shown["realms"] == {"default": asdict(RealmSettings())}
-    for section in ("database", "secrets", "collect", "ssh", "log"):
+    (empty / "shown.toml").write_text(re.sub(r"(?m)^# (\w+ = |\[(?:realms|tags))", r"\1", SETTINGS))
+    assert load_settings("shown.toml", environ={}).tags["dc1"].jump == ("outer", "inner")
+    for section in ("database", "secrets", "collect", "ssh", "jump", "log"):
         assert getattr(written, section) == getattr(defaults, section)
-        assert shown[section] == {
-            f.name: getattr(getattr(defaults, section), f.name) for f in fields(getattr(defaults, section))
-        }
+        default = asdict(getattr(defaults, section))
+        assert shown[section] == {k: list(v) if isinstance(v, tuple) else v for k, v in default.items()}
 
 
 def test_a_directory_that_cannot_be_written(empty: Path, nr: Command) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from netraven import CollectSettings, Credential, Device, NetRaven
 from netraven.cli.parser import _top
-from netraven.config import _SECTIONS, RealmSettings
+from netraven.config import _SECTIONS, AccessSettings, RealmSettings
 from netraven.errors import FAILURES
 from netraven.platforms import known_platforms, load_platform
 from netraven.testing import FakeDevice, FakeTransport
@@ -88,12 +88,16 @@ def test_the_failure_table_is_what_the_classes_permit() -> None:
     ]
 
 
+def _shown(default: object) -> str:
+    return "not told" if default is None else "empty" if default in ("", ()) else str(default)
+
+
 def test_every_setting_is_documented_with_its_default() -> None:
     text = (DOCS / "reference" / "settings.md").read_text(encoding="utf-8")
     rows = dict(re.findall(r"^\| `([\w.]+)` \| `?([^`|]+?)`? \|", text, re.MULTILINE))
     expected = {
-        f"{name}.{f.name}": str(f.default) or "empty"
-        for name, section in {**_SECTIONS, "realms.NAME": RealmSettings}.items()
+        f"{name}.{f.name}": _shown(f.default)
+        for name, section in {**_SECTIONS, "realms.NAME": RealmSettings, "tags.NAME": AccessSettings}.items()
         for f in fields(section)
     }
     assert rows == expected
