@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import os
 import socket
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -114,4 +115,4 @@ def _keep_alive(sock: socket.socket, seconds: float) -> None:
 
 
 def _why(error: OSError) -> str:
-    return error.strerror or str(error)
+    return os.strerror(error.errno) if error.errno else str(error)
