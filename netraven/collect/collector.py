@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 
 from netraven.collect.access import AccessRules
 from netraven.collect.admission import Admission, Withheld
+from netraven.collect.entrance import Entrance
 from netraven.collect.guard import Guard
 from netraven.collect.jump_hosts import Hold, JumpHosts, Way
-from netraven.collect.login import NextOffer, Offer, Record, RecordedLogin
+from netraven.collect.later import Again, Deferred, Later, Parked, Put
+from netraven.collect.login import Offer, Record, RecordedLogin
 from netraven.collect.retry import RetryPolicy
 from netraven.collect.round import Round
 from netraven.collect.visit import Visit
@@ -22,7 +24,6 @@ from netraven.credentials.lockout import CONTROL_LOGIN
 from netraven.credentials.matching import CredentialIndex
 from netraven.errors import (
     AuthNoVerdict,
-    AuthRefused,
     DeviceFailure,
     DialogueTimeout,
     InternalFault,
@@ -30,7 +31,6 @@ from netraven.errors import (
     NoMethod,
     RecorderStopped,
     RowRefused,
-    SecretUnreadable,
     Unreachable,
 )
 from netraven.events import events
@@ -44,7 +44,6 @@ from netraven.model import (
     Outcome,
     PlatformFound,
     RefusalConfirmed,
-    Secret,
     SkipReason,
     Status,
     Target,
@@ -54,48 +53,6 @@ from netraven.model import (
 from netraven.ports import Clock, Secrets, Session, Strategy, Transport, Tunnel
 
 _log = events("netraven.collect")
-
-REFUSED = "the device refused the secret"
-"""What a refusal says when there is nothing more to say."""
-
-
-@dataclass(frozen=True, slots=True)
-class Again:
-    """The device is to be visited once more, ``wait`` seconds from now."""
-
-    visit: Visit
-    wait: float
-
-
-@dataclass(frozen=True, slots=True)
-class Parked:
-    """The device waits outside, at the desk of ``account``."""
-
-    visit: Visit
-    account: tuple[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Doubtful:
-    """What the device refused may have been the AAA service's fault: that is about to turn out."""
-
-    visit: Visit
-
-
-@dataclass(frozen=True, slots=True)
-class Deferred:
-    """What could open the device is kept back; it is looked at again before the run ends."""
-
-    visit: Visit
-
-
-Later = Again | Parked | Doubtful | Deferred
-
-
-class _Put(Exception):
-    def __init__(self, later: Parked | Doubtful) -> None:
-        super().__init__()
-        self.later = later
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +91,6 @@ class Gathered:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-Use = Callable[[Visit, Offer, Round], Awaitable[Gathered]]
-"""What is done with an offer: log in with it, and then what there is to do."""
 _LOOK_AGAIN = 0.25
 """Seconds after which a jump host whose login has to wait for a permit is looked at again."""
 
@@ -147,15 +102,13 @@ class Collector:
         self.clock = limits.clock
         self.guard = means.guard
         self.patience = limits.patience
-        self.final = False
-        """Nothing is waited for any more: what is still kept back becomes the device's outcome."""
+        self.entrance = Entrance(means.credentials, means.strategy, means.secrets, means.guard, record)
         self._means = means
         self._record = record
         self._run_id = record.run_id
         self._recorder = record.recorder
         self._retry = limits.retry
         self._device_timeout = limits.device_timeout
-        self._unreadable: set[tuple[str, int]] = set()
         self.guard.log_in = self.control
         self.guard.tell(confirmed=self._confirmed, noticed=self._noticed)
         means.jump_hosts.let_through = self.let_through
@@ -173,11 +126,11 @@ class Collector:
         """Try the device once. Raises only what ends the run (``NetRavenError``) and cancellation."""
         try:
             gathered = await self._one_try(visit)
-        except _Put as put:
+        except Put as put:
             return put.later
         except Withheld as why:
             visit.stage = "before"
-            if not self.final and not why.final and why.seconds <= self.patience:
+            if not self.entrance.final and not why.final and why.seconds <= self.patience:
                 return Deferred(visit)
             return await self._finish(visit, visit.outcome(Status.SKIPPED, why.reason, why.why))
         except DeviceFailure as failure:
@@ -192,13 +145,13 @@ class Collector:
             return await self._finish(visit, outcome, Gathered(failure.captured))
         if gathered is None:
             return await self._finish(
-                visit, visit.outcome(Status.SKIPPED, SkipReason.NO_CREDENTIALS, self._why_none(visit))
+                visit, visit.outcome(Status.SKIPPED, SkipReason.NO_CREDENTIALS, self.entrance.why_none(visit))
             )
         return await self._finish(visit, visit.outcome(Status.COLLECTED), gathered)
 
     async def control(self, target: Target, credential: Credential, admission: Admission) -> Verdict | None:
         """Log in and out, to ask whether the account is well; the verdict, None where nothing was sent."""
-        secret = await self._reveal(credential)
+        secret = await self.entrance.reveal(credential)
         if secret is None:
             return None
         visit = admission.visit
@@ -281,7 +234,7 @@ class Collector:
                 return await self._in_time(visit, None)
             async with self._means.jump_hosts.way_to(visit.target) as way:
                 return await self._in_time(visit, way)
-        except (DeviceFailure, RecorderStopped, Withheld, _Put):
+        except (DeviceFailure, RecorderStopped, Withheld, Put):
             raise
         except RowRefused as error:
             raise InternalFault(f"what was about to happen could not be recorded: {error}") from error
@@ -298,7 +251,7 @@ class Collector:
         use = partial(self._log_in_and_capture, way=way)
         try:
             async with asyncio.timeout(seconds):
-                return await self._next_credentials(visit, use)
+                return await self.entrance.through(visit, use)
         except TimeoutError as error:
             raise self._out_of_time(visit, seconds) from error
 
@@ -310,14 +263,14 @@ class Collector:
         try:
             while True:
                 try:
-                    await self._next_credentials(visit, partial(self._log_in_and_hold, via=via, hold=hold))
+                    await self.entrance.through(visit, partial(self._log_in_and_hold, via=via, hold=hold))
                     break
-                except (_Put, Withheld) as why:
+                except (Put, Withheld) as why:
                     if loop.time() > patient_until or (isinstance(why, Withheld) and why.final):
                         if isinstance(why, Withheld):
                             raise
                         raise Unreachable("no permit came for its login") from None
-                    if isinstance(why, _Put) and isinstance(why.later, Parked):
+                    if isinstance(why, Put) and isinstance(why.later, Parked):
                         visit.called_by = why.later.account  # many devices wait for this one: it goes first
                     await asyncio.sleep(_LOOK_AGAIN)
         except RowRefused as error:
@@ -325,7 +278,7 @@ class Collector:
         finally:
             self.guard.left(visit)
         if not visit.attempts and visit.stage == "before":
-            raise NoMethod(self._why_none(visit))
+            raise NoMethod(self.entrance.why_none(visit))
 
     def _out_of_time(self, visit: Visit, seconds: float) -> DeviceFailure:
         said = f"the device took longer than {seconds:g} s in all"
@@ -333,132 +286,16 @@ class Collector:
             return DialogueTimeout(said)
         return AuthNoVerdict(said) if visit.stage == "offered" else Unreachable(said)
 
-    async def _next_credentials(self, visit: Visit, use: Use) -> Gathered | None:
-        visit.excused = False
-        choices = await self._choices(visit)
-        round_ = Round(visit, choices, utcnow())
-        while (choice := round_.next()) is not None:
-            try:
-                offer = await self._offer(visit, choice, round_)
-                if offer is not None:
-                    return await use(visit, offer, round_)
-            except Withheld as why:
-                if (
-                    why.reason is None and not why.later and not why.refused
-                ):  # no permit in time: it asks again
-                    raise _Put(Parked(visit, choice.credential.account)) from None
-                round_.keep_back(choice, why)
-            except AuthRefused as failure:
-                round_.said = "" if failure.detail == REFUSED else f"; {failure.detail}"
-            except AuthNoVerdict as failure:
-                if not round_.only_break_glass(failure) and not visit.excused:
-                    raise
-            except NoMethod as failure:  # a key where passwords are wanted, or the other way round
-                round_.unusable = failure
-        self._nothing_left(visit, round_, any_choice=bool(choices))
-        return None
-
-    def _nothing_left(self, visit: Visit, round_: Round, *, any_choice: bool) -> None:
-        """Every choice was made, or is kept back; returns where there was none, else says by an exception."""
-        if visit.excused:
-            raise Withheld(
-                SkipReason.REALM_PAUSED, "the AAA service that judges the device's secrets looks unwell"
-            )
-        if round_.no_verdict is not None:
-            raise round_.no_verdict
-        if visit.doubts and not self.final:
-            raise _Put(Doubtful(visit))
-        if round_.withheld:
-            raise min(round_.withheld, key=lambda why: (why.final, why.seconds))
-        before = len(round_.backed_off) + round_.refused_before
-        if not any_choice or not (visit.refused or round_.unusable or before):
-            return
-        if round_.unusable is not None and not visit.refused:
-            raise round_.unusable
-        if before and not visit.refused:
-            until = min((c.not_before for c in round_.backed_off if c.not_before is not None), default=None)
-            when = "" if until is None else f" before {until:%Y-%m-%d %H:%M} UTC"
-            raise Withheld(
-                SkipReason.REFUSED_BEFORE,
-                f"refused every credential that matches, not long ago; not offered again{when} unless it is changed",
-                final=True,
-            )
-        raise AuthRefused(f"credentials exhausted ({len(visit.refused)} offered){round_.said}")
-
-    async def _choices(self, visit: Visit) -> Sequence[Choice]:
-        candidates = self._means.credentials.matching(visit.device)
-        if not candidates:
-            return ()
-        accounts = {candidate.account for candidate in candidates}
-        if len(accounts) == 1 and self.guard.must_wait(visit, candidates[0].account):
-            raise _Put(Parked(visit, candidates[0].account))
-        evidence = self._record.knowledge.of(visit.target)
-        choices = await self._means.strategy.rank(visit.device, candidates, evidence)
-        allowed = {candidate.key for candidate in candidates}
-        return [choice for choice in choices if choice.credential.key in allowed]
-
-    async def _offer(self, visit: Visit, choice: Choice, round_: Round) -> Offer | None:
-        """The offer with its place at the desk; None where the secret cannot be read. Raises ``Withheld``."""
-        secret = await self._reveal(choice.credential)
-        if secret is None:
-            return None
-        how = {"alternatives": round_.alternatives, "alone": round_.alone}
-        place = self.guard.consider(visit, choice.credential, **how)
-        if isinstance(place, tuple) and await self.guard.opening(place):
-            place = self.guard.consider(visit, choice.credential, **how)
-        if isinstance(place, tuple):
-            raise _Put(Parked(visit, place))
-        return Offer(choice, secret, place)
-
-    def _next_on_connection(self, visit: Visit, round_: Round) -> NextOffer:
-        """What may follow on the same connection: the same user's next password, if nothing keeps it back."""
-        tries = 1
-
-        async def following(refused: Offer) -> Offer | None:
-            nonlocal tries
-            most = visit.target.tries_per_connection
-            if most is not None and tries >= most:
-                return None
-            choice = round_.next_for(refused.choice.credential)
-            if choice is None:
-                return None
-            try:
-                offer = await self._offer(visit, choice, round_)
-            except (Withheld, _Put):
-                offer = None
-            if offer is None or offer.secret.password is None:
-                if offer is not None:
-                    offer.admission.close()
-                round_.put_back(choice)
-                return None
-            refused.admission.close()
-            tries += 1
-            return offer
-
-        return following
-
-    async def _reveal(self, credential: Credential) -> Secret | None:
-        """The secret, or None where it cannot be read: that is logged once and costs only this credential."""
-        if credential.key in self._unreadable:
-            return None
-        try:
-            return await self._means.secrets.reveal(credential)
-        except SecretUnreadable as error:
-            self._unreadable.add(credential.key)
-            _log.error("secret_unreadable", credential=credential.name, error=str(error))
-            data = {"credential": credential.name, "detail": str(error)}
-            self._recorder.post(Logged(self._run_id, utcnow(), "error", "secret_unreadable", data=data))
-            return None
-
     async def _log_in_and_capture(
         self, visit: Visit, offer: Offer, round_: Round, *, way: Way | None
     ) -> Gathered:
-        async with self._telling(visit, offer, round_) as login, AsyncExitStack() as open_things:
+        async with self.entrance.logging_in(visit, offer, round_) as login, AsyncExitStack() as open_things:
             via = way.tunnel if way is not None else None
-            async with way.logins if way is not None else nullcontext():
-                opening = self._means.transport.open(visit.target, login, via)
-                session = await open_things.enter_async_context(opening)
+            opening = self._means.transport.open(visit.target, login, via)
+            session = await open_things.enter_async_context(opening)
             visit.stage = "session"
+            if way is not None:
+                way.logged_in()
             login.offer.admission.close()
             return await self._gather(visit, session, login)
 
@@ -466,7 +303,7 @@ class Collector:
         self, visit: Visit, offer: Offer, round_: Round, *, via: Tunnel | None, hold: Hold
     ) -> Gathered:
         async with (
-            self._telling(visit, offer, round_) as login,
+            self.entrance.logging_in(visit, offer, round_) as login,
             self._means.transport.tunnel(visit.target, login, via) as tunnel,
         ):
             visit.stage = "session"
@@ -481,30 +318,3 @@ class Collector:
         if session.platform_found is not None and session.platform_found != visit.target.detected:
             self._recorder.post(PlatformFound(visit.device, session.platform_found))
         return Gathered(captures, session.facts(captures))
-
-    @asynccontextmanager
-    async def _telling(self, visit: Visit, offer: Offer, round_: Round) -> AsyncIterator[RecordedLogin]:
-        """A login with everything that can come of it put on record, and its place at the desk given back."""
-        login = RecordedLogin(visit, offer, self._record, self._next_on_connection(visit, round_))
-        try:
-            yield login
-        except asyncio.CancelledError:
-            visit.stage = "session" if login.succeeded else "offered" if login.offered else "before"
-            login.abandon("interrupted")
-            raise
-        except AuthRefused:
-            _log.info(
-                "credential_refused", device=visit.device.name, credential=login.offer.choice.credential.name
-            )
-            raise
-        except BaseException:
-            login.abandon(InternalFault.reason)  # nothing stays open on record, whatever the transport did
-            raise
-        finally:
-            login.offer.admission.close()
-
-    def _why_none(self, visit: Visit) -> str:
-        matching = len(self._means.credentials.matching(visit.device))
-        if not matching:
-            return "no credential shares a tag with the device"
-        return f"{matching} credential{'s' if matching > 1 else ''} match, none could be offered; see the log"

@@ -8,7 +8,8 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from itertools import count
 
-from netraven.collect.collector import Again, Collector, Deferred, Doubtful, Later, Parked
+from netraven.collect.collector import Collector
+from netraven.collect.later import Again, Deferred, Doubtful, Later, Parked
 from netraven.collect.visit import Visit
 from netraven.model import Outcome, Target
 
@@ -194,8 +195,8 @@ class Fleet:
         """Wait for what is kept back, as long as that can change; then visit those devices again, at last for good."""
         if not self._deferred and not self._postponed:
             return None
-        if not self._collector.final and not await self._opened_again():
-            self._collector.final = True
+        if not self._collector.entrance.final and not await self._opened_again():
+            self._collector.entrance.final = True
         deferred, self._deferred = self._deferred, []
         now = asyncio.get_running_loop().time()
         for visit in deferred:

@@ -39,12 +39,18 @@ class JumpLimits:
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
 
-@dataclass(frozen=True, slots=True)
 class Way:
-    """A device's way through its last jump host. ``logins`` is held while the device is connected and logged in to."""
+    """A device's way through its last jump host, with its place among those that log in through it."""
 
-    tunnel: Tunnel
-    logins: asyncio.Semaphore
+    def __init__(self, tunnel: Tunnel, logins: asyncio.Semaphore) -> None:
+        self.tunnel = tunnel
+        self._logins: asyncio.Semaphore | None = logins
+
+    def logged_in(self) -> None:
+        """The device is in, or out: the place is free. Twice is harmless."""
+        if self._logins is not None:
+            self._logins.release()
+            self._logins = None
 
 
 class JumpHosts:
@@ -78,14 +84,20 @@ class JumpHosts:
 
     @asynccontextmanager
     async def way_to(self, target: Target) -> AsyncIterator[Way]:
-        """The way to a device that has jump hosts; waits for a place among the sessions of the last of them.
+        """The way to a device that has jump hosts; waits for a place among the sessions and logins of the last of them.
 
         Raises ``Unreachable`` where there is no way.
         """
         host = self._host_of(target)
         logins, sessions = self._places_of(host.name)
         async with sessions:
-            yield Way(await host.tunnel(), logins)
+            tunnel = await host.tunnel()
+            await logins.acquire()
+            way = Way(tunnel, logins)
+            try:
+                yield way
+            finally:
+                way.logged_in()
 
     def open_way_to(self, target: Target) -> Tunnel | None:
         """The tunnel to a device where it stands already; nothing is opened and nothing waited for."""
