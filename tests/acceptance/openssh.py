@@ -21,6 +21,8 @@ LEGACY = (
     "MACs hmac-sha1",
 )
 """All that an old device knows. Wants ``host_key="rsa"``."""
+TELLS_WHERE_TO = "LogLevel DEBUG1"
+"""For a jump host: its log says where connections through it lead to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +78,21 @@ class Sshd:
         """TCP connections so far."""
         return len(self.said(r"(?m)^Connection from "))
 
+    @property
+    def forwarded(self) -> list[tuple[str, int]]:
+        """Where connections through it led to so far, see :data:`TELLS_WHERE_TO`."""
+        found = self.said(r"server_request_direct_tcpip: originator .* target (\S+) port (\d+)")
+        return [(host, int(port)) for host, port in found]
 
-def version() -> tuple[int, ...]:
+
+def version() -> tuple[int, int]:
     """OpenSSH's own, as (9, 2)."""
     said = subprocess.run(
         (program("ssh", "openssh-client"), "-V"), capture_output=True, text=True, check=True
     )
     found = re.search(r"OpenSSH_(\d+)\.(\d+)", said.stderr)
     assert found, said.stderr
-    return tuple(int(part) for part in found.groups())
+    return int(found[1]), int(found[2])
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,32 +10,18 @@ from netraven import Credential, Device, Status
 from tests.acceptance import frr, openssh
 from tests.acceptance.installation import EVERYWHERE, Installation, credential
 from tests.acceptance.ssh_keys import ECDSA, ED25519, RSA, Key
-from tests.acceptance.system import User, temporary_user
+from tests.acceptance.system import User
 
 pytestmark = [pytest.mark.frr, pytest.mark.slow, pytest.mark.xdist_group("sshd")]
 
-PASSWORD = "kept-for-the-test-only"
-
-
-@pytest.fixture(scope="module")
-def router() -> Iterator[str]:
-    with frr.running() as name:
-        yield name
-
-
-@pytest.fixture(scope="module")
-def user(router: str) -> Iterator[User]:
-    with temporary_user(PASSWORD, groups=frr.GROUPS) as user:
-        yield user
-
 
 async def test_the_running_configuration_of_a_real_router(
-    installation: Installation, tmp_path: Path, router: str, user: User
+    installation: Installation, tmp_path: Path, router: str, router_user: User
 ) -> None:
     force = f"ForceCommand {frr.shell(router)}"
-    async with openssh.running(tmp_path / "sshd", user, force) as sshd:
-        wrong = credential("wrong", "not it", username=user.name, priority=1)
-        right = credential("right", PASSWORD, username=user.name, priority=2)
+    async with openssh.running(tmp_path / "sshd", router_user, force) as sshd:
+        wrong = credential("wrong", "not it", username=router_user.name, priority=1)
+        right = credential("right", router_user.password, username=router_user.name, priority=2)
         await installation.stock("name,host,port,platform,tags\n", [wrong, right])
         async with installation.open() as raven:
             device = Device(router, "127.0.0.1", frr.PLATFORM, port=sshd.port, tags=EVERYWHERE)
@@ -64,13 +49,13 @@ async def test_the_running_configuration_of_a_real_router(
 
 @pytest.mark.parametrize("kind", [RSA, ECDSA, ED25519], ids=lambda kind: kind[1])
 async def test_a_private_key_opens_it(
-    installation: Installation, tmp_path: Path, router: str, user: User, kind: tuple[str, ...]
+    installation: Installation, tmp_path: Path, router: str, router_user: User, kind: tuple[str, ...]
 ) -> None:
     key = Key.new(kind)
     access = openssh.Access.key(key.public)
     force = f"ForceCommand {frr.shell(router)}"
-    async with openssh.running(tmp_path / "sshd", user, force, access=access) as sshd:
-        with_key = Credential("key", user.name, None, EVERYWHERE, private_key=key.private)
+    async with openssh.running(tmp_path / "sshd", router_user, force, access=access) as sshd:
+        with_key = Credential("key", router_user.name, None, EVERYWHERE, private_key=key.private)
         await installation.stock("name,host,port,platform,tags\n", [with_key])
         async with installation.open() as raven:
             device = Device(router, "127.0.0.1", frr.PLATFORM, port=sshd.port, tags=EVERYWHERE)

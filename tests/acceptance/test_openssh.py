@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,25 +11,14 @@ from netraven import Credential, Device, Status
 from tests.acceptance import openssh, small_device
 from tests.acceptance.installation import EVERYWHERE, Installation, credential
 from tests.acceptance.ssh_keys import Key
-from tests.acceptance.system import User, program, public_folder, temporary_user
+from tests.acceptance.system import User
 
 pytestmark = [pytest.mark.sshd, pytest.mark.xdist_group("sshd")]
 
-PASSWORD = "kept-for-the-test-only"
 
-
-@pytest.fixture(scope="module")
-def user() -> Iterator[User]:
-    program("sshd", "openssh-server")
-    with temporary_user(PASSWORD) as user:
-        yield user
-
-
-@pytest.fixture(scope="module")
-def device() -> Iterator[str]:
-    """A script that speaks a little IOS, where another user can read it."""
-    with public_folder() as folder:
-        yield f"ForceCommand {small_device.write(folder)}"
+@pytest.fixture
+def device(script: Path) -> str:
+    return f"ForceCommand {script}"
 
 
 @pytest.fixture(params=["MaxAuthTries 1", "MaxAuthTries 6"])
@@ -62,7 +51,7 @@ async def test_a_wrong_password_is_one_failure_on_the_servers_side(
     installation: Installation, sshd: openssh.Sshd
 ) -> None:
     wrong = [credential(f"wrong-{n}", f"not it {n}", username=sshd.user, priority=n) for n in (1, 2, 3)]
-    right = credential("right", PASSWORD, username=sshd.user, priority=4)
+    right = credential("right", sshd.password, username=sshd.user, priority=4)
     assert await collect(installation, sshd, *wrong, right) is Status.COLLECTED
     assert await verdicts(installation) == [*((w.name, "refused") for w in wrong), ("right", "accepted")]
     assert len(sshd.said(rf"Failed password for {sshd.user} ")) == 3
@@ -72,7 +61,7 @@ async def test_a_wrong_password_is_one_failure_on_the_servers_side(
 
 async def test_a_user_that_the_server_does_not_know(installation: Installation, sshd: openssh.Sshd) -> None:
     stranger = credential("stranger", "whatever", username="nobody-here", priority=1)
-    right = credential("right", PASSWORD, username=sshd.user, priority=2)
+    right = credential("right", sshd.password, username=sshd.user, priority=2)
     assert await collect(installation, sshd, stranger, right) is Status.COLLECTED
     assert await verdicts(installation) == [("stranger", "refused"), ("right", "accepted")]
     assert len(sshd.said(r"Failed password for invalid user nobody-here ")) == 1
@@ -107,7 +96,7 @@ async def test_questions_by_pam_and_nothing_else(
     access = openssh.KEYBOARD_INTERACTIVE
     async with openssh.running(tmp_path / "sshd", user, device, access=access) as sshd:
         wrong = credential("wrong", "not it", username=user.name, priority=1)
-        right = credential("right", PASSWORD, username=user.name, priority=2)
+        right = credential("right", user.password, username=user.name, priority=2)
         assert await collect(installation, sshd, wrong, right) is Status.COLLECTED
         assert await verdicts(installation) == [("wrong", "refused"), ("right", "accepted")]
         assert len(sshd.said(r"Failed keyboard-interactive/pam for ")) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,32 +10,9 @@ from netraven import Credential, Device, Outcome, Status
 from tests.acceptance import dropbear, fake_devices, small_device
 from tests.acceptance.installation import EVERYWHERE, Installation, credential
 from tests.acceptance.ssh_keys import ECDSA, ED25519, RSA, Key
-from tests.acceptance.system import User, public_folder, temporary_user
+from tests.acceptance.system import User
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.xdist_group("sshd")]
-
-PASSWORD = "kept-for-the-test-only"
-
-
-@pytest.fixture(scope="module")
-def folder() -> Iterator[Path]:
-    with public_folder() as folder:
-        yield folder
-
-
-@pytest.fixture(scope="module")
-def user(folder: Path) -> Iterator[User]:
-    """With a home of its own, for the keys that dropbear looks for there."""
-    home = folder / "home"
-    home.mkdir()
-    with temporary_user(PASSWORD, home=home) as user:
-        user.give(home, 0o755)
-        yield user
-
-
-@pytest.fixture(scope="module")
-def device(folder: Path) -> str:
-    return str(small_device.write(folder))
 
 
 async def collect(
@@ -56,12 +32,12 @@ async def collect(
 
 
 async def test_dropbear_with_a_password(
-    installation: Installation, tmp_path: Path, user: User, device: str
+    installation: Installation, tmp_path: Path, user: User, script: Path
 ) -> None:
-    async with dropbear.running(tmp_path / "dropbear", user, device) as server:
+    async with dropbear.running(tmp_path / "dropbear", user, str(script)) as server:
         r1 = Device("r1", "127.0.0.1", "cisco_iosxe", port=server.port, tags=EVERYWHERE)
         wrong = credential("wrong", "not it", username=user.name, priority=1)
-        right = credential("right", PASSWORD, username=user.name, priority=2)
+        right = credential("right", user.password, username=user.name, priority=2)
         (outcome,), texts = await collect(installation, [r1], [wrong, right])
         assert len(server.said(r"Bad password attempt")) == 1
         assert len(server.said(r"Password auth succeeded")) == 1
@@ -71,12 +47,14 @@ async def test_dropbear_with_a_password(
 
 @pytest.mark.parametrize("kind", [RSA, ECDSA, ED25519], ids=lambda kind: kind[1])
 async def test_dropbear_with_a_key(
-    installation: Installation, tmp_path: Path, user: User, device: str, kind: tuple[str, ...]
+    installation: Installation, tmp_path: Path, user: User, script: Path, kind: tuple[str, ...]
 ) -> None:
     """One that it does not know, then the right one."""
     known, unknown = Key.new(kind), Key.new(kind)
     authorized = (known.public,)
-    async with dropbear.running(tmp_path / "dropbear", user, device, "-s", authorized=authorized) as server:
+    async with dropbear.running(
+        tmp_path / "dropbear", user, str(script), "-s", authorized=authorized
+    ) as server:
         r1 = Device("r1", "127.0.0.1", "cisco_iosxe", port=server.port, tags=EVERYWHERE)
         credentials = [
             Credential("unknown", user.name, None, EVERYWHERE, 1, private_key=unknown.private),
@@ -91,13 +69,13 @@ async def test_dropbear_with_a_key(
 
 async def test_devices_that_another_project_simulates(installation: Installation, tmp_path: Path) -> None:
     platforms = {"ios": "cisco_ios", "eos": "arista_eos"}
-    async with fake_devices.running(tmp_path / "fakenos", platforms, "netops", PASSWORD) as ports:
+    async with fake_devices.running(tmp_path / "fakenos", platforms, "netops", "right") as ports:
         devices = [
             Device("ios", "127.0.0.1", "cisco_iosxe", port=ports["ios"], tags=EVERYWHERE),
             Device("eos", "127.0.0.1", "arista_eos", port=ports["eos"], tags=EVERYWHERE),
         ]
         wrong = credential("wrong", "not it", username="netops", priority=1)
-        right = credential("right", PASSWORD, username="netops", priority=2)
+        right = credential("right", "right", username="netops", priority=2)
         outcomes, texts = await collect(installation, devices, [wrong, right])
     assert [(o.status, o.retry_count) for o in outcomes] == [(Status.COLLECTED, 1)] * 2, [
         o.detail for o in outcomes
