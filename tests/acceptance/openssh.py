@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.acceptance.ssh_keys import Authority
-from tests.acceptance.system import Daemon, User, free_port, program, public_file, public_folder, run
+from tests.acceptance.system import (
+    Daemon,
+    User,
+    free_port,
+    program,
+    public_file,
+    public_folder,
+    run,
+    unique_name,
+)
 
 LEGACY = (
     "KexAlgorithms diffie-hellman-group14-sha1",
@@ -81,41 +89,35 @@ class Sshd:
     @property
     def forwarded(self) -> list[tuple[str, int]]:
         """Where connections through it led to so far, see :data:`TELLS_WHERE_TO`."""
-        found = self.said(r"server_request_direct_tcpip: originator .* target (\S+) port (\d+)")
-        return [(host, int(port)) for host, port in found]
+        line = re.compile(r"server_request_direct_tcpip: originator .* target (\S+) port (\d+)")
+        return [(found[1], int(found[2])) for found in line.finditer(self.log.read_text())]
 
 
-def version() -> tuple[int, int]:
-    """OpenSSH's own, as (9, 2)."""
-    said = subprocess.run(
-        (program("ssh", "openssh-client"), "-V"), capture_output=True, text=True, check=True
-    )
-    found = re.search(r"OpenSSH_(\d+)\.(\d+)", said.stderr)
-    assert found, said.stderr
-    return int(found[1]), int(found[2])
+def _knows(sshd: str, option: str) -> bool:
+    """Whether this version has the option at all: it complains of one that it does not know before anything else."""
+    words = (sshd, "-t", "-f", "/dev/null", "-o", option)
+    said = subprocess.run(words, capture_output=True, text=True, check=False).stderr
+    return "Bad configuration option" not in said
 
 
 @contextmanager
-def _pam_service(folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _pam_service(sshd: str, folder: Path) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The sshd to run and its options, so that PAM asks a service that is there for this one alone.
 
-    Before 9.8 sshd names the service after the program that was started; since then a setting does. The system's own
-    service is left alone: it may want what a container lacks (pam_loginuid), or forbid a user like ours.
+    The service is named after the program that was started, in newer versions by a setting. The system's own service
+    is left alone: it may want what a container lacks (pam_loginuid), or forbid a user like ours.
     """
-    name = f"netraven-test-{os.getpid()}"
+    name = unique_name()
     file = Path("/etc/pam.d") / name
-    sshd = program("sshd", "openssh-server")
     with file.open("x") as service:
         service.write(
             "auth required pam_unix.so\naccount required pam_unix.so\nsession required pam_permit.so\n"
         )
     try:
-        if version() >= (9, 8):
-            yield sshd, (f"PAMServiceName {name}",)
-        else:
-            renamed = folder / name
-            renamed.symlink_to(sshd)
-            yield str(renamed), ()
+        renamed = folder / name
+        renamed.symlink_to(sshd)
+        option = f"PAMServiceName {name}"
+        yield str(renamed), (option,) if _knows(sshd, option) else ()
     finally:
         file.unlink()
 
@@ -145,7 +147,7 @@ async def running(
     with contextlib.ExitStack() as stack:
         readable = stack.enter_context(public_folder())  # sshd reads keys as the user who logs in
         if access.pam:
-            sshd, more = stack.enter_context(_pam_service(readable))
+            sshd, more = stack.enter_context(_pam_service(sshd, readable))
             lines += more
         if access.authorized:
             keys = public_file(readable / "authorized_keys", "\n".join(access.authorized) + "\n")
@@ -157,8 +159,8 @@ async def running(
             certificate = folder / "hostkey-cert.pub"
             certificate.write_text(host_authority.certify_host(public, "127.0.0.1"))
             lines.append(f"HostCertificate {certificate}")
-        if version() >= (9, 8):
-            lines.append("PerSourcePenalties no")  # all of a test's clients come from one address
+        if _knows(sshd, penalties := "PerSourcePenalties no"):
+            lines.append(penalties)  # all of a test's clients come from one address
         port = free_port()
         lines += [
             f"Port {port}",

@@ -66,6 +66,11 @@ def free_port() -> int:
         return int(free.getsockname()[1])
 
 
+def unique_name() -> str:
+    """For what the whole system sees."""
+    return f"nrtest{os.getpid()}x{next(_numbers)}"
+
+
 @dataclass(frozen=True, slots=True)
 class User:
     """One that can log in."""
@@ -87,7 +92,7 @@ def temporary_user(
 ) -> Iterator[User]:
     """A user that exists as long as the block; only root may make one. ``home`` is not created."""
     needs_root("make the user that logs in")
-    name = f"nrtest{os.getpid()}x{next(_numbers)}"
+    name = unique_name()
     more = ("-G", groups) if groups else ()
     run(program("useradd", "passwd"), "-M", "-d", str(home), "-s", shell, *more, name)
     try:

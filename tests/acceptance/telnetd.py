@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.acceptance.system import descendants, kill, needs_root, program
-
-PROMPT = b"Password: "
 
 
 @dataclass(slots=True)
@@ -21,18 +19,6 @@ class Conversation:
 
     to_client: bytearray = field(default_factory=bytearray)
     from_client: bytearray = field(default_factory=bytearray, repr=False)
-    answered: list[bool] = field(default_factory=list)
-    """For each question for a password: whether the client has sent a line after it."""
-
-    def heard(self, data: bytes) -> None:
-        """From the server. A question may come in pieces: what counts is how many there are by now."""
-        self.to_client += data
-        self.answered += [False] * (self.to_client.count(PROMPT) - len(self.answered))
-
-    def said(self, data: bytes) -> None:
-        self.from_client += data
-        if self.answered and b"\r" in data:
-            self.answered[-1] = True
 
 
 @dataclass(slots=True)
@@ -42,14 +28,13 @@ class Telnetd:
     port: int = 0
     conversations: list[Conversation] = field(default_factory=list)
 
-    @property
-    def offers(self) -> int:
-        """Passwords that were sent."""
-        return sum(sum(conversation.answered) for conversation in self.conversations)
+    def heard(self, line: str) -> int:
+        """How often this came from clients, as a line or a part of one."""
+        return sum(conversation.from_client.count(line.encode()) for conversation in self.conversations)
 
-    def count(self, text: bytes) -> int:
-        """How often the server has said so."""
-        return sum(conversation.to_client.count(text) for conversation in self.conversations)
+    def said(self, text: str) -> int:
+        """How often the server has told clients so."""
+        return sum(conversation.to_client.count(text.encode()) for conversation in self.conversations)
 
 
 @asynccontextmanager
@@ -99,8 +84,8 @@ async def _serve(
     inside = await asyncio.open_connection(sock=ours)
     try:
         async with asyncio.TaskGroup() as pumps:
-            pumps.create_task(_pump(inside[0], outside[1], conversation.heard))
-            pumps.create_task(_pump(outside[0], inside[1], conversation.said))
+            pumps.create_task(_pump(inside[0], outside[1], conversation.to_client))
+            pumps.create_task(_pump(outside[0], inside[1], conversation.from_client))
     finally:
         sessions = descendants(process.pid)
         for _, writer in (outside, inside):
@@ -111,12 +96,10 @@ async def _serve(
         await process.wait()
 
 
-async def _pump(
-    source: asyncio.StreamReader, sink: asyncio.StreamWriter, note: Callable[[bytes], None]
-) -> None:
+async def _pump(source: asyncio.StreamReader, sink: asyncio.StreamWriter, into: bytearray) -> None:
     with contextlib.suppress(ConnectionError):
         while data := await source.read(65536):
-            note(data)
+            into += data
             sink.write(data)
             await sink.drain()
     with contextlib.suppress(OSError):
