@@ -42,10 +42,11 @@ lock: dev ## resolve requirements/*.txt anew from pyproject.toml (ARGS=--upgrade
 	@$(LOCK) $(ARGS) pyproject.toml -o requirements/runtime.txt
 	@$(LOCK) $(ARGS) --group build -o requirements/build.txt
 	@$(LOCK) $(ARGS) -c requirements/runtime.txt -c requirements/build.txt --group dev pyproject.toml -o requirements/dev.txt
+	@$(LOCK) $(ARGS) -c requirements/build.txt --group fakenos -o requirements/fakenos.txt
 	@$(LOCK) $(ARGS) -c requirements/dev.txt --group bench pyproject.toml -o requirements/bench.txt
 
 clean: ## remove environments, caches and build results
-	@rm -rf .venv .venv.lock .venv-bench .venv-bench.lock build dist
+	@rm -rf .venv .venv.lock .venv-bench .venv-bench.lock .venv-fakenos .venv-fakenos.lock build dist
 	@rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -59,5 +60,6 @@ runtime: python
 dev: python
 	@"$(PYTHON)" scripts/venv.py .venv build runtime dev
 
-needs:
+needs: python
 	@sh scripts/test_needs.sh
+	@"$(PYTHON)" scripts/venv.py .venv-fakenos fakenos

@@ -2,120 +2,34 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import signal
-import subprocess
-import time
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from netraven import Device, Status
-from tests.acceptance import openssh
+from netraven import Credential, Device, Status
+from tests.acceptance import frr, openssh
 from tests.acceptance.installation import EVERYWHERE, Installation, credential
+from tests.acceptance.ssh_keys import ECDSA, ED25519, RSA, Key
+from tests.acceptance.system import User
 
 pytestmark = [pytest.mark.frr, pytest.mark.slow, pytest.mark.xdist_group("sshd")]
 
-PASSWORD = "kept-for-the-test-only"
-DAEMONS = Path("/usr/lib/frr")
-CONFIG = """\
-hostname {name}
-!
-interface lo
- description the router's own
-exit
-!
-router bgp 64512
- bgp router-id 192.0.2.1
- no bgp ebgp-requires-policy
- neighbor 192.0.2.2 remote-as 64513
- neighbor 192.0.2.2 description transit, kept shut down
- neighbor 192.0.2.2 shutdown
-exit
-!
-ip prefix-list own seq 5 permit 198.51.100.0/24
-!
-route-map out permit 10
- match ip address prefix-list own
-exit
-!
-"""
-
-
-@pytest.fixture(scope="module")
-def router() -> Iterator[str]:
-    """zebra and bgpd in a path space of their own; its name. No address is set: that would reach the host."""
-    if os.geteuid() != 0:
-        openssh.missing("FRR's daemons need root")
-    openssh.program("vtysh", "frr")
-    openssh.program("sshd", "openssh-server")
-    name = f"nrt{os.getpid()}"
-    run, etc = Path("/var/run/frr") / name, Path("/etc/frr") / name
-    for folder in (run.parent, run, etc):
-        folder.mkdir(mode=0o755, exist_ok=True)
-        shutil.chown(folder, "frr", "frr")
-    (etc / "vtysh.conf").write_text(f"service integrated-vtysh-config\nhostname {name}\n")
-    (etc / "frr.conf").write_text(CONFIG.format(name=name))
-    for file in etc.iterdir():
-        shutil.chown(file, "frr", "frr")
-        file.chmod(0o640)
-    pids = []
-    try:
-        for daemon, more in (("zebra", ()), ("bgpd", ("-p", "0", "-n"))):
-            pid_file = run / f"{daemon}.pid"
-            words = (
-                str(DAEMONS / daemon),
-                "-d",
-                "-N",
-                name,
-                "-A",
-                "127.0.0.1",
-                "-P",
-                "0",
-                *more,
-                "-i",
-                str(pid_file),
-            )
-            done = subprocess.run(words, capture_output=True, text=True, timeout=30, check=False)
-            if done.returncode != 0:
-                openssh.missing(f"FRR's {daemon} does not start here: {done.stderr.strip()}")
-            deadline = time.monotonic() + openssh.PATIENCE
-            while not pid_file.exists() or not pid_file.read_text().strip():
-                assert time.monotonic() < deadline, f"{daemon} wrote no pid"
-                time.sleep(0.05)
-            pids.append(int(pid_file.read_text()))
-        subprocess.run(("vtysh", "-N", name, "-b"), capture_output=True, timeout=30, check=True)
-        yield name
-    finally:
-        for pid in reversed(pids):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGTERM)
-        shutil.rmtree(etc, ignore_errors=True)
-        deadline = time.monotonic() + 5
-        while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
-            time.sleep(0.05)
-        shutil.rmtree(run, ignore_errors=True)
-
 
 async def test_the_running_configuration_of_a_real_router(
-    installation: Installation, tmp_path: Path, router: str
+    installation: Installation, tmp_path: Path, router: str, router_user: User
 ) -> None:
-    with openssh.temporary_user(PASSWORD, groups="frrvty,frr") as user:
-        force = f"ForceCommand {openssh.program('vtysh', 'frr')} -N {router}"
-        async with openssh.running(tmp_path / "sshd", user, PASSWORD, force) as sshd:
-            wrong = credential("wrong", "not it", username=user, priority=1)
-            right = credential("right", PASSWORD, username=user, priority=2)
-            await installation.stock("name,host,port,platform,tags\n", [wrong, right])
-            async with installation.open() as raven:
-                device = Device(router, "127.0.0.1", "cumulus_vtysh", port=sshd.port, tags=EVERYWHERE)
-                await raven.store.inventory.upsert_devices([device])
-                (first,) = (await raven.collect()).outcomes
-                (second,) = (await raven.collect()).outcomes
-                capture = await raven.store.snapshots.latest(router)
-            assert len(sshd.said(r"Failed password")) == 1, "the second run knows what opens the router"
+    force = f"ForceCommand {frr.shell(router)}"
+    async with openssh.running(tmp_path / "sshd", router_user, force) as sshd:
+        wrong = credential("wrong", "not it", username=router_user.name, priority=1)
+        right = credential("right", router_user.password, username=router_user.name, priority=2)
+        await installation.stock("name,host,port,platform,tags\n", [wrong, right])
+        async with installation.open() as raven:
+            device = Device(router, "127.0.0.1", frr.PLATFORM, port=sshd.port, tags=EVERYWHERE)
+            await raven.store.inventory.upsert_devices([device])
+            (first,) = (await raven.collect()).outcomes
+            (second,) = (await raven.collect()).outcomes
+            capture = await raven.store.snapshots.latest(router)
+        assert len(sshd.said(r"Failed password")) == 1, "the second run knows what opens the router"
     assert (first.status, first.retry_count, first.changed) == (Status.COLLECTED, 1, True), first.detail
     assert (second.status, second.retry_count, second.changed) == (Status.COLLECTED, 0, False)
     assert capture is not None
@@ -131,3 +45,25 @@ async def test_the_running_configuration_of_a_real_router(
     ):
         assert line in lines, capture.text
     assert not any(router + "#" in line for line in lines)
+
+
+@pytest.mark.parametrize("kind", [RSA, ECDSA, ED25519], ids=lambda kind: kind[1])
+async def test_a_private_key_opens_it(
+    installation: Installation, tmp_path: Path, router: str, router_user: User, kind: tuple[str, ...]
+) -> None:
+    key = Key.new(kind)
+    access = openssh.Access.key(key.public)
+    force = f"ForceCommand {frr.shell(router)}"
+    async with openssh.running(tmp_path / "sshd", router_user, force, access=access) as sshd:
+        with_key = Credential("key", router_user.name, None, EVERYWHERE, private_key=key.private)
+        await installation.stock("name,host,port,platform,tags\n", [with_key])
+        async with installation.open() as raven:
+            device = Device(router, "127.0.0.1", frr.PLATFORM, port=sshd.port, tags=EVERYWHERE)
+            await raven.store.inventory.upsert_devices([device])
+            (outcome,) = (await raven.collect()).outcomes
+            capture = await raven.store.snapshots.latest(router)
+        assert len(sshd.said(r"Accepted publickey")) == 1
+        assert not sshd.said(r"Failed \w+")
+    assert (outcome.status, outcome.attempts) == (Status.COLLECTED, 1), outcome.detail
+    assert capture is not None
+    assert "router bgp 64512" in capture.text
