@@ -62,4 +62,5 @@ dev: python
 
 needs: python
 	@sh scripts/test_needs.sh
-	@"$(PYTHON)" scripts/venv.py .venv-fakenos fakenos
+	@"$(PYTHON)" scripts/venv.py .venv-fakenos fakenos || { [ "$(CI)" != true ] && \
+		echo "netraven: the tests that need FakeNOS are skipped" >&2; }

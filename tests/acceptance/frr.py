@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.acceptance.system import PATIENCE, missing, needs_root, program
+from tests.acceptance.system import PATIENCE, alive, missing, needs_root, program, unique_name
 
 PLATFORM = "cumulus_vtysh"
 GROUPS = "frrvty,frr"
@@ -51,7 +51,7 @@ def running() -> Iterator[str]:
     """zebra and bgpd in a path space of their own; its name. No address is set: that would reach the host."""
     needs_root("start FRR's daemons")
     program("vtysh", "frr")
-    name = f"nrt{os.getpid()}"
+    name = unique_name()
     run, etc = Path("/var/run/frr") / name, Path("/etc/frr") / name
     for folder in (run.parent, run, etc):
         folder.mkdir(mode=0o755, exist_ok=True)
@@ -73,7 +73,7 @@ def running() -> Iterator[str]:
                 os.kill(pid, signal.SIGTERM)
         shutil.rmtree(etc, ignore_errors=True)
         deadline = time.monotonic() + 5
-        while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+        while any(alive(pid) for pid in pids) and time.monotonic() < deadline:
             time.sleep(0.05)
         shutil.rmtree(run, ignore_errors=True)
 

@@ -58,6 +58,12 @@ class Access:
         """Both, the key first: either alone opens nothing."""
         return cls(("PubkeyAuthentication yes", "AuthenticationMethods publickey,password"), public)
 
+    @classmethod
+    def key_and_questions(cls, *public: str) -> Access:
+        """Both, the key first; the password is asked for by PAM."""
+        options = (*KEYBOARD_INTERACTIVE.options, "PubkeyAuthentication yes")
+        return cls((*options, "AuthenticationMethods publickey,keyboard-interactive"), public, pam=True)
+
 
 PASSWORD = Access(("PasswordAuthentication yes",))
 KEYBOARD_INTERACTIVE = Access(

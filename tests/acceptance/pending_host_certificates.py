@@ -11,7 +11,7 @@ from tests.acceptance.at_the_prompt import Operator
 from tests.acceptance.ssh_keys import Authority
 from tests.acceptance.system import User
 
-pytestmark = [pytest.mark.sshd, pytest.mark.slow, pytest.mark.xdist_group("sshd")]
+pytestmark = [pytest.mark.sshd, pytest.mark.slow, pytest.mark.xdist_group("host_certificates")]
 
 
 @pytest.mark.parametrize("host_key", ["rsa", "ecdsa", "ed25519"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tests.acceptance.at_the_prompt import Operator
 from tests.acceptance.ssh_keys import ECDSA, ED25519, RSA, Authority, Key
 from tests.acceptance.system import User
 
-pytestmark = [pytest.mark.sshd, pytest.mark.slow, pytest.mark.xdist_group("sshd")]
+pytestmark = [pytest.mark.sshd, pytest.mark.slow, pytest.mark.xdist_group("keys")]
 
 
 @asynccontextmanager
@@ -26,13 +26,25 @@ async def asking(
         yield sshd
 
 
+@pytest.mark.parametrize(
+    ("access", "method"),
+    [
+        (openssh.Access.key_and_password, "password"),
+        (openssh.Access.key_and_questions, "keyboard-interactive/pam"),
+    ],
+    ids=["password", "questions"],
+)
 async def test_a_key_and_then_a_password_are_one_attempt(
-    operator: Operator, tmp_path: Path, user: User, script: Path
+    operator: Operator,
+    tmp_path: Path,
+    user: User,
+    script: Path,
+    access: Callable[[str], openssh.Access],
+    method: str,
 ) -> None:
     key = Key.new()
     file = str(key.write(tmp_path / "key"))
-    access = openssh.Access.key_and_password(key.public)
-    async with asking(operator, tmp_path, user, script, access) as sshd:
+    async with asking(operator, tmp_path, user, script, access(key.public)) as sshd:
         words = ("--private-key", file, "--password-env", "WORD")
         await operator.credential(
             "half", user.name, "fleet", *words, "--priority", "1", env={"WORD": "not it"}
@@ -43,8 +55,8 @@ async def test_a_key_and_then_a_password_are_one_attempt(
         outcome = (await operator.collect())["r1"]
         assert (outcome["status"], outcome["retry_count"]) == ("collected", 1), outcome
         assert await operator.attempts() == [("half", "refused"), ("both", "accepted")]
-        assert len(sshd.said(r"Failed password")) == 1
-        assert len(sshd.said(r"Accepted password")) == 1
+        assert len(sshd.said(rf"Failed {method} for")) == 1
+        assert len(sshd.said(rf"Accepted {method} for")) == 1
         assert not sshd.said(r"Failed publickey")
         assert await operator.text("r1") == small_device.CONFIG
 

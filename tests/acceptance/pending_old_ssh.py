@@ -10,7 +10,7 @@ from tests.acceptance import openssh, small_device
 from tests.acceptance.at_the_prompt import Operator
 from tests.acceptance.system import User
 
-pytestmark = [pytest.mark.sshd, pytest.mark.slow, pytest.mark.xdist_group("sshd")]
+pytestmark = [pytest.mark.sshd, pytest.mark.slow, pytest.mark.xdist_group("old_ssh")]
 
 
 async def test_weak_algorithms_where_they_are_allowed_and_nowhere_else(

@@ -11,7 +11,7 @@ from tests.acceptance import frr, small_device, telnetd
 from tests.acceptance.at_the_prompt import Operator
 from tests.acceptance.system import User, free_port, public_file, temporary_user
 
-pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.xdist_group("sshd")]
+pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.xdist_group("telnet")]
 
 PASSWORD = "kept-for-the-test-only"
 

@@ -117,6 +117,15 @@ def public_file(path: Path, text: str, mode: int = 0o644) -> Path:
     return path
 
 
+def alive(pid: int) -> bool:
+    """Whether it still runs. One that has ended stays listed until its parent asks."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
 def descendants(pid: int) -> list[int]:
     """The processes that ``pid`` has started and those that they have, parents first."""
     parents: dict[int, list[int]] = {}

@@ -12,7 +12,7 @@ from tests.acceptance.installation import EVERYWHERE, Installation, credential
 from tests.acceptance.ssh_keys import ECDSA, ED25519, RSA, Key
 from tests.acceptance.system import User
 
-pytestmark = [pytest.mark.frr, pytest.mark.slow, pytest.mark.xdist_group("sshd")]
+pytestmark = [pytest.mark.frr, pytest.mark.slow, pytest.mark.xdist_group("frr")]
 
 
 async def test_the_running_configuration_of_a_real_router(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from tests.acceptance.at_the_prompt import Operator
 from tests.acceptance.ssh_keys import Key
 from tests.acceptance.system import User
 
-pytestmark = [pytest.mark.sshd, pytest.mark.slow, pytest.mark.xdist_group("sshd")]
+pytestmark = [pytest.mark.sshd, pytest.mark.slow, pytest.mark.xdist_group("jump_hosts")]
 
 
 async def jump_host(operator: Operator, name: str, sshd: openssh.Sshd) -> None:
@@ -38,7 +39,7 @@ async def test_a_real_router_with_a_key_behind_jump_hosts(
         servers = {"outer": outer, "inner": inner}
         for name in chain:
             await jump_host(operator, name, servers[name])
-        operator.settings(f"[tags.site]\njump = {list(chain)}".replace("'", '"'))
+        operator.settings(f"[tags.site]\njump = {json.dumps(chain)}")
         await operator.device(router, target.port, frr.PLATFORM, "site")
         file = str(key.write(tmp_path / "key"))
         await operator.credential("router", router_user.name, "site", "--private-key", file)
