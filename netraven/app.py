@@ -50,12 +50,13 @@ from netraven.model import (
     Status,
     utcnow,
 )
-from netraven.platforms import load_platform
+from netraven.platforms import AUTO, Catalogue
 from netraven.ports import Inventory, Ledger, Runs, Secrets, Sources, Transport
 from netraven.storage.owner import current_owner
 
 if TYPE_CHECKING:
     from netraven.storage.store import SqlStore
+    from netraven.transport.watch import Watch
 
 HEARTBEAT = 15.0
 """Seconds between two signs of life of a run; one that gives none for 90 s is taken for dead by other hosts."""
@@ -100,7 +101,10 @@ class NetRaven:
         transport: Transport,
         settings: CollectSettings,
         realms: Mapping[str, RealmSettings],
+        platforms: Catalogue | None = None,
     ) -> None:
+        self.platforms = platforms or Catalogue()
+        """The platforms that ship, and the user's."""
         self._store = store
         self._transport = transport
         self._settings = settings
@@ -121,11 +125,14 @@ class NetRaven:
             settings.database_url, key_file=settings.key_file, sources=_sources_of(settings)
         ) as store:
             await store.runs.recover()
+            platforms = Catalogue(settings.platforms_folder)
+            accept_new = settings.ssh.host_keys == "accept-new"
             raven = cls(
                 store=store,
-                transport=_ssh(settings.collect, accept_new=settings.ssh.host_keys == "accept-new"),
+                transport=ssh_transport(settings.collect, platforms, accept_new=accept_new),
                 settings=settings.collect,
                 realms=settings.realms,
+                platforms=platforms,
             )
             try:
                 yield raven
@@ -142,8 +149,9 @@ class NetRaven:
         settings: CollectSettings = CollectSettings(),
         realms: Mapping[str, RealmSettings] | None = None,
         transport: Transport | None = None,
+        platforms: Path | None = None,
     ) -> AsyncIterator[NetRaven]:
-        """Without database and files: nothing outlives the object.
+        """Without database: nothing outlives the object. ``platforms``: a folder of platform files of your own.
 
         ``realms``: who judges the passwords of which realm; one that is not named is central, but for ``local``.
         Raises ``InputError`` for a platform that is not known, unless ``transport`` is what has to know it, and
@@ -152,8 +160,9 @@ class NetRaven:
         from netraven.storage.memory import MemoryStore
 
         devices = list(devices)
+        catalogue = Catalogue(platforms)
         if transport is None:
-            _check_platforms(devices)
+            _check_platforms(devices, catalogue)
         for name, realm in (realms or {}).items():
             if problem := realm.problem():
                 raise SettingsError(f"realm {name!r}: {problem}")
@@ -162,9 +171,10 @@ class NetRaven:
         )
         raven = cls(
             store=store,
-            transport=transport or _ssh(settings, accept_new=True),
+            transport=transport or ssh_transport(settings, catalogue, accept_new=True),
             settings=settings,
             realms=realms or {},
+            platforms=catalogue,
         )
         try:
             yield raven
@@ -492,10 +502,12 @@ def _flatten(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException
             yield error
 
 
-def _check_platforms(devices: Iterable[Device]) -> None:
+def _check_platforms(devices: Iterable[Device], catalogue: Catalogue) -> None:
     for device in devices:
+        if device.platform == AUTO:
+            continue
         try:
-            load_platform(device.platform)
+            catalogue.load(device.platform)
         except InputError as error:
             raise InputError(f"device {device.name!r}: {error}") from error
 
@@ -507,11 +519,14 @@ def _selector(tags: Iterable[str], names: Iterable[str]) -> Selector:
     return Selector(frozenset(tags), frozenset(names))
 
 
-def _ssh(settings: CollectSettings, *, accept_new: bool) -> Transport:
+def ssh_transport(
+    settings: CollectSettings, catalogue: Catalogue, *, accept_new: bool, watch: Watch | None = None
+) -> Transport:
+    """``watch``: told of every byte that passes through shells, secrets included."""
     from netraven.transport.ssh import Deadlines, SshTransport
 
     deadlines = Deadlines(settings.connect_timeout, settings.login_timeout, settings.command_timeout)
-    return SshTransport(deadlines, accept_new=accept_new)
+    return SshTransport(deadlines, catalogue=catalogue, accept_new=accept_new, watch=watch)
 
 
 def _sources_of(settings: Settings) -> Sources:

@@ -130,6 +130,12 @@ class SshSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PlatformsSettings:
+    folder: str = "platforms"
+    """Platform files of the user's own; where there is no such folder, there are none."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     level: str = field(
         default="warning", metadata={"one_of": ("debug", "info", "warning", "error", "critical")}
@@ -145,6 +151,7 @@ class Settings:
     vault: VaultSettings = VaultSettings()
     collect: CollectSettings = CollectSettings()
     ssh: SshSettings = SshSettings()
+    platforms: PlatformsSettings = PlatformsSettings()
     realms: Mapping[str, RealmSettings] = field(default_factory=dict)
     """``[realms.NAME]``, those that settings speak of."""
     log: LogSettings = LogSettings()
@@ -163,6 +170,10 @@ class Settings:
     @property
     def key_file(self) -> Path:
         return self.folder / Path(self.secrets.key_file).expanduser()
+
+    @property
+    def platforms_folder(self) -> Path:
+        return self.folder / Path(self.platforms.folder).expanduser()
 
     @property
     def database_url(self) -> str:
@@ -188,6 +199,7 @@ _SECTIONS: dict[str, type[Any]] = {
     "vault": VaultSettings,
     "collect": CollectSettings,
     "ssh": SshSettings,
+    "platforms": PlatformsSettings,
     "log": LogSettings,
 }
 

@@ -58,6 +58,9 @@ key_file = "netraven.key"
 [ssh]
 # host_keys = "accept-new" # remember the key of a new device, refuse a changed one; "strict" refuses new ones too
 
+[platforms]
+# folder = "platforms"     # files that describe platforms of your own, or change one that ships
+
 [log]
 # level = "warning"        # debug, info, warning, error, critical
 # format = "auto"          # console, json; auto: console on a terminal, JSON lines elsewhere

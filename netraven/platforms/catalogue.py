@@ -11,7 +11,7 @@ from typing import Any
 from netraven.errors import InputError
 from netraven.platforms.meaning import check_together, merged, platform_of
 from netraven.platforms.model import Platform
-from netraven.platforms.reading import MOST_BYTES, SUFFIXES, Fault, Faulty, read, refusal
+from netraven.platforms.reading import MOST_BYTES, SUFFIXES, Fault, Faulty, PlatformRefused, read
 from netraven.platforms.schema import NAME, PLATFORM, Check, check_table, closest
 
 AUTO = "auto"
@@ -41,11 +41,11 @@ class Catalogue:
 
     def unknown(self, name: str) -> str:
         """What is wrong with a name that is not in the catalogue."""
-        known = (AUTO, *self.names())
-        return f"unknown platform {name!r}, {closest(name, known)}" if name else f"no platform, {closest('', known)}"
+        said = f"unknown platform {name!r}" if name else "platform must not be empty"
+        return f"{said}, {closest(name, (AUTO, *self.names()))}"
 
     def load(self, name: str) -> Platform:
-        """Raise ``InputError``: an unknown name, with the closest known one, or a file with faults, with all of them."""
+        """Raise ``InputError`` for an unknown name, ``PlatformRefused`` for a file with faults."""
         if name == AUTO:
             raise InputError(f"platform {AUTO!r} is found out at a device, it is described in no file")
         if name not in self:
@@ -59,7 +59,7 @@ class Catalogue:
                 found = error
             self._loaded[name] = found
         if isinstance(found, InputError):
-            raise InputError(str(found))
+            raise found.with_traceback(None)
         return found
 
     def broken(self) -> Mapping[str, InputError]:
@@ -73,7 +73,7 @@ class Catalogue:
         return faults
 
     def check(self, file: Path) -> Platform:
-        """The platform of a file as if it lay in the user's folder. Raises ``InputError`` with all faults."""
+        """The platform of a file as if it lay in the user's folder. Raises ``InputError``."""
         if file.suffix not in SUFFIXES:
             raise InputError(f"{file}: a platform file ends in {', '.join(SUFFIXES)}")
         return self._read(file.stem, file)
@@ -103,28 +103,34 @@ class Catalogue:
         ours = _is_shipped(file)
         twins = [] if ours else [twin for twin in self._users.get(name, ()) if twin.name != file.name]
         if twins:
-            raise refusal(file, [Fault(1, f"{twins[0].name} describes {name!r} as well", "one file is expected")])
+            raise PlatformRefused(
+                file, [Fault(1, f"{twins[0].name} describes {name!r} as well", "one file is expected")]
+            )
         if name == AUTO or not NAME.fullmatch(name):
-            wrong = "is kept for devices whose platform is found out" if name == AUTO else "is no name of a platform"
+            wrong = (
+                "is kept for devices whose platform is found out"
+                if name == AUTO
+                else "is no name of a platform"
+            )
             expected = f"a file's name has the form {NAME.pattern}"
-            raise refusal(file, [Fault(1, f"{name!r} {wrong}", expected)])
+            raise PlatformRefused(file, [Fault(1, f"{name!r} {wrong}", expected)])
         return platform_of(name, self._whole(name, file, ()), SHIPPED if ours else str(file))
 
     def _whole(self, name: str, file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
-        """The data of a file together with what it extends. Raises ``InputError`` with every fault."""
+        """The data of a file together with what it extends. Raises ``PlatformRefused``."""
         check = self._checked(file).copy()
         data: dict[str, Any] = {key: value for key, value in check.sheet.data.items() if key in PLATFORM}
         base = data.pop("extends", None)
-        why = ""
+        because: PlatformRefused | None = None
         if base is not None and "extends" not in check.tainted:
             try:
                 data = merged(self._base(base, name, file, (*above, file)), data)
             except _Unusable as unusable:
                 check.fault(("extends",), unusable.wrong, unusable.expected)
-                why = f"\n{unusable.why}" if unusable.why else ""
+                because = unusable.because
         check_together(check, {key: value for key, value in data.items() if key not in check.tainted})
         if check.faults:
-            raise InputError(f"{refusal(file, check.faults)}{why}")
+            raise PlatformRefused(file, check.faults, because)
         return data
 
     def _base(self, base: str, name: str, file: Path, above: tuple[Path, ...]) -> dict[str, Any]:
@@ -138,11 +144,11 @@ class Catalogue:
             raise _Unusable(f"leads in a circle: {way}", "a platform extends one that does not extend it")
         try:
             return self._whole(base, found, above)
-        except InputError as error:
-            raise _Unusable(f"{base!r} cannot be used", "mend that one first", str(error)) from error
+        except PlatformRefused as refused:
+            raise _Unusable(f"{base!r} cannot be used", "mend that one first", refused) from refused
 
     def _checked(self, file: Path) -> Check:
-        """The file by itself, with the faults of single values. Raises ``InputError`` where it cannot be parsed."""
+        """The file by itself, with the faults of single values. Raises ``PlatformRefused`` where it cannot be parsed."""
         found = self._sheets.get(file)
         if found is None:
             try:
@@ -151,16 +157,16 @@ class Catalogue:
                 found = error
             self._sheets[file] = found
         if isinstance(found, InputError):
-            raise InputError(str(found))
+            raise found.with_traceback(None)
         return found
 
 
 class _Unusable(Exception):
     """A platform that cannot be extended."""
 
-    def __init__(self, wrong: str, expected: str, why: str = "") -> None:
+    def __init__(self, wrong: str, expected: str, because: PlatformRefused | None = None) -> None:
         super().__init__(wrong)
-        self.wrong, self.expected, self.why = wrong, expected, why
+        self.wrong, self.expected, self.because = wrong, expected, because
 
 
 def _check(file: Path) -> Check:
@@ -168,11 +174,12 @@ def _check(file: Path) -> Check:
         with file.open("rb") as opened:
             raw = opened.read(MOST_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise InputError(f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+        wrong = f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise PlatformRefused(file, [Fault(1, wrong, "a readable file is expected")]) from error
     try:
         check = Check(read(raw, file.suffix))
     except Faulty as faulty:
-        raise refusal(file, faulty.faults) from faulty
+        raise PlatformRefused(file, faulty.faults) from faulty
     check_table(check, (), check.sheet.data, PLATFORM)
     if "tested" in check.sheet.data and not _is_shipped(file):
         check.fault(("tested",), "is for the files that NetRaven ships", "leave it out")

@@ -16,18 +16,20 @@ def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in over.items():
         before = result.get(key)
-        both = isinstance(value, dict) and isinstance(before, dict)
-        result[key] = merged(before, value) if both else value
+        tables = isinstance(value, dict) and isinstance(before, dict)
+        result[key] = merged(before or {}, value) if tables else value
     return result
 
 
 def check_together(check: Check, data: Mapping[str, Any]) -> None:
-    """``data``: the whole, after ``extends``, without the keys that are ``tainted``; its values are each well formed."""
+    """``data``: the whole, after ``extends``, without keys that are ``tainted``: each of its values is well formed."""
     if "title" not in data and "title" not in check.tainted:
         check.fault((), "title is missing", "text is expected, as people call the platform")
     outputs = data.get("outputs", {})
     if outputs and RUNNING not in outputs:
-        check.fault(("outputs",), f"has no {RUNNING}", "the command that prints the configuration is expected")
+        check.fault(
+            ("outputs",), f"has no {RUNNING}", "the command that prints the configuration is expected"
+        )
     for name, fact in data.get("facts", {}).items():
         if fact["kind"] not in outputs and "outputs" not in check.tainted:
             said = f"looks in {fact['kind']!r}, which is not collected"
@@ -36,7 +38,9 @@ def check_together(check: Check, data: Mapping[str, Any]) -> None:
         if ("command" in way) != ("answer" in way):
             check.fault(("detect", number), "has one of command and answer", "both or neither are expected")
         if not {"banner", "prompt", "command"} & set(way):
-            check.fault(("detect", number), "says nothing", "banner, prompt, or command and answer are expected")
+            check.fault(
+                ("detect", number), "says nothing", "banner, prompt, or command and answer are expected"
+            )
     _check_prompts(check, data)
     _check_levels(check, data)
 
@@ -45,9 +49,19 @@ def _check_prompts(check: Check, data: Mapping[str, Any]) -> None:
     ways = [key for key in ("driver", "prompt", "levels") if data.get(key)]
     if len(ways) > 1:
         for key in ways[1:]:
-            check.fault((key,), f"does not go together with {ways[0]}", "one of driver, prompt, [[levels]] is expected")
-    if not ways and data.get("outputs") and check.tainted.isdisjoint(("driver", "prompt", "levels", "extends")):
-        check.fault((), "nothing says what a prompt looks like", "a driver, a prompt or [[levels]] is expected")
+            check.fault(
+                (key,),
+                f"does not go together with {ways[0]}",
+                "one of driver, prompt, [[levels]] is expected",
+            )
+    if (
+        not ways
+        and data.get("outputs")
+        and check.tainted.isdisjoint(("driver", "prompt", "levels", "extends"))
+    ):
+        check.fault(
+            (), "nothing says what a prompt looks like", "a driver, a prompt or [[levels]] is expected"
+        )
     driver, variant = data.get("driver"), data.get("variant")
     if driver is not None and driver not in known_drivers():
         check.fault(("driver",), f"{driver!r} is not known", closest(driver, known_drivers()))
@@ -66,11 +80,15 @@ def _check_levels(check: Check, data: Mapping[str, Any]) -> None:
     for number, level in enumerate(levels):
         place = ("levels", number)
         if names.index(level["name"]) != number:
-            check.fault((*place, "name"), f"{level['name']!r} comes twice", "each level has a name of its own")
+            check.fault(
+                (*place, "name"), f"{level['name']!r} comes twice", "each level has a name of its own"
+            )
         if number == 0 and ("above" in level or "enter" in level):
             check.fault(place, "is where a login lands", "the first level has neither above nor enter")
         if number and not {"above", "enter"} <= set(level):
-            check.fault(place, "cannot be reached", "above and enter are expected in every level but the first")
+            check.fault(
+                place, "cannot be reached", "above and enter are expected in every level but the first"
+            )
         if level.get("above", level["name"]) not in names:
             check.fault((*place, "above"), f"{level['above']!r} is no level", closest(level["above"], names))
     _check_connected(check, levels)
@@ -81,7 +99,9 @@ def _check_levels(check: Check, data: Mapping[str, Any]) -> None:
     }
     for where, level in wanted.items():
         if level is not None and level not in names:
-            expected = closest(level, names) if names else "without [[levels]] there is only one: leave it out"
+            expected = (
+                closest(level, names) if names else "without [[levels]] there is only one: leave it out"
+            )
             check.fault(where, f"{level!r} is no level", expected)
 
 

@@ -44,14 +44,23 @@ class Faulty(Exception):
         self.faults = tuple(faults)
 
 
-def refusal(file: Path | str, faults: Iterable[Fault]) -> InputError:
-    """Every fault of a file on a line of its own, in the order of the file."""
-    return InputError(
-        "\n".join(
-            f"{file}:{fault.line}: {plain_line(fault.wrong)}; {plain_line(fault.expected)}"
-            for fault in sorted(set(faults))
+class PlatformRefused(InputError):
+    """A platform file with faults: each on a line of its own, in the order of the file."""
+
+    def __init__(
+        self, file: Path | str, faults: Iterable[Fault], because: PlatformRefused | None = None
+    ) -> None:
+        """``because``: the faults of another file, which is extended."""
+        self.faults: tuple[tuple[str, Fault], ...] = tuple(
+            (str(file), fault) for fault in sorted(set(faults))
         )
-    )
+        if because is not None:
+            self.faults += because.faults
+        lines = (
+            f"{where}:{fault.line}: {plain_line(fault.wrong)}; {plain_line(fault.expected)}"
+            for where, fault in self.faults
+        )
+        super().__init__("\n".join(lines))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +93,7 @@ def read(data: bytes, suffix: str) -> Sheet:
 
 # ---- TOML ----
 
-_DEEP_KEY = re.compile(
-    r"""(?m)(?:^|[\[{,])[ \t]*(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){%d}""" % (2 * MOST_DEPTH)
-)
+_DEEP_KEY = re.compile(r"""(?m)(?:^|[\[{,])[ \t]*(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){32}""")
 """A key of so many parts takes the parser time in their square."""
 _WHERE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 
@@ -94,7 +101,9 @@ _WHERE = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 def _toml(text: str) -> Sheet:
     if deep := _DEEP_KEY.search(text):
         line = text.count("\n", 0, deep.end()) + 1
-        raise Faulty([Fault(line, "a key of too many parts", "keys are single words, in tables of their own")])
+        raise Faulty(
+            [Fault(line, "a key of too many parts", "keys are single words, in tables of their own")]
+        )
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -103,7 +112,10 @@ def _toml(text: str) -> Sheet:
         line = int(where[1]) if where and where[1] else text.count("\n") + 1
         what = _WHERE.sub("", message)
         raise Faulty([Fault(line, f"not valid TOML: {what}", "a TOML document is expected")]) from error
-    except (ValueError, OverflowError) as error:  # a number of five thousand digits, a date without a calendar
+    except (
+        ValueError,
+        OverflowError,
+    ) as error:  # a number of five thousand digits, a date without a calendar
         raise Faulty([Fault(1, f"not valid TOML: {error}", "a TOML document is expected")]) from error
     except RecursionError:
         raise Faulty([Fault(1, "brackets inside brackets without end", "the file must be flat")]) from None
@@ -147,9 +159,11 @@ def _check_shape(text: str) -> None:
     """Refuse what would unfold or nest without bounds, before anything is built from it."""
     depth = documents = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        line = event.start_mark.line + 1
+        line = event.start_mark.line + 1 if event.start_mark else 1
         if isinstance(event, yaml.AliasEvent):
-            raise Faulty([Fault(line, f"the alias *{event.anchor}", "write the value out: aliases are not read")])
+            raise Faulty(
+                [Fault(line, f"the alias *{event.anchor}", "write the value out: aliases are not read")]
+            )
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MOST_DEPTH:
             raise Faulty([Fault(line, "brackets inside brackets without end", "the file must be flat")])
@@ -194,7 +208,7 @@ class _Builder:
 
     def _scalar(self, node: yaml.Node) -> Any:
         try:
-            return self._constructor.construct_object(node)  # type: ignore[no-untyped-call]  # of the stubs
+            return self._constructor.construct_object(node)
         except (yaml.YAMLError, ValueError, OverflowError, KeyError, AttributeError, TypeError, IndexError):
             # its own constructors let some malformed numbers and dates through as errors of any kind
             line = node.start_mark.line + 1

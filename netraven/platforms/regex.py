@@ -1,9 +1,9 @@
 """Whether a regular expression of a file is safe to search device output with.
 
-Python's matcher tries every way to split a text among repeats inside repeats: ``(\\w+)+$`` on thirty letters and a blank
-takes minutes, and the collector stands still. This reads a pattern into a small tree and refuses such nests, as well as
-expressions that match nothing at all and would therefore match everywhere. It errs on the side of refusing; a nest whose
-rounds are kept apart by a character that occurs in no repeat (``(\\w+ )+``) passes.
+Python's matcher tries every way to split a text among repeats inside repeats: ``(\\w+)+$`` on thirty letters and a
+blank takes minutes, and the collector stands still. This reads a pattern into a small tree and refuses such nests, as
+well as expressions that match nothing at all and would therefore match everywhere. It errs on the side of refusing; a
+nest whose rounds are kept apart by a character that occurs in no repeat (``(\\w+ )+``) passes.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ class _Unsafe(Exception):
     """The message completes "the pattern ..."."""
 
 
-_ESCAPES = re.compile(r"\\(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|N\{[^}]*\}|[0-7]{3}|0[0-7]?|.)", re.DOTALL)
+_ESCAPES = re.compile(
+    r"\\(?:x[0-9A-Fa-f]{2}|u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|N\{[^}]*\}|[0-7]{3}|0[0-7]?|.)", re.DOTALL
+)
 _BACK = re.compile(r"\\[1-9][0-9]?(?![0-7])")
 _COUNT = re.compile(r"\{(\d*)(,?)(\d*)\}")
 _FLAGS = re.compile(r"\(\?([aiLmsux]*)(?:-[imsx]+)?([:)])")

@@ -58,7 +58,14 @@ def _said(place: Place) -> str:
 
 
 def _kind_of(value: object) -> str:
-    names = {str: "text", bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "a table"}
+    names = {
+        str: "text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        list: "a list",
+        dict: "a table",
+    }
     return "nothing" if value is None else names.get(type(value), f"a {type(value).__name__}")
 
 
@@ -95,7 +102,9 @@ def _command(check: Check, place: Place, value: Any) -> None:
 
 def _key_press(check: Check, place: Place, value: Any) -> None:
     if _is_text(check, place, value) and len(value) > 8:
-        check.fault(place, f"has {len(value)} characters", "a key to press is expected, 8 characters at the most")
+        check.fault(
+            place, f"has {len(value)} characters", "a key to press is expected, 8 characters at the most"
+        )
 
 
 def _one_of(*allowed: Any) -> Test:
@@ -137,7 +146,8 @@ def _regex(*, may_be_empty: bool = True, group: str = "", groups: int = 0) -> Te
         if not _is_text(check, place, value):
             return
         if wrong := wrong_with_pattern(value, may_be_empty=may_be_empty):
-            check.fault(place, wrong, "a regular expression of Python's `re` is expected")
+            wrong, _, remedy = wrong.partition("; ")
+            check.fault(place, wrong, remedy or "a regular expression of Python's `re` is expected")
             return
         compiled = re.compile(value, re.MULTILINE)
         if group and group not in compiled.groupindex:
@@ -154,7 +164,7 @@ def _regex(*, may_be_empty: bool = True, group: str = "", groups: int = 0) -> Te
 def _list_of(test: Test, *, least: int = 0) -> Test:
     def all_of(check: Check, place: Place, value: Any) -> None:
         if not isinstance(value, list):
-            check.fault(place, f"is {_kind_of(value)}", "a list is expected, as [\"...\", \"...\"]")
+            check.fault(place, f"is {_kind_of(value)}", 'a list is expected, as ["...", "..."]')
             return
         if not least <= len(value) <= LONGEST_LIST:
             check.fault(place, f"has {len(value)} entries", f"{least} to {LONGEST_LIST} are expected")
@@ -202,7 +212,9 @@ def check_table(check: Check, place: Place, value: Mapping[str, Any], keys: Mapp
             check.fault((*place, name), "is not known", closest(name, keys))
     for name, key in keys.items():
         if key.required and name not in value:
-            check.fault(place, f"has no {name}" if place else f"{name} is missing", f"{key.takes} is expected")
+            check.fault(
+                place, f"has no {name}" if place else f"{name} is missing", f"{key.takes} is expected"
+            )
 
 
 def closest(word: str, known: Iterable[str]) -> str:
@@ -240,7 +252,9 @@ TIMEOUTS = {
 LEVEL = {
     "name": Key(_word(NAME), "a name", "what `level` calls it", required=True),
     "prompt": Key(_PROMPT, "a regular expression", "of the whole prompt", required=True),
-    "above": Key(_word(NAME), "a level's name", "the level that `enter` is typed in; none: a login lands here"),
+    "above": Key(
+        _word(NAME), "a level's name", "the level that `enter` is typed in; none: a login lands here"
+    ),
     "enter": Key(_command, "a command", "leads here from `above`"),
     "asks": Key(_PROMPT, "a regular expression", "the question for the enable secret, where there is one"),
     "leave": Key(_command, "a command", "leads back"),
@@ -261,14 +275,22 @@ TESTED = ("dialogue", "lab", "server")
 PLATFORM = {
     "title": Key(_text, "text", "as people call it; required where nothing is extended"),
     "extends": Key(_word(NAME), "a platform", "take everything of that one, then override key by key"),
-    "driver": Key(_text, "a driver's name", "the scrapli or scrapli-community platform that knows prompts and levels"),
+    "driver": Key(
+        _text, "a driver's name", "the scrapli or scrapli-community platform that knows prompts and levels"
+    ),
     "variant": Key(_text, "text", "the driver's variant"),
-    "prompt": Key(_PROMPT, "a regular expression", "of a whole prompt, where there is no driver and one level"),
+    "prompt": Key(
+        _PROMPT, "a regular expression", "of a whole prompt, where there is no driver and one level"
+    ),
     "level": Key(_text, "text", "the level that commands need, where it is not the driver's own"),
     "on_open": Key(_list_of(_command), "a list of commands", "typed after the login, after the driver's own"),
-    "pager": Key(_PROMPT, "a regular expression", "what a device shows that waits for a key before the next page"),
+    "pager": Key(
+        _PROMPT, "a regular expression", "what a device shows that waits for a key before the next page"
+    ),
     "pager_key": Key(_key_press, "text", "that key; a blank unless told"),
-    "errors": Key(_list_of(_text), "a list of texts", "in the first lines of an answer: the command was rejected"),
+    "errors": Key(
+        _list_of(_text), "a list of texts", "in the first lines of an answer: the command was rejected"
+    ),
     "volatile": Key(_list_of(_PROMPT), "a list of regular expressions", "lines that change by themselves"),
     "secrets": Key(
         _list_of(_regex(may_be_empty=False, group="secret")),
@@ -276,17 +298,29 @@ PLATFORM = {
         "lines that hold a secret: it is the group `secret`",
     ),
     "logout": Key(_command, "a command", "typed before hanging up, where the device wants it"),
-    "return_char": Key(_one_of("\n", "\r", "\r\n"), 'text', 'ends a typed line: `"\\n"` (unless told), `"\\r"` or `"\\r\\n"`'),
+    "return_char": Key(
+        _one_of("\n", "\r", "\r\n"), "text", 'ends a typed line: `"\\n"` (unless told), `"\\r"` or `"\\r\\n"`'
+    ),
     "tested": Key(_one_of(*TESTED), "text", "in files that NetRaven ships: how it was tested"),
     "outputs": Key(
-        _names(KIND, _output), "a table", "kind = command, or kind = { command, level }; `running` must be there"
+        _names(KIND, _output),
+        "a table",
+        "kind = command, or kind = { command, level }; `running` must be there",
     ),
-    "facts": Key(_names(NAME, _table_of(FACT)), "a table", "name = { kind, pattern }: `version`, `serial`, `model`"),
+    "facts": Key(
+        _names(NAME, _table_of(FACT)), "a table", "name = { kind, pattern }: `version`, `serial`, `model`"
+    ),
     "timeouts": Key(_table_of(TIMEOUTS), "a table", "seconds"),
     "levels": Key(
-        _list_of(_table_of(LEVEL), least=1), "tables", "without a driver: every level, the first is the login's"
+        _list_of(_table_of(LEVEL), least=1),
+        "tables",
+        "without a driver: every level, the first is the login's",
     ),
-    "detect": Key(_list_of(_table_of(DETECTION)), "tables", "how `platform = auto` knows it; what is left out says nothing"),
+    "detect": Key(
+        _list_of(_table_of(DETECTION)),
+        "tables",
+        "how `platform = auto` knows it; what is left out says nothing",
+    ),
     "telnet": Key(_table_of(TELNET), "a table", "texts of a telnet login"),
 }
 SECTIONS: Mapping[str, Mapping[str, Key]] = {

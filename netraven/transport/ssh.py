@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import asyncssh
@@ -27,13 +28,14 @@ from netraven.errors import (
     SessionLost,
 )
 from netraven.model import HostKey, Secret, Target
-from netraven.platforms import Platform, load_platform
+from netraven.platforms import Catalogue, Platform, shipped
 from netraven.ports import Login, Session
 from netraven.transport.channel import ShellChannel
 from netraven.transport.failures import Stage, login_failure, login_timeout, session_failure
 from netraven.transport.host_keys import judge
 from netraven.transport.session import ShellSession
 from netraven.transport.ssh_profile import options_for
+from netraven.transport.watch import Watch, WatchedChannel
 
 _TERMINAL = (511, 24)
 """Columns and rows; wide, so that devices do not wrap the echo of a command."""
@@ -58,18 +60,29 @@ class SshTransport:
     """Opens shells over SSH.
 
     ``accept_new``: whether a device without a host key on record may show one, which is then remembered.
-    ``close_grace``: seconds that a closing connection is waited for.
+    ``close_grace``: seconds that a closing connection is waited for. ``catalogue``: the platforms; those that ship,
+    unless told. ``watch``: told of every byte of the shells.
     """
 
-    def __init__(self, deadlines: Deadlines, *, accept_new: bool = True, close_grace: float = 1.0) -> None:
+    def __init__(
+        self,
+        deadlines: Deadlines,
+        *,
+        catalogue: Catalogue | None = None,
+        watch: Watch | None = None,
+        accept_new: bool = True,
+        close_grace: float = 1.0,
+    ) -> None:
         self._deadlines = deadlines
+        self._catalogue = catalogue or shipped()
+        self._channel = ShellChannel if watch is None else partial(WatchedChannel, watch)
         self._accept_new = accept_new
         self._close_grace = close_grace
 
     @asynccontextmanager
     async def open(self, target: Target, login: Login) -> AsyncIterator[Session]:
         """Connect and log in with one attempt on the wire. Raises ``DeviceFailure`` subclasses."""
-        platform = _platform(target)
+        platform = self._platform(target)
         client = _Client(login, target.host_keys, accept_new=self._accept_new)
         known = tuple(key.algorithm for key in target.host_keys)
         options = options_for(known, with_key=login.wants_key)
@@ -83,6 +96,13 @@ class SshTransport:
             yield await self._shell(connection, platform)
         finally:
             await self._close(client, options.waiter)
+
+    def _platform(self, target: Target) -> Platform:
+        """Looked up before anything is sent; an unknown or broken one is this device's trouble and not the run's."""
+        try:
+            return self._catalogue.load(target.device.platform)
+        except InputError as error:
+            raise InternalFault(str(error)) from error
 
     async def _log_in(
         self, client: _Client, options: asyncssh.SSHClientConnectionOptions, login: Login
@@ -134,7 +154,7 @@ class SshTransport:
         try:
             async with asyncio.timeout(self._deadlines.command):
                 _, shell = await connection.create_session(
-                    ShellChannel, term_type="vt100", term_size=_TERMINAL, encoding=None
+                    self._channel, term_type="vt100", term_size=_TERMINAL, encoding=None
                 )
         except TimeoutError as error:
             raise SessionLost(f"the device opened no shell within {self._deadlines.command:g} s") from error
@@ -153,14 +173,6 @@ class SshTransport:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._close_grace):
                 await connection.wait_closed()
-
-
-def _platform(target: Target) -> Platform:
-    """Looked up before anything is sent; an unknown one is this device's trouble and not the run's."""
-    try:
-        return load_platform(target.device.platform)
-    except InputError as error:
-        raise InternalFault(str(error)) from error
 
 
 class _Connection(asyncssh.SSHClientConnection):
