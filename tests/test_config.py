@@ -126,10 +126,12 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
         "NETRAVEN_COLLECT__PATIENCE": "7",
         "NETRAVEN_COLLECT__LOGIN_GRACE": "60",
         "NETRAVEN_SSH__HOST_KEYS": "strict",
+        "NETRAVEN_PLATFORMS__FOLDER": "dialects",
         "NETRAVEN_LOG__LEVEL": "debug",
         "NETRAVEN_LOG__FORMAT": "json",
     }
     settings = load_settings(environ=environ)
+    assert settings.platforms_folder.name == "dialects"
     sections = {
         f.name: getattr(settings, f.name)
         for f in dataclasses.fields(settings)
@@ -202,7 +204,7 @@ def test_what_is_wrong_in_the_environment_is_named(folder: Path, name: str, valu
         ("[colect]\n", r"unknown section \[colect\], did you mean 'collect'\?"),
         (
             "[zzzzzz]\n",
-            r"unknown section \[zzzzzz\]. Known are: collect, database, log, realms, secrets, ssh, vault",
+            r"unknown section \[zzzzzz\]. Known are: collect, database, log, platforms, realms, secrets, ssh, vault",
         ),
         ("collect = 5\n", r"collect must be a section: \[collect\]"),
         ("[collect]\nconcurency = 5\n", r"unknown setting collect.concurency, did you mean 'concurrency'\?"),

@@ -46,7 +46,7 @@ class Catalogue:
 
     def load(self, name: str) -> Platform:
         """Raise ``InputError`` for an unknown name, ``PlatformRefused`` for a file with faults."""
-        if name == AUTO:
+        if name == AUTO and AUTO not in self._users:
             raise InputError(f"platform {AUTO!r} is found out at a device, it is described in no file")
         if name not in self:
             raise InputError(self.unknown(name))

@@ -139,7 +139,8 @@ def _yaml(text: str) -> Sheet:
         raise Faulty([Fault(line, f"not valid YAML: {what}", "a YAML document is expected")]) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        what = f"the character U+{ord(str(error.character)):04X}"
+        code = error.character if isinstance(error.character, int) else ord(error.character[0])
+        what = f"the character U+{code:04X}"
         raise Faulty([Fault(line, f"{what} is not allowed in YAML", "write it as an escape")]) from error
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise Faulty([Fault(1, f"not valid YAML: {error}", "a YAML document is expected")]) from error

@@ -17,8 +17,8 @@ from functools import lru_cache
 MOST_CHARACTERS = 1_000
 MOST_GROUPS = 50
 """Groups inside groups."""
-_MANY = 32
-"""Rounds from which a repeat counts as one without end."""
+_MANY = 4
+"""Rounds from which a repeat counts as one without end: nine rounds of one to nine letters are millions of ways."""
 _ALPHABET = "".join(map(chr, range(256))) + "\u2014\u4e00"
 """Latin-1, and two characters that stand for all others."""
 _OTHERS = frozenset(_ALPHABET[256:])
@@ -35,7 +35,7 @@ class _Part:
     most: int = 0
     """... and at the most; ``_ENDLESS`` without bounds."""
     repeats: bool = False
-    """Whether an endless repeat is in it that can give back what it took."""
+    """Whether it holds something that may match more or less of the same text, as ``a+`` and ``a?``."""
     pieces: tuple[_Part, ...] = ()
     """Of a sequence."""
     firsts: frozenset[str] = frozenset()
@@ -293,7 +293,7 @@ def _repeat(part: _Part, least: int, most: int, *, keeps: bool) -> _Part:
         part.kinds,
         min(_ENDLESS, part.least * least),
         min(_ENDLESS, part.most * most),
-        not keeps and (part.repeats or (endless and part.most > 0)),
+        not keeps and (part.repeats or (least != most and part.most > 0)),
         firsts=part.firsts,
         twice="" if keeps else part.twice,
     )
