@@ -60,7 +60,7 @@ def faults(folder: Path, content: str | bytes, suffix: str = ".toml", name: str 
         ("title = 'x'\nprompt = '>'\n[outputs]\nversion = 'x'\n", "3: outputs has no running; the command that"),
         (GOOD + "[[detect]]\nrank = 5\n", "5: detect[1] says nothing; "),
         (GOOD + "[[detect]]\nprompt = 'x'\n[[detect]]\ncommand = 'x'\n", "7: detect[2] has one of command and answer; "),
-        ("title = 'x\n", "1: not valid TOML: "),
+        ("title = x\n", "1: not valid TOML: "),
         (GOOD + "running = 'again'\n", "5: not valid TOML: Cannot overwrite a value"),
         (b"title = 'x'\n# \xff\n", "2: byte 0xff is not UTF-8; save the file in UTF-8"),
         (b"#" * (1 << 20) + b"#", "1: the file has 1,048,577 bytes; a platform file has 1 MiB at the most"),
