@@ -22,6 +22,8 @@ from netraven.ports import Login, Session, Transport
 Tell = Callable[[str, str], None]
 """Called with ``out`` or ``in``, and a line."""
 HIDDEN = "********"
+_LONGEST_LINE = 1 << 16
+"""Bytes after which a line that does not end is told all the same."""
 
 
 class Trial:
@@ -139,6 +141,8 @@ class _Dialogue:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._line(line)
+        if len(self._rest) > _LONGEST_LINE:
+            self.flush()
 
     def flush(self) -> None:
         """The line that has not ended: a prompt, for one."""

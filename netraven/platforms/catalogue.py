@@ -148,7 +148,7 @@ class Catalogue:
             raise _Unusable(f"{base!r} cannot be used", "mend that one first", refused) from refused
 
     def _checked(self, file: Path) -> Check:
-        """The file by itself, with the faults of single values. Raises ``PlatformRefused`` where it cannot be parsed."""
+        """The file by itself, with the faults of single values. Raises ``PlatformRefused`` if it cannot be parsed."""
         found = self._sheets.get(file)
         if found is None:
             try:
@@ -177,11 +177,12 @@ def _check(file: Path) -> Check:
         wrong = f"cannot be read: {getattr(error, 'strerror', None) or error}"
         raise PlatformRefused(file, [Fault(1, wrong, "a readable file is expected")]) from error
     try:
-        check = Check(read(raw, file.suffix))
+        sheet = read(raw, file.suffix)
     except Faulty as faulty:
         raise PlatformRefused(file, faulty.faults) from faulty
-    check_table(check, (), check.sheet.data, PLATFORM)
-    if "tested" in check.sheet.data and not _is_shipped(file):
+    check = Check(sheet, list(sheet.faults), set(sheet.tainted))
+    check_table(check, (), sheet.data, PLATFORM)
+    if "tested" in sheet.data and not _is_shipped(file):
         check.fault(("tested",), "is for the files that NetRaven ships", "leave it out")
     return check
 

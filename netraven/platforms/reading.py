@@ -69,6 +69,10 @@ class Sheet:
 
     data: Mapping[str, Any]
     lines: Mapping[Place, int] = field(default_factory=dict)
+    faults: tuple[Fault, ...] = ()
+    """Values that are left out of ``data``: duplicates, and what is no value at all."""
+    tainted: frozenset[str | int] = frozenset()
+    """The keys of the file that they belong to."""
 
     def line(self, place: Place) -> int:
         """The line of a value, or of the nearest thing around it."""
@@ -151,9 +155,7 @@ def _yaml(text: str) -> Sheet:
         raise Faulty([Fault(line, "the file is not a table", "write keys and values, as `title: My box`")])
     builder = _Builder()
     data = builder.build(node, ())
-    if builder.faults:
-        raise Faulty(builder.faults)
-    return Sheet(data, builder.lines)
+    return Sheet(data, builder.lines, tuple(builder.faults), frozenset(builder.tainted))
 
 
 def _check_shape(text: str) -> None:
@@ -173,12 +175,16 @@ def _check_shape(text: str) -> None:
             raise Faulty([Fault(line, "a second document", "one file describes one platform")])
 
 
+_NO_VALUE = object()
+
+
 class _Builder:
     """Plain data from YAML's nodes, with the line of each key; what YAML makes of a scalar is not improved upon."""
 
     def __init__(self) -> None:
         self.lines: dict[Place, int] = {}
         self.faults: list[Fault] = []
+        self.tainted: set[str | int] = set()
         self._constructor = yaml.constructor.SafeConstructor()
 
     def build(self, node: yaml.Node, place: Place) -> Any:
@@ -186,33 +192,38 @@ class _Builder:
         if isinstance(node, yaml.MappingNode):
             return self._table(node, place)
         if isinstance(node, yaml.SequenceNode):
-            return [self.build(item, (*place, number)) for number, item in enumerate(node.value)]
-        return self._scalar(node)
+            items = [self.build(item, (*place, number)) for number, item in enumerate(node.value)]
+            return [item for item in items if item is not _NO_VALUE]
+        return self._scalar(node, place)
+
+    def _fault(self, place: Place, node: yaml.Node, wrong: str, expected: str) -> None:
+        self.faults.append(Fault(node.start_mark.line + 1, wrong, expected))
+        self.tainted.update(place[:1])
 
     def _table(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
         table: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            line = key_node.start_mark.line + 1
-            key = self._scalar(key_node) if isinstance(key_node, yaml.ScalarNode) else None
+            key = self._scalar(key_node, place) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str):
                 said = getattr(key_node, "value", None)
                 shown = f"the key {said!r}" if isinstance(said, str) else "a key"
-                self.faults.append(Fault(line, f"{shown} is not text", "put it in quotes"))
+                self._fault(place, key_node, f"{shown} is not text", "put it in quotes")
                 continue
             if key in table:
                 first = self.lines[*place, key]
-                self.faults.append(Fault(line, f"{key} is already on line {first}", "each key comes once"))
+                self._fault(place, key_node, f"{key} is already on line {first}", "each key comes once")
                 continue
-            self.lines[*place, key] = line
-            table[key] = self.build(value_node, (*place, key))
+            self.lines[*place, key] = key_node.start_mark.line + 1
+            value = self.build(value_node, (*place, key))
+            if value is not _NO_VALUE:
+                table[key] = value
         return table
 
-    def _scalar(self, node: yaml.Node) -> Any:
+    def _scalar(self, node: yaml.Node, place: Place) -> Any:
         try:
             return self._constructor.construct_object(node)
         except (yaml.YAMLError, ValueError, OverflowError, KeyError, AttributeError, TypeError, IndexError):
             # its own constructors let some malformed numbers and dates through as errors of any kind
-            line = node.start_mark.line + 1
             said = f"{str(node.value)[:40]!r} is no value of type {node.tag}"
-            self.faults.append(Fault(line, said, "put text in quotes, and use no tags"))
-            return ""
+            self._fault(place, node, said, "put text in quotes, and use no tags")
+            return _NO_VALUE

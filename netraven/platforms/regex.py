@@ -17,8 +17,8 @@ from functools import lru_cache
 MOST_CHARACTERS = 1_000
 MOST_GROUPS = 50
 """Groups inside groups."""
-_MANY = 4
-"""Rounds from which a repeat counts as one without end: nine rounds of one to nine letters are millions of ways."""
+_MANY = 2
+"""Rounds from which what is repeated has to be kept apart: nine rounds of one to nine letters are millions of ways."""
 _ALPHABET = "".join(map(chr, range(256))) + "\u2014\u4e00"
 """Latin-1, and two characters that stand for all others."""
 _OTHERS = frozenset(_ALPHABET[256:])
@@ -277,8 +277,7 @@ def _either(branches: list[_Part]) -> _Part:
 
 
 def _repeat(part: _Part, least: int, most: int, *, keeps: bool) -> _Part:
-    endless = most >= _MANY
-    if endless and not keeps:
+    if most >= _MANY and not keeps:
         if char := part.twice or part.alike:
             raise _Unsafe(
                 f"repeats a choice of which two branches match or begin with the same ({char!r}): that takes time "

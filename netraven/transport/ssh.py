@@ -100,9 +100,12 @@ class SshTransport:
     def _platform(self, target: Target) -> Platform:
         """Looked up before anything is sent; an unknown or broken one is this device's trouble and not the run's."""
         try:
-            return self._catalogue.load(target.device.platform)
+            platform = self._catalogue.load(target.device.platform)
         except InputError as error:
             raise InternalFault(str(error)) from error
+        if not platform.collects:
+            raise InternalFault(f"nothing is collected from a device of platform {platform.name}")
+        return platform
 
     async def _log_in(
         self, client: _Client, options: asyncssh.SSHClientConnectionOptions, login: Login

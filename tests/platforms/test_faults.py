@@ -34,16 +34,34 @@ def faults(folder: Path, content: str | bytes, suffix: str = ".toml", name: str 
         ("errors = 'x'\n" + GOOD, "1: errors is text; a list is expected"),
         ("\n\nerrors = [\n'x',\n\n7,\n]\n" + GOOD, "6: errors[2] is a number; text is expected"),
         ("pager = '('\n" + GOOD, "1: pager is no regular expression: missing )"),
-        ("pager = '(a+)+'\n" + GOOD, "1: pager repeats a repeat, as (a+)+ does: that takes time without bounds; write"),
+        (
+            "pager = '(a+)+'\n" + GOOD,
+            "1: pager repeats a repeat, as (a+)+ does: that takes time without bounds; write",
+        ),
         ("pager = 'x*'\n" + GOOD, "1: pager matches the empty string, and so matches everywhere; "),
         ("volatile = [\n'^$']\n" + GOOD, "2: volatile[1] matches the empty string"),
         ("title = 'x'\nprompt = '(?:>)?'\n[outputs]\nrunning = 'x'\n", "2: prompt matches the empty string"),
         ("secrets = ['^key (\\S+)']\n" + GOOD, "1: secrets[1] has no group 'secret'; mark what is secret: "),
-        ("title = 'x'\ndriver = 'cisco_iosx'\n[outputs]\nrunning = 'x'\n", "2: driver 'cisco_iosx' is not known; did you mean"),
-        ("driver = 'cisco_iosxe'\n" + GOOD, "3: prompt does not go together with driver; one of driver, prompt, "),
-        ("title = 'x'\n[outputs]\nrunning = 'x'\n", "1: nothing says what a prompt looks like; a driver, a prompt or"),
-        (GOOD + "[facts]\nserial = { kind = 'versio', pattern = '(x)' }\n", "6: facts.serial.kind looks in 'versio', "),
-        (GOOD + "[facts.serial]\nkind = 'running'\npattern = 'x'\n", "7: facts.serial.pattern has no group; put the value"),
+        (
+            "title = 'x'\ndriver = 'cisco_iosx'\n[outputs]\nrunning = 'x'\n",
+            "2: driver 'cisco_iosx' is not known; did you mean",
+        ),
+        (
+            "driver = 'cisco_iosxe'\n" + GOOD,
+            "3: prompt does not go together with driver; one of driver, prompt, ",
+        ),
+        (
+            "title = 'x'\n[outputs]\nrunning = 'x'\n",
+            "1: nothing says what a prompt looks like; a driver, a prompt or",
+        ),
+        (
+            GOOD + "[facts]\nserial = { kind = 'versio', pattern = '(x)' }\n",
+            "6: facts.serial.kind looks in 'versio', ",
+        ),
+        (
+            GOOD + "[facts.serial]\nkind = 'running'\npattern = 'x'\n",
+            "7: facts.serial.pattern has no group; put the value",
+        ),
         (GOOD + "'Bad Kind' = 'x'\n", "5: outputs.Bad Kind is no name; a name of the form [a-z]"),
         (GOOD + 'other = "a\\nb"\n', "5: outputs.other holds the character '\\n'; one command on one line"),
         (GOOD + 'other = "a\\u0007b"\n', "5: outputs.other holds the character '\\x07'"),
@@ -57,9 +75,15 @@ def faults(folder: Path, content: str | bytes, suffix: str = ".toml", name: str 
         ("level = 'x'\n" + GOOD, "1: level 'x' is no level; without [[levels]] there is only one"),
         ("extends = 'cisco_iosx'\n" + GOOD, "1: extends 'cisco_iosx' is not known; did you mean 'cisco_ios"),
         ("prompt = '>'\n[outputs]\nrunning = 'x'\n", "1: title is missing; text is expected"),
-        ("title = 'x'\nprompt = '>'\n[outputs]\nversion = 'x'\n", "3: outputs has no running; the command that"),
+        (
+            "title = 'x'\nprompt = '>'\n[outputs]\nversion = 'x'\n",
+            "3: outputs has no running; the command that",
+        ),
         (GOOD + "[[detect]]\nrank = 5\n", "5: detect[1] says nothing; "),
-        (GOOD + "[[detect]]\nprompt = 'x'\n[[detect]]\ncommand = 'x'\n", "7: detect[2] has one of command and answer; "),
+        (
+            GOOD + "[[detect]]\nprompt = 'x'\n[[detect]]\ncommand = 'x'\n",
+            "7: detect[2] has one of command and answer; ",
+        ),
         ("title = x\n", "1: not valid TOML: "),
         (GOOD + "running = 'again'\n", "5: not valid TOML: Cannot overwrite a value"),
         (b"title = 'x'\n# \xff\n", "2: byte 0xff is not UTF-8; save the file in UTF-8"),
@@ -68,7 +92,7 @@ def faults(folder: Path, content: str | bytes, suffix: str = ".toml", name: str 
         ("a" + ".a" * 200_000 + " = 1\n", "1: a key of too many parts"),
         ("x = " + "9" * 10_000, "1: "),
     ],
-)  # fmt: skip
+)
 def test_a_fault_in_toml(tmp_path: Path, text: str | bytes, said: str) -> None:
     assert any(line.startswith(said) for line in faults(tmp_path, text)), faults(tmp_path, text)
 
@@ -76,8 +100,14 @@ def test_a_fault_in_toml(tmp_path: Path, text: str | bytes, said: str) -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("title: no\nprompt: '>'\noutputs: {running: x}\n", "1: title is true or false; text is expected, put it in quotes"),
-        ("title: x\nprompt: '>'\noutputs:\n  running: on\n", "4: outputs.running is true or false; text is expected"),
+        (
+            "title: no\nprompt: '>'\noutputs: {running: x}\n",
+            "1: title is true or false; text is expected, put it in quotes",
+        ),
+        (
+            "title: x\nprompt: '>'\noutputs:\n  running: on\n",
+            "4: outputs.running is true or false; text is expected",
+        ),
         ("title: x\nprompt: '>'\noutputs:\n  on: x\n", "4: the key 'on' is not text; put it in quotes"),
         ("title: 2026-01-02\n", "1: title is a date; text is expected"),
         ("title: 2026-13-45\n", "1: '2026-13-45' is no value of type"),
@@ -93,9 +123,12 @@ def test_a_fault_in_toml(tmp_path: Path, text: str | bytes, said: str) -> None:
         ("title: \x07\n", "1: the character U+0007 is not allowed in YAML"),
         ("x: " + "[" * 5_000, "1: "),
         ("", "1: title is missing"),
-        ("title: x\nprompt: '>'\noutputs:\n  running: {commnd: x}\n", "4: outputs.running.commnd is not known; did you mean 'command'?"),
+        (
+            "title: x\nprompt: '>'\noutputs:\n  running: {commnd: x}\n",
+            "4: outputs.running.commnd is not known; did you mean 'command'?",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_fault_in_yaml(tmp_path: Path, text: str, said: str) -> None:
     assert any(line.startswith(said) for line in faults(tmp_path, text, ".yaml")), faults(
         tmp_path, text, ".yaml"
@@ -115,18 +148,30 @@ prompt = '>'
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ("[[levels]]\nname = 'two'\nprompt = '#'\n", "7: levels[2] cannot be reached; above and enter are expected"),
+        (
+            "[[levels]]\nname = 'two'\nprompt = '#'\n",
+            "7: levels[2] cannot be reached; above and enter are expected",
+        ),
         ("enter = 'x'\nabove = 'one'\n", "4: levels[1] is where a login lands; the first level has neither"),
-        ("[[levels]]\nname = 'two'\nprompt = '#'\nabove = 'on'\nenter = 'e'\n", "10: levels[2].above 'on' is no level; did you"),
-        ("[[levels]]\nname = 'one'\nprompt = '#'\nabove = 'one'\nenter = 'e'\n", "8: levels[2].name 'one' comes twice"),
+        (
+            "[[levels]]\nname = 'two'\nprompt = '#'\nabove = 'on'\nenter = 'e'\n",
+            "10: levels[2].above 'on' is no level; did you",
+        ),
+        (
+            "[[levels]]\nname = 'one'\nprompt = '#'\nabove = 'one'\nenter = 'e'\n",
+            "8: levels[2].name 'one' comes twice",
+        ),
         (
             "[[levels]]\nname = 'two'\nprompt = '#'\nabove = 'three'\nenter = 'e'\n"
             "[[levels]]\nname = 'three'\nprompt = '!'\nabove = 'two'\nenter = 'e'\n",
             "10: levels[2].above leads in a circle; levels lead up to the first one",
         ),
-        ("[[levels]]\nprompt = '#'\nabove = 'one'\nenter = 'e'\n", "7: levels[2] has no name; a name is expected"),
+        (
+            "[[levels]]\nprompt = '#'\nabove = 'one'\nenter = 'e'\n",
+            "7: levels[2] has no name; a name is expected",
+        ),
     ],
-)  # fmt: skip
+)
 def test_levels_have_to_connect(tmp_path: Path, more: str, said: str) -> None:
     found = faults(tmp_path, LEVELS + more)
     assert any(line.startswith(said) for line in found), found
@@ -135,6 +180,13 @@ def test_levels_have_to_connect(tmp_path: Path, more: str, said: str) -> None:
 def test_all_faults_come_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
     found = faults(tmp_path, "titel = 'x'\npager = '('\n[outputs]\nrunning = 5\n[fact]\n")
     assert [line.split(":")[0] for line in found] == ["1", "1", "2", "4", "5"]
+
+
+def test_faults_of_yaml_itself_come_with_the_others(tmp_path: Path) -> None:
+    found = faults(
+        tmp_path, "title: 2026-13-45\npager: '('\npager: x\noutputs:\n  on: x\n  running: 5\n", ".yaml"
+    )
+    assert [line.split(":")[0] for line in found] == ["1", "2", "3", "5", "6"]
 
 
 def test_extending_each_other_is_told_as_a_circle(tmp_path: Path) -> None:
