@@ -103,7 +103,7 @@ def test_a_broken_file_fails_its_devices_and_no_other(ready: Path, nr: Command) 
     (ready / "platforms" / "mine.toml").write_text("titel = 'x'\n")
     rows = (ready / "devices.csv").read_text().splitlines()
     at = rows[0].split(",").index("platform")
-    mine = [line.split(",") for line in rows if line.startswith("r1,")][0]
+    mine = next(line.split(",") for line in rows if line.startswith("r1,"))
     mine[at], mine[0] = "mine", "r1b"
     (ready / "more.csv").write_text("\n".join([rows[0], ",".join(mine)]) + "\n")
     assert nr("device", "import", "more.csv").code == 0

@@ -34,12 +34,13 @@ cannot be written, 70 a fault of NetRaven, 130 interrupted, 141 whoever read the
 
 PLATFORMS = """# Platforms
 
-What can stand in the `platform` column of the device list, and what is collected. This page is written from the files in
-[`netraven/platforms/data`](../../netraven/platforms/data); `netraven platform show NAME` tells the rest. Where a driver is named,
-prompts, paging and privilege levels come from scrapli or scrapli-community. Your own are [files as well](../how-to/add-a-platform.md).
+What can stand in the `platform` column of the device list, and what is collected. This page is written from the files
+in [`netraven/platforms/data`](../../netraven/platforms/data); `netraven platform show NAME` tells the rest. Where a
+driver is named, prompts, paging and privilege levels come from scrapli or scrapli-community. Your own are
+[files as well](../how-to/add-a-platform.md).
 
-How it was tested: `server`, against a program that others wrote (FRR's shell, for one); `lab`, against our simulated devices
-over real SSH; `dialogue`, with a recorded dialogue that we wrote from vendors' documentation.
+How it was tested: `server`, against a program that others wrote (FRR's shell, for one); `lab`, against our simulated
+devices over real SSH; `dialogue`, with a recorded dialogue that we wrote from vendors' documentation.
 
 | platform | title | driver | collects | tested |
 |---|---|---|---|---|
