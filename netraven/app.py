@@ -41,6 +41,7 @@ from netraven.credentials.plan import Plan, plan_run
 from netraven.credentials.strategy import strategy_named
 from netraven.errors import DatabaseError, InputError, NetRavenError, SettingsError
 from netraven.model import (
+    AUTO,
     Access,
     Counts,
     Credential,
@@ -55,12 +56,13 @@ from netraven.model import (
     Target,
     utcnow,
 )
-from netraven.platforms import load_platform
+from netraven.platforms import Catalogue
 from netraven.ports import Inventory, Ledger, Runs, Secrets, Sources, Transport
 from netraven.storage.owner import current_owner
 
 if TYPE_CHECKING:
     from netraven.storage.store import SqlStore
+    from netraven.transport.watch import Watch
 
 HEARTBEAT = 15.0
 """Seconds between two signs of life of a run; one that gives none for 90 s is taken for dead by other hosts."""
@@ -107,7 +109,10 @@ class NetRaven:
         realms: Mapping[str, RealmSettings],
         access: AccessRules = AccessRules(),
         jump: JumpSettings = JumpSettings(),
+        platforms: Catalogue | None = None,
     ) -> None:
+        self.platforms = platforms or Catalogue()
+        """The platforms that ship, and the user's."""
         self._access = access
         self._jump = jump
         self._store = store
@@ -130,13 +135,15 @@ class NetRaven:
             settings.database_url, key_file=settings.key_file, sources=_sources_of(settings)
         ) as store:
             await store.runs.recover()
+            platforms = Catalogue(settings.platforms_folder)
             raven = cls(
                 store=store,
-                transport=_ssh(settings.collect),
+                transport=ssh_transport(settings.collect, platforms),
                 settings=settings.collect,
                 realms=settings.realms,
                 access=access_rules(settings),
                 jump=settings.jump,
+                platforms=platforms,
             )
             try:
                 yield raven
@@ -154,8 +161,9 @@ class NetRaven:
         realms: Mapping[str, RealmSettings] | None = None,
         access: AccessRules = AccessRules(),
         transport: Transport | None = None,
+        platforms: Path | None = None,
     ) -> AsyncIterator[NetRaven]:
-        """Without database and files: nothing outlives the object.
+        """Without database: nothing outlives the object. ``platforms``: a folder of platform files of your own.
 
         ``access``: how devices are reached, where not straight over SSH with default timeouts.
         ``realms``: who judges the passwords of which realm; one that is not named is central, but for ``local``.
@@ -165,8 +173,9 @@ class NetRaven:
         from netraven.storage.memory import MemoryStore
 
         devices = list(devices)
+        catalogue = Catalogue(platforms)
         if transport is None:
-            _check_platforms(devices)
+            _check_platforms(devices, catalogue)
         for name, realm in (realms or {}).items():
             if problem := realm.problem():
                 raise SettingsError(f"realm {name!r}: {problem}")
@@ -175,10 +184,11 @@ class NetRaven:
         )
         raven = cls(
             store=store,
-            transport=transport or _ssh(settings),
+            transport=transport or ssh_transport(settings, catalogue),
             settings=settings,
             realms=realms or {},
             access=access,
+            platforms=catalogue,
         )
         try:
             yield raven
@@ -541,10 +551,12 @@ def _flatten(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException
             yield error
 
 
-def _check_platforms(devices: Iterable[Device]) -> None:
+def _check_platforms(devices: Iterable[Device], catalogue: Catalogue) -> None:
     for device in devices:
+        if device.platform == AUTO:
+            continue
         try:
-            load_platform(device.platform)
+            catalogue.load(device.platform)
         except InputError as error:
             raise InputError(f"device {device.name!r}: {error}") from error
 
@@ -568,11 +580,14 @@ def access_rules(settings: Settings) -> AccessRules:
     return AccessRules(defaults, *told)
 
 
-def _ssh(settings: CollectSettings) -> Transport:
+def ssh_transport(
+    settings: CollectSettings, catalogue: Catalogue, *, watch: Watch | None = None
+) -> Transport:
+    """``watch``: told of every byte that passes through shells, secrets included."""
     from netraven.transport.ssh import Deadlines, SshTransport
 
     deadlines = Deadlines(settings.connect_timeout, settings.login_timeout, settings.command_timeout)
-    return SshTransport(deadlines)
+    return SshTransport(deadlines, catalogue=catalogue, watch=watch)
 
 
 def _sources_of(settings: Settings) -> Sources:

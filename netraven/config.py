@@ -177,6 +177,12 @@ class AccessSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PlatformsSettings:
+    folder: str = "platforms"
+    """Platform files of the user's own; where there is no such folder, there are none."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     level: str = field(
         default="warning", metadata={"one_of": ("debug", "info", "warning", "error", "critical")}
@@ -193,6 +199,7 @@ class Settings:
     collect: CollectSettings = CollectSettings()
     ssh: SshSettings = SshSettings()
     jump: JumpSettings = JumpSettings()
+    platforms: PlatformsSettings = PlatformsSettings()
     realms: Mapping[str, RealmSettings] = field(default_factory=dict)
     """``[realms.NAME]``, those that settings speak of."""
     tags: Mapping[str, AccessSettings] = field(default_factory=dict)
@@ -215,6 +222,10 @@ class Settings:
     @property
     def key_file(self) -> Path:
         return self.folder / Path(self.secrets.key_file).expanduser()
+
+    @property
+    def platforms_folder(self) -> Path:
+        return self.folder / Path(self.platforms.folder).expanduser()
 
     @property
     def database_url(self) -> str:
@@ -243,6 +254,7 @@ _SECTIONS: dict[str, type[Any]] = {
     "collect": CollectSettings,
     "ssh": SshSettings,
     "jump": JumpSettings,
+    "platforms": PlatformsSettings,
     "log": LogSettings,
 }
 

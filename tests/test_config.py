@@ -136,10 +136,12 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
         "NETRAVEN_JUMP__MAX_LOGINS": "3",
         "NETRAVEN_JUMP__MAX_SESSIONS": "4",
         "NETRAVEN_JUMP__RETRY_AFTER": "5",
+        "NETRAVEN_PLATFORMS__FOLDER": "dialects",
         "NETRAVEN_LOG__LEVEL": "debug",
         "NETRAVEN_LOG__FORMAT": "json",
     }
     settings = load_settings(environ=environ)
+    assert settings.platforms_folder.name == "dialects"
     sections = {
         f.name: getattr(settings, f.name)
         for f in dataclasses.fields(settings)
@@ -253,8 +255,8 @@ def test_what_is_wrong_in_the_environment_is_named(folder: Path, name: str, valu
         ("[colect]\n", r"unknown section \[colect\], did you mean 'collect'\?"),
         (
             "[zzzzzz]\n",
-            r"unknown section \[zzzzzz\]. Known are: collect, database, devices, jump, log, realms, secrets, ssh, "
-            "tags, vault",
+            r"unknown section \[zzzzzz\]. Known are: collect, database, devices, jump, log, platforms, realms, "
+            "secrets, ssh, tags, vault",
         ),
         ("collect = 5\n", r"collect must be a section: \[collect\]"),
         ("[collect]\nconcurency = 5\n", r"unknown setting collect.concurency, did you mean 'concurrency'\?"),

@@ -15,6 +15,7 @@ from netraven.cli.screen import note, print_json, warn
 from netraven.credentials.strategy import strategy_named
 from netraven.errors import NetRavenError
 from netraven.model import RunStatus
+from netraven.plain import plain, plain_line
 
 SPARE_FILES = 64
 """Open files beside one socket for each session: database, logs, name lookups."""
@@ -41,6 +42,8 @@ async def collect(
         if needs_key(await raven.store.credentials()):
             raven.store.require_key()  # without it there is no run that a plan would be for
         warn_of_unused_realms(context, await raven.store.credentials())
+        for name, why in raven.platforms.broken().items():
+            warn(f"platform {plain_line(name)} cannot be used, its devices fail:\n{plain(str(why))}")
         note(plan_in_one_line(planned))
         facts = await run_and_watch(
             context, raven, tags=tags, names=names, concurrency=wanted, strategy=strategy, outputs=outputs

@@ -33,9 +33,10 @@ MOST_BYTES = 256 << 20
 
 async def import_file(context: Context, *, file: str, dry_run: bool) -> int:
     from netraven.inventory.csv import decode, parse_devices
+    from netraven.platforms import Catalogue
 
     try:
-        found = parse_devices(decode(_read(file)))
+        found = parse_devices(decode(_read(file)), Catalogue(context.settings.platforms_folder))
     except InputError as error:
         where, lines = "stdin" if file == "-" else file, str(error)
         between = "" if lines.startswith("\n") else " "

@@ -214,6 +214,7 @@ def _top() -> _Parser:
     commands = top.commands("COMMAND")
     _setting_up(commands)
     _devices(commands)
+    _platforms(commands)
     _credentials(commands)
     _secrets(commands)
     _collecting(commands)
@@ -263,6 +264,26 @@ def _setting_up(commands: Any) -> None:
     demo.add_argument(
         "--keep", metavar="DIR", help="where settings and database go (default: a new folder in /tmp)"
     )
+
+
+def _platforms(commands: Any) -> None:
+    platform = _group(commands, "platform", "the dialects that devices speak: list, show, check")
+    _json(_verb(platform, "list", "platforms:show_all", "those that ship, and those of your own"))
+    one = _verb(platform, "show", "platforms:show", "one platform: commands, prompts, what it hides")
+    one.add_argument("name", metavar="NAME")
+    _json(one)
+    check = _verb(
+        platform,
+        "check",
+        "platforms:check",
+        "check a platform file; with --device, try it",
+        "A trial logs in to one device of the inventory as a run does, guarded and on record, and shows what is typed\n"
+        "(>) and what comes back (<), without secrets. It stores no configuration.",
+    )
+    check.add_argument("file", metavar="FILE", help="the file (.toml, .yaml)")
+    check.add_argument("--device", metavar="NAME", help="collect this device with it, and store nothing")
+    check.add_argument("--credential", metavar="NAME", help="offer this credential only")
+    _json(check)
 
 
 def _devices(commands: Any) -> None:

@@ -75,6 +75,9 @@ key_file = "netraven.key"
 # connect_timeout = 30.0   # and login_timeout, command_timeout, device_timeout
 # outputs = ["running"]    # kinds of output
 
+[platforms]
+# folder = "platforms"     # files that describe platforms of your own, or change one that ships
+
 [log]
 # level = "warning"        # debug, info, warning, error, critical
 # format = "auto"          # console, json; auto: console on a terminal, JSON lines elsewhere

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from netraven.errors import InputError
 from netraven.inventory.names import wrong_with_host, wrong_with_name, wrong_with_tag
 from netraven.model import Device
-from netraven.platforms import known_platforms
+from netraven.platforms import Catalogue, shipped
 
 COLUMNS = ("name", "host", "port", "platform", "tags")
 REQUIRED = ("name", "host", "platform", "tags")
@@ -37,14 +37,17 @@ def decode(data: bytes) -> str:
         ) from error
 
 
-def parse_devices(text: str) -> list[Device]:
-    """Every device of the file, or one ``InputError`` that names all bad lines (the first twenty of them)."""
+def parse_devices(text: str, catalogue: Catalogue | None = None) -> list[Device]:
+    """Every device of the file, or one ``InputError`` that names all bad lines (the first twenty of them).
+
+    ``catalogue``: the platforms that they may have; those that ship, unless told.
+    """
     rows = _rows(text)
     first = next(rows, None)
     if first is None:
         raise InputError(f"the file is empty; {_EXAMPLE}")
     columns = _header(first[1])
-    reader = _Reader(columns)
+    reader = _Reader(columns, catalogue or shipped())
     for line, fields in rows:
         reader.read(line, fields)
     if reader.problems:
@@ -94,6 +97,7 @@ class _Reader:
     """Gathers devices and what is wrong with the lines that are none."""
 
     columns: list[str]
+    catalogue: Catalogue
     devices: list[Device] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     _first_seen: dict[str, int] = field(default_factory=dict)
@@ -132,10 +136,5 @@ class _Reader:
         return 0
 
     def _platform(self, line: int, text: str) -> None:
-        known = known_platforms()
-        if text in known:
-            return
-        close = difflib.get_close_matches(text, known, n=1, cutoff=0.5)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(known)}"
-        said = f"unknown platform {text!r}" if text else "platform must not be empty"
-        self.problems.append(f"line {line}: {said}, {hint}")
+        if text not in self.catalogue:
+            self.problems.append(f"line {line}: {self.catalogue.unknown(text)}")

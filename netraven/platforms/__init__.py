@@ -1,6 +1,6 @@
-"""Dialects as data: one TOML file per platform in ``platforms/data``, read on demand."""
+"""Dialects as data: one file per platform in ``platforms/data``, the user's on top, read on demand."""
 
-from netraven.platforms.catalogue import known_platforms, load_platform
+from netraven.platforms.catalogue import Catalogue, known_platforms, load_platform, shipped
 from netraven.platforms.model import Platform
 
-__all__ = ["Platform", "known_platforms", "load_platform"]
+__all__ = ["Catalogue", "Platform", "known_platforms", "load_platform", "shipped"]

@@ -11,6 +11,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 import asyncssh
@@ -25,7 +26,7 @@ from netraven.errors import (
     Unreachable,
 )
 from netraven.model import Access, Target
-from netraven.platforms import Platform, load_platform
+from netraven.platforms import Catalogue, Platform, shipped
 from netraven.ports import Login, Session, Tunnel
 from netraven.transport.addresses import connect
 from netraven.transport.channel import ShellChannel
@@ -33,6 +34,7 @@ from netraven.transport.failures import Stage, login_failure, login_timeout, ses
 from netraven.transport.session import ShellSession
 from netraven.transport.ssh_client import Client, Connection
 from netraven.transport.ssh_profile import options_for
+from netraven.transport.watch import Watch, WatchedChannel
 
 _TERMINAL = (511, 24)
 """Columns and rows; wide, so that devices do not wrap the echo of a command."""
@@ -75,17 +77,27 @@ class SshTunnel:
 class SshTransport:
     """Opens shells, and connections to jump hosts, over SSH.
 
-    ``close_grace``: seconds that a closing connection is waited for.
+    ``catalogue``: the platforms that are known; without one, those that ship. ``close_grace``: seconds that a closing
+    connection is waited for. ``watch``: told of what passes through shells.
     """
 
-    def __init__(self, deadlines: Deadlines, *, close_grace: float = 1.0) -> None:
+    def __init__(
+        self,
+        deadlines: Deadlines,
+        *,
+        catalogue: Catalogue | None = None,
+        close_grace: float = 1.0,
+        watch: Watch | None = None,
+    ) -> None:
         self._deadlines = deadlines
+        self._catalogue = catalogue or shipped()
+        self._channel = ShellChannel if watch is None else partial(WatchedChannel, watch)
         self._close_grace = close_grace
 
     @asynccontextmanager
     async def open(self, target: Target, login: Login, via: Tunnel | None = None) -> AsyncIterator[Session]:
         """Connect and log in with one attempt on the wire. Raises ``DeviceFailure`` subclasses."""
-        platform = _platform(target)
+        platform = self._platform(target)
         try:
             async with self._connection(target, login, via) as connection:
                 yield await self._shell(connection, platform, target.access)
@@ -118,6 +130,16 @@ class SshTransport:
             yield await self._log_in(client, options, target, via)
         finally:
             await self._close(client, options.waiter)
+
+    def _platform(self, target: Target) -> Platform:
+        """Looked up before anything is sent; an unknown or broken one is this device's trouble and not the run's."""
+        try:
+            platform = self._catalogue.load(target.device.platform)
+        except InputError as error:
+            raise InternalFault(str(error)) from error
+        if not platform.collects:
+            raise InternalFault(f"nothing is collected from a device of platform {platform.name}")
+        return platform
 
     async def _log_in(
         self,
@@ -175,7 +197,7 @@ class SshTransport:
         try:
             async with asyncio.timeout(seconds):
                 _, shell = await connection.create_session(
-                    ShellChannel, term_type="vt100", term_size=_TERMINAL, encoding=None
+                    self._channel, term_type="vt100", term_size=_TERMINAL, encoding=None
                 )
         except TimeoutError as error:
             raise SessionLost(f"the device opened no shell within {seconds:g} s") from error
@@ -215,11 +237,3 @@ async def _over(
     except (OSError, asyncssh.Error) as error:
         raise Unreachable(f"through jump host {jump_host.name}: {error}") from error
     return cast(Connection, spoken)
-
-
-def _platform(target: Target) -> Platform:
-    """Looked up before anything is sent; an unknown one is this device's trouble and not the run's."""
-    try:
-        return load_platform(target.device.platform)
-    except InputError as error:
-        raise InternalFault(str(error)) from error

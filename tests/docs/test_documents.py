@@ -18,7 +18,8 @@ from netraven import CollectSettings, Credential, Device, NetRaven
 from netraven.cli.parser import _top
 from netraven.config import _SECTIONS, AccessSettings, RealmSettings
 from netraven.errors import FAILURES
-from netraven.platforms import known_platforms, load_platform
+from netraven.platforms import Catalogue, known_platforms, load_platform
+from netraven.platforms.schema import SECTIONS
 from netraven.testing import FakeDevice, FakeTransport
 
 ROOT = Path(__file__).parents[2]
@@ -28,6 +29,21 @@ INTRODUCTION = """# Commands
 What `netraven COMMAND --help` prints. Each of them also takes `--config FILE`, before or after the command. Exit codes:
 0 done, 1 some devices were not collected (or `db check` found something), 2 usage, settings or input, or the output
 cannot be written, 70 a fault of NetRaven, 130 interrupted, 141 whoever read the output has gone.
+"""
+
+
+PLATFORMS = """# Platforms
+
+What can stand in the `platform` column of the device list, and what is collected. This page is written from the files
+in [`netraven/platforms/data`](../../netraven/platforms/data); `netraven platform show NAME` tells the rest. Where a
+driver is named, prompts, paging and privilege levels come from scrapli or scrapli-community. Your own are
+[files as well](../how-to/add-a-platform.md).
+
+How it was tested: `server`, against a program that others wrote (FRR's shell, for one); `lab`, against our simulated
+devices over real SSH; `dialogue`, with a recorded dialogue that we wrote from vendors' documentation.
+
+| platform | title | driver | collects | tested |
+|---|---|---|---|---|
 """
 
 
@@ -63,9 +79,46 @@ def test_the_command_reference_is_what_help_says(monkeypatch: pytest.MonkeyPatch
 
 
 def test_the_platform_table_is_what_the_data_says() -> None:
-    text = (DOCS / "reference" / "platforms.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(\w+)` \| `([^`]+)` \|$", text, re.MULTILINE)
-    assert rows == [(name, load_platform(name).config) for name in known_platforms()]
+    parts = [PLATFORMS]
+    for name in known_platforms():
+        platform = load_platform(name)
+        outputs = platform.outputs.values()
+        commands = "<br>".join(f"{o.kind}: `{_cell(o.command)}`" for o in outputs) or "nothing is collected"
+        driver = f"`{platform.driver}`" if platform.driver else "its own" if outputs else ""
+        parts.append(f"| `{name}` | {_cell(platform.title)} | {driver} | {commands} | {platform.tested} |\n")
+    settle(DOCS / "reference" / "platforms.md", "".join(parts))
+
+
+def test_every_key_of_a_platform_file_is_in_the_how_to() -> None:
+    file = DOCS / "how-to" / "add-a-platform.md"
+    text = file.read_text(encoding="utf-8")
+    before, rest = text.split("-->\n", 1)
+    after = "<!-- end of keys -->" + rest.split("<!-- end of keys -->", 1)[1]
+    parts = []
+    for section, keys in SECTIONS.items():
+        if section:
+            brackets = f"[[{section}]]" if section in {"levels", "detect"} else f"[{section}]"
+            parts.append(f"\n`{brackets}`\n")
+        parts.append("\n| key | takes | meaning |\n|---|---|---|\n")
+        parts += [
+            f"| `{name}` | {key.takes}{', required' if key.required else ''} | {key.about} |\n"
+            for name, key in keys.items()
+        ]
+    settle(file, f"{before}-->\n{''.join(parts)}\n{after}")
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_the_platforms_of_the_how_to_are_good(tmp_path: Path, number: int) -> None:
+    text = (DOCS / "how-to" / "add-a-platform.md").read_text(encoding="utf-8")
+    suffix, code = re.findall(r"^```(toml|yaml)\n(.*?)^```", text, re.MULTILINE | re.DOTALL)[number]
+    name = "cisco_iosxe" if "extends" in code else "boxos"
+    (tmp_path / f"{name}.{suffix}").write_text(code)
+    assert len(code.splitlines()) < 20 or "levels" in code
+    assert Catalogue(tmp_path).load(name).collects
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def test_the_failure_table_is_what_the_classes_permit() -> None:

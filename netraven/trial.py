@@ -1,0 +1,178 @@
+"""One device collected with a platform that is being written: guarded and on record as ever, but nothing is stored.
+
+The dialogue is told line by line, without the secrets that were handed over and those that the platform's own
+``secrets`` find.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from netraven.app import NetRaven, access_rules, open_store, ssh_transport
+from netraven.config import Settings
+from netraven.errors import InputError
+from netraven.model import Capture, Credential, Outcome, Secret, Target
+from netraven.platforms import Catalogue, Platform
+from netraven.ports import Login, Session, Transport, Tunnel
+
+Tell = Callable[[str, str], None]
+"""Called with ``out`` or ``in``, and a line."""
+HIDDEN = "********"
+_LONGEST_LINE = 1 << 16
+"""Bytes after which a line that does not end is told all the same."""
+
+
+class Trial:
+    """What came of it. ``captures``: what would have been stored."""
+
+    def __init__(self, platform: Platform, tell: Tell) -> None:
+        self.platform = platform
+        self.captures: tuple[Capture, ...] = ()
+        self.dialogue = _Dialogue(platform.secrets, tell)
+
+    async def run(self, settings: Settings, device: str, *, credential: str | None = None) -> Outcome:
+        """Raises ``InputError`` for a device or a credential that is not there."""
+        async with open_store(settings) as store:
+            shown: Any = store
+            if credential is not None:
+                shown = _OneCredential(store, credential)
+                if not await shown.credentials():
+                    raise InputError(f"no such credential: {credential!r}")
+            transport = ssh_transport(
+                settings.collect,
+                Catalogue(settings.platforms_folder).with_platform(self.platform),
+                watch=self.dialogue.bytes_passed,
+            )
+            raven = NetRaven(
+                store=shown,
+                transport=_TrialTransport(transport, self),
+                settings=replace(settings.collect, retries=0),
+                realms=settings.realms,
+                access=access_rules(settings),
+                jump=settings.jump,
+            )
+            report = await raven.collect(names=[device])
+            self.dialogue.flush()
+            return report.outcomes[0]
+
+
+class _OneCredential:
+    """The store, with one credential to offer."""
+
+    def __init__(self, store: Any, name: str) -> None:
+        self._store = store
+        self._name = name
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def credentials(self) -> Sequence[Credential]:
+        return [one for one in await self._store.credentials() if one.name == self._name]
+
+
+class _TrialTransport:
+    """Gives every device the platform on trial, and keeps what it collects out of the store."""
+
+    def __init__(self, transport: Transport, trial: Trial) -> None:
+        self._transport = transport
+        self._trial = trial
+
+    @asynccontextmanager
+    async def open(self, target: Target, login: Login, via: Tunnel | None = None) -> AsyncIterator[Session]:
+        device = replace(target.device, platform=self._trial.platform.name)
+        heard: Any = _HeardLogin(login, self._trial.dialogue)
+        async with self._transport.open(replace(target, device=device), heard, via) as session:
+            yield _TrialSession(session, self._trial)
+
+    def tunnel(
+        self, target: Target, login: Login, via: Tunnel | None = None
+    ) -> AbstractAsyncContextManager[Tunnel]:
+        return self._transport.tunnel(target, login, via)
+
+
+class _TrialSession:
+    platform_found: str | None = None
+
+    def __init__(self, session: Session, trial: Trial) -> None:
+        self._session = session
+        self._trial = trial
+
+    def facts(self, captures: Sequence[Capture]) -> Mapping[str, str]:  # noqa: ARG002 - as every session's
+        return {}
+
+    async def capture(self, *, enable: str | None, kinds: Sequence[str] | None = None) -> Sequence[Capture]:
+        self._trial.dialogue.hide(enable)
+        self._trial.captures = tuple(await self._session.capture(enable=enable, kinds=kinds))
+        return ()
+
+
+class _HeardLogin:
+    """The login, whose secrets are never to be shown."""
+
+    def __init__(self, login: Login, dialogue: _Dialogue) -> None:
+        self._login = login
+        self._dialogue = dialogue
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._login, name)
+
+    async def secret(self) -> Secret:
+        secret = await self._login.secret()
+        self._dialogue.hide(secret.password, secret.enable)
+        return secret
+
+    async def another(self) -> Secret | None:
+        secret = await self._login.another()
+        if secret is not None:
+            self._dialogue.hide(secret.password, secret.enable)
+        return secret
+
+
+class _Dialogue:
+    """Makes lines of the bytes of each direction; a secret that was cut in two is whole again in its line."""
+
+    def __init__(self, secrets: Sequence[re.Pattern[str]], tell: Tell) -> None:
+        self._patterns = secrets
+        self._tell = tell
+        self._words: set[str] = set()
+        self._direction = "in"
+        self._rest = b""
+
+    def hide(self, *words: str | None) -> None:
+        self._words.update(word for word in words if word)
+
+    def bytes_passed(self, direction: str, data: bytes) -> None:
+        if direction != self._direction:
+            self.flush()
+            self._direction = direction
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            self._line(line)
+        if len(self._rest) > _LONGEST_LINE:
+            self.flush()
+
+    def flush(self) -> None:
+        """The line that has not ended: a prompt, for one."""
+        rest, self._rest = self._rest, b""
+        if rest:
+            self._line(rest)
+
+    def _line(self, data: bytes) -> None:
+        text = data.decode("utf-8", "surrogateescape").rstrip("\r")
+        for word in sorted(self._words, key=len, reverse=True):
+            text = text.replace(word, HIDDEN)
+        for pattern in self._patterns:
+            text = pattern.sub(_without_secret, text)
+        self._tell(self._direction, text)
+
+
+def _without_secret(match: re.Match[str]) -> str:
+    start, end = match.span("secret")
+    if start < 0:
+        return match[0]
+    offset = match.start()
+    return match[0][: start - offset] + HIDDEN + match[0][end - offset :]

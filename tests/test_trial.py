@@ -1,0 +1,43 @@
+"""The dialogue of a trial, as it is told."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from netraven.trial import _Dialogue
+
+SECRETS = (re.compile(r"^key (?P<secret>\S+)", re.MULTILINE),)
+PASSED = b"Password: \r\nkey abcdef\r\nenable hunter2 again hunter2\r\nr1# "
+
+
+@given(cuts=st.sets(st.integers(1, len(PASSED) - 1)))
+def test_secrets_are_hidden_wherever_they_are_cut(cuts: set[int]) -> None:
+    told: list[str] = []
+    dialogue = _Dialogue(SECRETS, lambda way, text: told.append(f"{way} {text}"))
+    dialogue.hide("hunter2", None)
+    marks = [0, *sorted(cuts), len(PASSED)]
+    for start, end in pairwise(marks):
+        dialogue.bytes_passed("in", PASSED[start:end])
+    dialogue.bytes_passed("out", b"hunter2")
+    dialogue.bytes_passed("out", b"\n")
+    assert told == [
+        "in Password: ",
+        "in key ********",
+        "in enable ******** again ********",
+        "in r1# ",
+        "out ********",
+    ]
+
+
+def test_a_line_without_end_is_told_in_pieces() -> None:
+    told: list[int] = []
+    dialogue = _Dialogue((), lambda way, text: told.append(len(text)))
+    for _ in range(1000):
+        dialogue.bytes_passed("in", b"x" * 1000)
+    dialogue.flush()
+    assert sum(told) == 1_000_000
+    assert len(told) < 20
