@@ -56,7 +56,7 @@ class Recorded:
     facts: dict[str, str] = field(default_factory=dict)
     """``: fact NAME VALUE``"""
     secrets: set[str] = field(default_factory=set)
-    """``: secret TEXT``, each of the invented secrets, and nothing else, is what the platform's patterns find."""
+    """``: secret TEXT``: what the platform's patterns find are these, and nothing else. ``\\n`` stands for a line end."""
     enable: str | None = None
     """``: enable TEXT``: the enable secret that the credential has."""
     pager: str | None = None
@@ -110,7 +110,7 @@ def _stated(found: Recorded, text: str, where: str) -> bool:
         name, _, value = value.partition(" ")
         found.facts[name] = value
     elif key == "secret":
-        found.secrets.add(value)
+        found.secrets.add(value.replace("\\n", "\n"))
     elif key in ("enable", "banner", "pager"):
         setattr(found, key, value.removesuffix("\\"))
     elif key != "rejected":
