@@ -5,7 +5,8 @@ A file ``dialogues/NAME.txt`` is read line by line:
 ====================  ==============================================================================================
 ``# text``            a remark
 ``: key value``       what the file states, see :class:`Recorded`
-``< text``            the device prints this line; ``< text\\`` prints it without a line end (a prompt, a question)
+``< text``            the device prints this line; ``< text\\`` prints it without a line end (a prompt, a question),
+                      ``< text\\\\`` is a line that ends in a backslash
 ``> text``            we type this line, and the device echoes it
 ``>* text``           we type this line, and the device shows nothing (a password)
 ====================  ==============================================================================================
@@ -85,7 +86,8 @@ def recorded(name: str) -> Recorded:
     for number, line in enumerate((FOLDER / f"{name}.txt").read_text(encoding="utf-8").split("\n"), 1):
         sign, _, text = line.partition(" ")
         if sign == "<":
-            said = text[:-1] if text.endswith("\\") else text + _LINE_END
+            unfinished = text.endswith("\\") and not text.endswith("\\\\")
+            said = text[:-1] if unfinished else text.removesuffix("\\\\") + "\\" * text.endswith("\\\\") + _LINE_END
             if current is None:
                 found.greeting += said
             else:
