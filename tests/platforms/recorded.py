@@ -125,13 +125,22 @@ class UnexpectedLine(AssertionError):
 
 
 class RecordedShell:
-    """Stands where asyncssh's channel stands and answers as recorded: ``opening`` in its order, then any ``answers``."""
+    """Stands where asyncssh's channel stands and answers as recorded: ``opening`` in its order, then any ``answers``.
 
-    def __init__(self, greeting: str, opening: list[Exchange], answers: Callable[[str], Exchange | None]) -> None:
+    Any other line is an error, but for ``logout`` behind all of them, which ends the session.
+    """
+
+    def __init__(
+        self,
+        greeting: str,
+        opening: list[Exchange],
+        answers: Callable[[str], Exchange | None],
+        logout: str | None = None,
+    ) -> None:
         self.channel = ShellChannel()
         self.typed: list[str] = []
         self.unexpected: UnexpectedLine | None = None
-        self._opening, self._answers = iter(opening), answers
+        self._opening, self._answers, self._logout = iter(opening), answers, logout
         self._line = b""
         self.channel.connection_made(self)  # type: ignore[arg-type]  # as much of a channel as is used
         self._say(greeting)
@@ -143,8 +152,11 @@ class RecordedShell:
             self._answer(line.rstrip(b"\r").decode())
 
     def _answer(self, line: str) -> None:
-        self.typed.append(line)
         due = next(self._opening, None)
+        if due is None and line == self._logout:
+            self.channel.connection_lost(None)
+            return
+        self.typed.append(line)
         exchange = due or self._answers(line)
         if exchange is None or exchange.typed != line:
             expected = f"{due.typed!r} was due" if due else "no such command is recorded"
