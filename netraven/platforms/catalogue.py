@@ -68,7 +68,9 @@ def _patterns(texts: Iterable[str]) -> tuple[re.Pattern[str], ...]:
 
 
 def _detection(said: Mapping[str, Any]) -> Detection:
-    patterns = {key: re.compile(said[key], re.MULTILINE) for key in ("banner", "prompt", "answer") if key in said}
+    patterns = {
+        key: re.compile(said[key], re.MULTILINE) for key in ("banner", "prompt", "answer") if key in said
+    }
     return Detection(command=said.get("command"), rank=said.get("rank", 100), **patterns)
 
 

@@ -57,7 +57,7 @@ class Recorded:
     facts: dict[str, str] = field(default_factory=dict)
     """``: fact NAME VALUE``"""
     secrets: set[str] = field(default_factory=set)
-    """``: secret TEXT``: what the platform's patterns find are these, and nothing else. ``\\n`` stands for a line end."""
+    """``: secret TEXT``: the platform's patterns find these and nothing else. ``\\n`` stands for a line end."""
     enable: str | None = None
     """``: enable TEXT``: the enable secret that the credential has."""
     pager: str | None = None
@@ -87,7 +87,11 @@ def recorded(name: str) -> Recorded:
         sign, _, text = line.partition(" ")
         if sign == "<":
             unfinished = text.endswith("\\") and not text.endswith("\\\\")
-            said = text[:-1] if unfinished else text.removesuffix("\\\\") + "\\" * text.endswith("\\\\") + _LINE_END
+            said = (
+                text[:-1]
+                if unfinished
+                else text.removesuffix("\\\\") + "\\" * text.endswith("\\\\") + _LINE_END
+            )
             if current is None:
                 found.greeting += said
             else:
@@ -101,7 +105,9 @@ def recorded(name: str) -> Recorded:
         elif sign == ":":
             rejects = _stated(found, text, f"{name}.txt:{number}") or rejects
         elif line and sign != "#":
-            raise DialogueFault(f"{name}.txt:{number}: a line begins with one of # : < > >*, not with {sign!r}")
+            raise DialogueFault(
+                f"{name}.txt:{number}: a line begins with one of # : < > >*, not with {sign!r}"
+            )
     return found
 
 
@@ -160,7 +166,9 @@ class RecordedShell:
         exchange = due or self._answers(line)
         if exchange is None or exchange.typed != line:
             expected = f"{due.typed!r} was due" if due else "no such command is recorded"
-            self.unexpected = UnexpectedLine(f"the collector typed {line!r}, but {expected}; before: {self.typed[:-1]}")
+            self.unexpected = UnexpectedLine(
+                f"the collector typed {line!r}, but {expected}; before: {self.typed[:-1]}"
+            )
             self.channel.connection_lost(None)
             return
         self._say((line + _LINE_END if exchange.echoed else _LINE_END) + exchange.answer)

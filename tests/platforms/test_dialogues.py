@@ -37,7 +37,9 @@ async def replayed(platform: Platform, said: Recorded) -> tuple[Sequence[Capture
     """What the engine collects from the device of the recording."""
     if needs_more(platform) and not SEVERAL_KINDS:
         pytest.skip("the engine knows no dialect without a driver yet")
-    shell = RecordedShell(said.greeting, said.opening(load_platform(platform.name)), answers(said), platform.logout)
+    shell = RecordedShell(
+        said.greeting, said.opening(load_platform(platform.name)), answers(said), platform.logout
+    )
     session = ShellSession(shell.channel, platform, command_timeout=60.0)
     kinds = {"kinds": tuple(platform.outputs)} if SEVERAL_KINDS else {}
     try:
@@ -70,7 +72,9 @@ def test_what_is_typed_and_what_is_captured(name: str) -> None:
         opening = [exchange.typed for exchange in said.opening(platform)]
         assert shell.typed == [*opening, *(platform.outputs[kind].command for kind in kinds)]
         texts = outputs(platform, said)
-        assert [(capture.kind, capture.text) for capture in captures] == [(kind, texts[kind]) for kind in kinds]
+        assert [(capture.kind, capture.text) for capture in captures] == [
+            (kind, texts[kind]) for kind in kinds
+        ]
 
     run()
 
@@ -110,14 +114,18 @@ def test_volatile_lines_are_found(name: str) -> None:
     text = "".join(outputs(platform, recorded(name)).values())
     unused = [pattern.pattern for pattern in platform.volatile if not pattern.search(text)]
     assert not unused
-    assert not [pattern.pattern for pattern in platform.volatile if pattern.search("")], "matches nothing at all"
+    assert not [pattern.pattern for pattern in platform.volatile if pattern.search("")], (
+        "matches nothing at all"
+    )
 
 
 @pytest.mark.parametrize("name", COLLECTED)
 def test_secrets_are_found_and_nothing_else(name: str) -> None:
     platform, said = load_platform(name), recorded(name)
     text = "".join(outputs(platform, said).values())
-    found = {pattern.pattern: {match["secret"] for match in pattern.finditer(text)} for pattern in platform.secrets}
+    found = {
+        pattern.pattern: {match["secret"] for match in pattern.finditer(text)} for pattern in platform.secrets
+    }
     assert not [pattern for pattern, secrets in found.items() if not secrets]
     assert set().union(*found.values()) == said.secrets
 
