@@ -46,7 +46,7 @@ def test_its_driver_exists_and_its_prompts_compile(name: str) -> None:
     [
         ("cisco_isoxe", "did you mean 'cisco_iosxe'"),
         ("arista", "did you mean 'arista_eos'"),
-        ("zzzz", "Known are: arista_eos, "),
+        ("zzzz", "Known are: aethra_atosnt, "),
         ("", "Known are: "),
         ("../data/cisco_iosxe", "unknown platform"),
         ("CISCO_IOSXE", "unknown platform"),
