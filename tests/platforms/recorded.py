@@ -40,11 +40,12 @@ class Exchange:
     typed: str
     echoed: bool = True
     answer: str = ""
+    prompt_lines: int = 1
 
     @property
     def output(self) -> str:
         """The answer as it should be captured: without the prompt below it, without empty lines around it."""
-        return self.answer.rpartition(_LINE_END)[0].replace(_LINE_END, "\n").strip("\n") + "\n"
+        return self.answer.rsplit(_LINE_END, self.prompt_lines)[0].replace(_LINE_END, "\n").strip("\n") + "\n"
 
 
 @dataclass
@@ -60,6 +61,8 @@ class Recorded:
     """``: secret TEXT``: the platform's patterns find these and nothing else. ``\\n`` stands for a line end."""
     enable: str | None = None
     """``: enable TEXT``: the enable secret that the credential has."""
+    prompt_lines: int = 1
+    """``: prompt_lines N``: of how many lines the prompt is."""
     pager: str | None = None
     """``: pager TEXT\\\\``: what the device shows where it waits for a key (the backslash only shows where it ends)."""
     banner: str = ""
@@ -97,7 +100,7 @@ def recorded(name: str) -> Recorded:
             else:
                 current.answer += said
         elif sign in (">", ">*"):
-            current = Exchange(text, echoed=sign == ">")
+            current = Exchange(text, echoed=sign == ">", prompt_lines=found.prompt_lines)
             if rejects:
                 found.rejected, rejects = current, False
             else:
@@ -119,10 +122,14 @@ def _stated(found: Recorded, text: str, where: str) -> bool:
         found.facts[name] = value
     elif key == "secret":
         found.secrets.add(value.replace("\\n", "\n"))
+    elif key == "prompt_lines":
+        found.prompt_lines = int(value)
     elif key in ("enable", "banner", "pager"):
         setattr(found, key, value.removesuffix("\\"))
     elif key != "rejected":
-        raise DialogueFault(f"{where}: {key!r} is none of fact, secret, enable, pager, banner, rejected")
+        raise DialogueFault(
+            f"{where}: {key!r} is none of fact, secret, enable, pager, prompt_lines, banner, rejected"
+        )
     return key == "rejected"
 
 
