@@ -169,3 +169,19 @@ def fits(detection: Detection, said: Recorded) -> bool:
         (detection.answer, answer),
     ]
     return all(text is not None and pattern.search(text) for pattern, text in asked if pattern is not None)
+
+
+@pytest.mark.parametrize("name", COLLECTED)
+def test_few_commands_find_it_out(name: str) -> None:
+    detection = pytest.importorskip("netraven.platforms.detection")
+    said, candidates = recorded(name), [load_platform(other) for other in COLLECTED]
+    assert said.rejected is not None
+    asked: dict[str, str] = {}
+    while True:
+        greeting = f"{said.banner}\n{said.greeting}".replace("\r", "")
+        decided = detection.decide(candidates, detection.Seen(greeting, said.first_prompt, asked))
+        if not isinstance(decided, detection.Ask):
+            break
+        exchange = said.answer_to(decided.command) or said.rejected
+        asked[decided.command] = exchange.answer.replace("\r", "")
+    assert decided == load_platform(name), f"asked: {list(asked)}"
