@@ -137,6 +137,21 @@ class UnexpectedLine(AssertionError):
     """The collector typed what the recorded dialogue does not have at this place."""
 
 
+@dataclass(frozen=True)
+class Pages:
+    """How the device asks for a key in the middle of an output."""
+
+    pager: str
+    key: str
+
+
+def _first_page(said: str) -> tuple[str, str]:
+    """Half of the lines, and the others."""
+    lines = said.splitlines(keepends=True)
+    half = len(lines) // 2
+    return ("".join(lines[:half]), "".join(lines[half:])) if half > 2 else (said, "")
+
+
 class RecordedShell:
     """Stands where asyncssh's channel stands and answers as recorded: ``opening`` in its order, then any ``answers``.
 
@@ -149,9 +164,12 @@ class RecordedShell:
         opening: list[Exchange],
         answers: Callable[[str], Exchange | None],
         logout: str | None = None,
+        pages: Pages | None = None,
     ) -> None:
         self.channel = ShellChannel()
         self.typed: list[str] = []
+        self.turned = 0
+        self._pages, self._unseen = pages, ""
         self.unexpected: UnexpectedLine | None = None
         self._opening, self._answers, self._logout = iter(opening), answers, logout
         self._line = b""
@@ -159,6 +177,9 @@ class RecordedShell:
         self._say(greeting)
 
     def write(self, data: bytes) -> None:
+        if self._unseen:
+            self._turn(data)
+            return
         self._line += data
         while b"\n" in self._line:
             line, _, self._line = self._line.partition(b"\n")
@@ -178,7 +199,22 @@ class RecordedShell:
             )
             self.channel.connection_lost(None)
             return
-        self._say((line + _LINE_END if exchange.echoed else _LINE_END) + exchange.answer)
+        said = (line + _LINE_END if exchange.echoed else _LINE_END) + exchange.answer
+        if due is None and self._pages is not None:
+            said, self._unseen = _first_page(said)
+            said += self._pages.pager if self._unseen else ""
+        self._say(said)
+
+    def _turn(self, key: bytes) -> None:
+        """The key that the device waits for wipes the pager away and brings all the rest."""
+        if self._pages is None or key.decode() != self._pages.key:
+            self.unexpected = UnexpectedLine(f"the collector sent {key!r} to the pager")
+            self.channel.connection_lost(None)
+            return
+        self.turned += 1
+        wiped = "\r" + " " * len(self._pages.pager) + "\r"
+        rest, self._unseen = self._unseen, ""
+        self._say(wiped + rest)
 
     def pause_reading(self) -> None:
         """Nothing more comes by itself."""
