@@ -14,7 +14,7 @@ from netraven.model import Capture
 from netraven.platforms import Platform, known_platforms, load_platform
 from netraven.platforms.model import RUNNING, Detection, Output
 from netraven.transport.session import ShellSession
-from tests.platforms.recorded import FOLDER, Exchange, Recorded, RecordedShell, recorded
+from tests.platforms.recorded import FOLDER, Exchange, Pages, Recorded, RecordedShell, recorded
 from tests.virtual_time import in_virtual_time
 
 COLLECTED = tuple(name for name in known_platforms() if load_platform(name).collects)
@@ -33,12 +33,14 @@ def needs_more(platform: Platform) -> bool:
     return platform.driver is None or platform.variant is not None or bool(platform.on_open)
 
 
-async def replayed(platform: Platform, said: Recorded) -> tuple[Sequence[Capture], RecordedShell]:
+async def replayed(
+    platform: Platform, said: Recorded, pages: Pages | None = None
+) -> tuple[Sequence[Capture], RecordedShell]:
     """What the engine collects from the device of the recording."""
     if not SEVERAL_KINDS and (needs_more(platform) or said.prompt_lines > 1):
         pytest.skip("the engine knows no dialect without a driver yet")
     shell = RecordedShell(
-        said.greeting, said.opening(load_platform(platform.name)), answers(said), platform.logout
+        said.greeting, said.opening(load_platform(platform.name)), answers(said), platform.logout, pages
     )
     session = ShellSession(shell.channel, platform, command_timeout=60.0)
     kinds = {"kinds": tuple(platform.outputs)} if SEVERAL_KINDS else {}
@@ -75,6 +77,23 @@ def test_what_is_typed_and_what_is_captured(name: str) -> None:
         assert [(capture.kind, capture.text) for capture in captures] == [
             (kind, texts[kind]) for kind in kinds
         ]
+
+    run()
+
+
+@pytest.mark.parametrize("name", [name for name in COLLECTED if load_platform(name).pager])
+def test_a_device_that_pages_all_the_same(name: str) -> None:
+    if not SEVERAL_KINDS:
+        pytest.skip("the engine turns no pages yet")
+    platform, said = load_platform(name), recorded(name)
+    assert said.pager is not None
+    pages = Pages(said.pager, platform.pager_key)
+
+    @in_virtual_time
+    async def run() -> None:
+        captures, shell = await replayed(platform, said, pages)
+        assert {capture.kind: capture.text for capture in captures} == outputs(platform, said)
+        assert shell.turned
 
     run()
 
