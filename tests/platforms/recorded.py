@@ -24,9 +24,12 @@ from pathlib import Path
 
 from netraven.platforms import Platform
 from netraven.transport.channel import ShellChannel
+from tests.transport.shells import Cut, whole
 
 FOLDER = Path(__file__).parent / "dialogues"
 _LINE_END = "\r\n"
+_GAP = 0.001
+"""Seconds between two pieces."""
 
 
 class DialogueFault(Exception):
@@ -165,10 +168,12 @@ class RecordedShell:
         answers: Callable[[str], Exchange | None],
         logout: str | None = None,
         pages: Pages | None = None,
+        cut: Cut = whole,
     ) -> None:
         self.channel = ShellChannel()
         self.typed: list[str] = []
         self.turned = 0
+        self._cut, self._due = cut, 0.0
         self._pages, self._unseen = pages, ""
         self.unexpected: UnexpectedLine | None = None
         self._opening, self._answers, self._logout = iter(opening), answers, logout
@@ -224,4 +229,7 @@ class RecordedShell:
 
     def _say(self, text: str) -> None:
         loop = asyncio.get_running_loop()
-        loop.call_soon(self.channel.data_received, text.encode("utf-8", "surrogateescape"), None)
+        self._due = max(self._due, loop.time())
+        for piece in self._cut(text.encode("utf-8", "surrogateescape")):
+            self._due += _GAP
+            loop.call_at(self._due, self.channel.data_received, piece, None)

@@ -15,6 +15,7 @@ from netraven.platforms import Platform, known_platforms, load_platform
 from netraven.platforms.model import RUNNING, Detection, Output
 from netraven.transport.session import ShellSession
 from tests.platforms.recorded import FOLDER, Exchange, Pages, Recorded, RecordedShell, recorded
+from tests.transport.shells import Cut, each_byte, whole
 from tests.virtual_time import in_virtual_time
 
 COLLECTED = tuple(name for name in known_platforms() if load_platform(name).collects)
@@ -34,13 +35,13 @@ def needs_more(platform: Platform) -> bool:
 
 
 async def replayed(
-    platform: Platform, said: Recorded, pages: Pages | None = None
+    platform: Platform, said: Recorded, pages: Pages | None = None, cut: Cut = whole
 ) -> tuple[Sequence[Capture], RecordedShell]:
     """What the engine collects from the device of the recording."""
     if not SEVERAL_KINDS and (needs_more(platform) or said.prompt_lines > 1):
         pytest.skip("the engine knows no dialect without a driver yet")
     shell = RecordedShell(
-        said.greeting, said.opening(load_platform(platform.name)), answers(said), platform.logout, pages
+        said.greeting, said.opening(load_platform(platform.name)), answers(said), platform.logout, pages, cut
     )
     session = ShellSession(shell.channel, platform, command_timeout=60.0)
     kinds = {"kinds": tuple(platform.outputs)} if SEVERAL_KINDS else {}
@@ -63,13 +64,14 @@ def answers(said: Recorded) -> Callable[[str], Exchange | None]:
     return answer
 
 
+@pytest.mark.parametrize("cut", [whole, each_byte], ids=["whole", "each byte"])
 @pytest.mark.parametrize("name", COLLECTED)
-def test_what_is_typed_and_what_is_captured(name: str) -> None:
+def test_what_is_typed_and_what_is_captured(name: str, cut: Cut) -> None:
     platform, said = load_platform(name), recorded(name)
 
     @in_virtual_time
     async def run() -> None:
-        captures, shell = await replayed(platform, said)
+        captures, shell = await replayed(platform, said, cut=cut)
         kinds = list(platform.outputs) if SEVERAL_KINDS else [RUNNING]
         opening = [exchange.typed for exchange in said.opening(platform)]
         assert shell.typed == [*opening, *(platform.outputs[kind].command for kind in kinds)]
