@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from netraven.model import Capture
+
 
 class NetRavenError(Exception):
     """Something the operator can mend. The message says what is wrong and what to do about it."""
@@ -66,6 +68,8 @@ class DeviceFailure(Exception):
         super().__init__(detail)
         self.detail = detail
         """One line for a person; already free of control characters and of secrets."""
+        self.captured: tuple[Capture, ...] = ()
+        """What had been captured before it failed: whole outputs, worth storing."""
 
 
 class AuthRefused(DeviceFailure):
@@ -153,6 +157,20 @@ class OutputIncomplete(DeviceFailure):
     logged_in = True
 
 
+class OutputTooLong(DeviceFailure):
+    """The device did not stop talking: its output was cut off at the limit and is not stored."""
+
+    reason = "output_too_long"
+    logged_in = True
+
+
+class PlatformUnknown(DeviceFailure):
+    """The platform was to be found out and was not recognised, so no command was run for its configuration."""
+
+    reason = "platform_unknown"
+    logged_in = True
+
+
 class InternalFault(DeviceFailure):
     """A fault of ours. The traceback is in the log, the run goes on."""
 
@@ -171,6 +189,8 @@ FAILURES: tuple[type[DeviceFailure], ...] = (
     DialogueTimeout,
     CommandRejected,
     OutputIncomplete,
+    OutputTooLong,
+    PlatformUnknown,
     InternalFault,
 )
 """Every failure class, in the order of a connection's life; ``NoMethod`` goes under the name of ``Negotiation``."""

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from functools import lru_cache
-from typing import Any, cast
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 from scrapli.exceptions import ScrapliTimeout
-from scrapli.factory import AsyncScrapli
 
-from netraven.errors import CommandRejected, DialogueTimeout, OutputIncomplete
+from netraven.errors import CommandRejected, DeviceFailure, DialogueTimeout, OutputIncomplete
 from netraven.model import Capture
 from netraven.plain import plain_line
-from netraven.platforms import Platform
-from netraven.transport.channel import ShellChannel
-from netraven.transport.dialogue import Dialogue, over_open_connection
+from netraven.platforms.model import RUNNING, Output, Platform
+from netraven.transport.detect import detect
+from netraven.transport.dialogue import MOST_OUTPUT, Dialogue
+from netraven.transport.drivers import open_driver
 from netraven.transport.failures import session_failure
+from netraven.transport.shell import Shell
 
 _REJECTION_LINES = 3
 """A rejected command is answered with an error at once: it is looked for in this many lines of the output."""
@@ -25,65 +26,106 @@ _REJECTION_REACH = 2_000
 
 
 class ShellSession:
-    """An authenticated shell on a device of one platform."""
+    """An authenticated shell on a device of one platform; ``platform`` None: one of ``candidates``, to be found out.
 
-    def __init__(self, shell: ShellChannel, platform: Platform, *, command_timeout: float) -> None:
+    ``command_timeout``: seconds that the device may be silent; what arrives puts the deadline off. ``hints``: what the
+    server said of itself before the shell was open (SSH version string, banner).
+    """
+
+    def __init__(
+        self,
+        shell: Shell,
+        platform: Platform | None,
+        *,
+        command_timeout: float,
+        candidates: Sequence[Platform] = (),
+        hints: str = "",
+        most_output: int = MOST_OUTPUT,
+    ) -> None:
         self._shell = shell
-        self._platform = platform
         self._timeout = command_timeout
+        self._candidates = candidates
+        self._hints = hints
+        self._most_output = most_output
+        self.found = platform
+        """The platform, once it is known."""
 
-    async def capture(self, *, enable: str | None) -> Sequence[Capture]:
-        """The running configuration. Raises ``DeviceFailure`` with ``logged_in`` set."""
-        doing = "log in to the shell and switch paging off"
+    async def capture(self, *, enable: str | None, kinds: Sequence[str] = (RUNNING,)) -> Sequence[Capture]:
+        """One capture for each of ``kinds`` that the platform has, in their order; without ``running``, it is none.
+
+        Raises ``DeviceFailure`` with ``logged_in`` set; its ``captured`` holds what was captured before.
+        """
+        done: list[Capture] = []
         try:
-            async with asyncio.timeout(self._timeout):
-                driver = _driver(self._shell, self._platform, enable)
-                if driver.on_open is not None:
-                    await driver.on_open(driver)
-                await driver.channel.get_prompt()
-            doing = f"run {self._platform.config!r}"
-            async with asyncio.timeout(self._timeout):
-                output = await driver.channel.command(self._platform.config, careful=True)
+            platform, prompt = await self._known()
+            driver = await self._opened(platform, prompt, enable)
+            for kind in kinds:
+                if kind == RUNNING or kind in platform.outputs:
+                    done.append(await self._output(driver, platform, platform.outputs[kind]))
+            if platform.logout is not None:
+                with contextlib.suppress(OSError):  # it has hung up by itself
+                    self._shell.write(f"{platform.logout}{platform.return_char}".encode())
+        except DeviceFailure as failure:
+            failure.captured = tuple(done)
+            raise
+        return tuple(done)
+
+    async def _known(self) -> tuple[Platform, str]:
+        """The platform, and the prompt at which the device stands where one has been seen."""
+        if self.found is not None:
+            return self.found, ""
+        async with self._waiting("be recognised", self._timeout):
+            self.found, prompt = await detect(self._shell, self._candidates, hints=self._hints)
+        return self.found, prompt
+
+    async def _opened(self, platform: Platform, prompt: str, enable: str | None) -> Any:
+        doing = "log in to the shell and switch paging off"
+        async with self._waiting(doing, self._patience(platform)) as deadline:
+            driver = open_driver(self._shell, platform, enable=enable, most_output=self._most_output)
+            dialogue: Dialogue = driver.channel
+            dialogue.deadline, dialogue.patience = deadline, self._patience(platform)
+            if prompt:
+                dialogue.knows(prompt)
+            if driver.on_open is not None:
+                await driver.on_open(driver)
+            await dialogue.get_prompt()
+            for command in platform.on_open:
+                await dialogue.command(command)
+        return driver
+
+    async def _output(self, driver: Any, platform: Platform, output: Output) -> Capture:
+        dialogue: Dialogue = driver.channel
+        async with self._waiting(f"run {output.command!r}", self._patience(platform)) as deadline:
+            dialogue.deadline = deadline
+            levels = hasattr(driver, "privilege_levels")
+            if output.level is not None and levels:
+                await driver.acquire_priv(output.level)
+            raw = await dialogue.command(output.command, careful=True)
+            capture = _judged(raw, output, (*getattr(driver, "failed_when_contains", ()), *platform.errors))
+            if output.level is not None and levels:
+                await driver.acquire_priv(driver.default_desired_privilege_level)
+        return capture
+
+    def _patience(self, platform: Platform) -> float:
+        return self._timeout if platform.command_timeout is None else platform.command_timeout
+
+    @contextlib.asynccontextmanager
+    async def _waiting(self, doing: str, seconds: float) -> AsyncIterator[asyncio.Timeout]:
+        try:
+            async with asyncio.timeout(seconds) as deadline:
+                yield deadline
         except (TimeoutError, ScrapliTimeout) as error:
-            raise DialogueTimeout(f"the device took longer than {self._timeout:g} s to {doing}") from error
+            raise DialogueTimeout(f"the device was silent for {seconds:g} s when it was to {doing}") from error
         except Exception as error:
             raise session_failure(error) from error
-        return (self._judged(output, getattr(driver, "failed_when_contains", [])),)
-
-    def _judged(self, output: bytes, errors: Sequence[str]) -> Capture:
-        text = output.decode("utf-8", "surrogateescape").strip("\n")
-        first = [line for line in text[:_REJECTION_REACH].split("\n") if line.strip()][:_REJECTION_LINES]
-        for line in first:
-            if any(error in line for error in (*errors, *self._platform.errors)):
-                raise CommandRejected(f"{self._platform.config!r} was answered with: {plain_line(line)}")
-        if not text:
-            raise OutputIncomplete(f"{self._platform.config!r} printed nothing")
-        return Capture(text + "\n")
 
 
-@lru_cache
-def _driver_class(name: str) -> tuple[type[Any], dict[str, Any]]:
-    driver, arguments = AsyncScrapli._get_driver(platform=name, variant=None)
-    if "privilege_levels" not in arguments:
-        # scrapli copies its own for every connection; they are only read here, so one set serves all
-        sample = cast(Any, driver)(host="-", auth_username="", transport="asyncssh", auth_strict_key=False)
-        if hasattr(sample, "privilege_levels"):
-            arguments = {**arguments, "privilege_levels": sample.privilege_levels}
-    return over_open_connection(driver), arguments
-
-
-def _driver(shell: ShellChannel, platform: Platform, enable: str | None) -> Any:
-    driver_class, arguments = _driver_class(platform.driver or platform.name)
-    secondary = {"auth_secondary": enable} if enable and "privilege_levels" in arguments else {}
-    driver = driver_class(
-        host="device",
-        auth_username="",
-        transport="netraven",
-        timeout_ops=0,
-        timeout_transport=0,
-        **arguments,
-        **secondary,
-    )
-    driver.transport.shell = shell
-    driver.channel = Dialogue(driver.transport, driver._base_channel_args)
-    return driver
+def _judged(raw: bytes, output: Output, errors: Sequence[str]) -> Capture:
+    text = raw.decode("utf-8", "surrogateescape").strip("\n")
+    first = [line for line in text[:_REJECTION_REACH].split("\n") if line.strip()][:_REJECTION_LINES]
+    for line in first:
+        if any(error in line for error in errors):
+            raise CommandRejected(f"{output.command!r} was answered with: {plain_line(line)}")
+    if not text:
+        raise OutputIncomplete(f"{output.command!r} printed nothing")
+    return Capture(text + "\n", output.kind)
