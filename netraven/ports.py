@@ -142,8 +142,11 @@ class GuardBook(Protocol):
 class Session(Protocol):
     """An open, authenticated session with a device."""
 
-    async def capture(self, *, enable: str | None) -> Sequence[Capture]:
-        """Collect what the platform says; raises a ``DeviceFailure`` with ``logged_in`` set."""
+    async def capture(self, *, enable: str | None, kinds: Sequence[str] = ("running",)) -> Sequence[Capture]:
+        """One capture for each of ``kinds`` that the platform has, in their order.
+
+        Raises a ``DeviceFailure`` with ``logged_in`` set; its ``captured`` holds what was captured before.
+        """
 
 
 class Login(Protocol):

@@ -85,7 +85,7 @@ class _FakeSession:
     def __init__(self, device: FakeDevice) -> None:
         self._device = device
 
-    async def capture(self, *, enable: str | None) -> Sequence[Capture]:
+    async def capture(self, *, enable: str | None, kinds: Sequence[str] = ("running",)) -> Sequence[Capture]:
         if self._device.fails is not None:
             raise self._device.fails
         return (Capture(self._device.config),)

@@ -27,7 +27,9 @@ _MOST_GREETING = 256 << 10
 _LONGEST_PROMPT = 256
 _PROMPT = re.compile(rb"^\S.{0,120}[#>$%\]]$|^[#>$%]$")
 """What prompts look like."""
-_CONFIGURING = re.compile(r"\((?:conf|candidate|ex\b|ex:|pr\b|gl\b)|^\[edit|^\[[~*]", re.MULTILINE | re.IGNORECASE)
+_CONFIGURING = re.compile(
+    r"\((?:conf|candidate|ex\b|ex:|pr\b|gl\b)|^\[edit|^\[[~*]", re.MULTILINE | re.IGNORECASE
+)
 """Prompts of configuration modes: nothing is typed there."""
 _DOUBLE_PROMPT = re.compile(rb"^(?:\{[\w:]+\}|--\{.*\}--\[.*\]--|[!*]?(?:\(\w+\))?\[.*\])$")
 """The first line of prompts that have two: Junos, SR Linux, SR OS."""
@@ -47,9 +49,13 @@ async def detect(shell: Shell, candidates: Sequence[Platform], *, hints: str = "
             return decision, prompt
         if not isinstance(decision, Ask):
             among = f" It may be any of {', '.join(decision.among)}." if decision.among else ""
-            raise PlatformUnknown(f"no platform fits. {_told(seen)}.{among} Set the device's platform by hand")
+            raise PlatformUnknown(
+                f"no platform fits. {_told(seen)}.{among} Set the device's platform by hand"
+            )
         if _CONFIGURING.search(prompt):
-            raise PlatformUnknown(f"the login landed in a configuration mode ({plain_line(prompt)}): nothing was typed")
+            raise PlatformUnknown(
+                f"the login landed in a configuration mode ({plain_line(prompt)}): nothing was typed"
+            )
         answer = await dialogue.command(decision.command)
         text = answer.decode("utf-8", "surrogateescape")
         seen = Seen(seen.greeting, prompt, {**seen.answers, decision.command: text})
@@ -79,7 +85,9 @@ async def _first_prompt(shell: Shell) -> tuple[str, str]:
         if key is not None:
             shell.write(key)
         elif SECRET.search(line) or USERNAME.search(line):
-            raise PlatformUnknown(f"the device asks again who logs in ({plain_line(line.decode('utf-8', 'replace'))})")
+            raise PlatformUnknown(
+                f"the device asks again who logs in ({plain_line(line.decode('utf-8', 'replace'))})"
+            )
         elif _PROMPT.search(line):
             return _parted(data, start, line)
     raise PlatformUnknown("the device's greeting does not end")

@@ -40,6 +40,8 @@ _SURE = 0.2
 """The same for the very prompt from before, where the output is what will be stored: a banner may quote it."""
 _MOST_DOUBTS = 3
 """So often is a return sent, within one answer, to see whether another prompt than expected is one."""
+_STEP = 1 / 64
+"""Of the time that a device may be silent: how finely it is measured."""
 _NEW_PAGER = 1.0
 """Seconds without output after which a usual pager's text is believed where no pager was met before."""
 _OWN_PAGER = 0.1
@@ -93,7 +95,8 @@ class Heard:
     doubts: int = 0
     """Returns that were sent to see whether a prompt is one; each is answered by one more prompt."""
     doubted: int = 0
-    """How much had arrived when the last of them was sent."""
+    """How much had arrived when the last of them was sent, behind a prompt that began at ``doubtful``."""
+    doubtful: int = 0
     start: int = 0
     """Where the prompt or question began that ended it."""
     asked: bool = False
@@ -232,7 +235,7 @@ class Dialogue(AsyncChannel):
             if len(data) > self.most_output:
                 raise OutputTooLong(f"more than {_size(self.most_output)} without an end: cut off")
             if self.deadline is not None:
-                self.deadline.reschedule(asyncio.get_running_loop().time() + self.patience)
+                self._put_off(self.deadline)
             end = self._ending(heard)
             if end is None or shell.pending or (end.doubt and not await shell.quiet(end.doubt)):
                 continue  # no end, or more comes behind what looks like one
@@ -242,7 +245,7 @@ class Dialogue(AsyncChannel):
                 shell.write(end.key)
             elif end.kind == "greeting" or (end.kind == "doubtful" and heard.doubts < _MOST_DOUBTS):
                 if end.kind == "doubtful":
-                    heard.doubts, heard.doubted = heard.doubts + 1, len(data)
+                    heard.doubts, heard.doubted, heard.doubtful = heard.doubts + 1, len(data), end.start
                 shell.write(end.key)
             else:
                 heard.start, heard.asked = end.start, end.kind == "question"
@@ -250,6 +253,12 @@ class Dialogue(AsyncChannel):
                     self.prompt, self._greeted, self.last_shown = end.line, True, b""
                     self._two_lines = b"\n" in end.line
                 return heard
+
+    def _put_off(self, deadline: asyncio.Timeout) -> None:
+        """Move the deadline by what has passed; in steps, since a timer costs more than reading a line."""
+        due = asyncio.get_running_loop().time() + self.patience * (1 + _STEP)
+        if due - (deadline.when() or 0.0) > self.patience * 2 * _STEP:
+            deadline.reschedule(due)
 
     def _ending(self, heard: Heard) -> _Ending | None:
         data = heard.data
@@ -279,15 +288,13 @@ class Dialogue(AsyncChannel):
                 return _Ending("greeting", line, start, _QUIET, answer)
         return None
 
-    def _prompt_in(
-        self, data: bytearray, start: int, line: bytes, expected: bytes
-    ) -> tuple[bytes, int]:
+    def _prompt_in(self, data: bytearray, start: int, line: bytes, expected: bytes) -> tuple[bytes, int]:
         """The prompt that the text ends in, and where it begins; nothing where it ends in none."""
         pattern = _prompt_pattern(self._base_channel_args.comms_prompt_pattern)
         if self._two_lines or (not self._greeted and rb"\n" in pattern.pattern) or not line:
             before = last_line(data, max(0, len(data[:start].rstrip(b"\r\n"))))
             both = shown(bytes(data[before:start])) + b"\n" + line
-            if start - before <= _LONGEST_PROMPT and (both in (expected, self.prompt) or pattern.search(both)):
+            if start - before <= _LONGEST_PROMPT and (both in (expected, self.prompt) or pattern.match(both)):
                 return both, before
         if line in (self.prompt, expected) or pattern.search(line):
             return line, start
@@ -302,7 +309,8 @@ class Dialogue(AsyncChannel):
         if line == heard.expected:
             return _Ending("prompt", line, start, (_QUIET if heard.doubts else _SURE) if sure else _STILL)
         if heard.doubts and not heard.data[heard.doubted : start].strip():
-            return _Ending("prompt", line, start, _STILL)  # what a return at a prompt is answered with
+            # what a return at a prompt is answered with
+            return _Ending("prompt", line, heard.doubtful, _STILL)
         end = self._base_channel_args.comms_return_char.encode()
         return _Ending("doubtful", line, start, _STILL, end)
 

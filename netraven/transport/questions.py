@@ -12,7 +12,9 @@ _PAGER = re.compile(
     re.IGNORECASE,
 )
 """What pagers of the usual systems show."""
-_LINE_PAGER = re.compile(rb"(?:type|press)\s+<(?:cr|return|enter)>\s+to\s+continue[^\r\n]{0,60}", re.IGNORECASE)
+_LINE_PAGER = re.compile(
+    rb"(?:type|press)\s+<(?:cr|return|enter)>\s+to\s+continue[^\r\n]{0,60}", re.IGNORECASE
+)
 """Those that want a line end: SunOS-like consoles, older Extreme, Alcatel."""
 
 SECRET = re.compile(rb"(?:pass(?:word|code|phrase)|secret)\b[^\r\n:]{0,60}:$", re.IGNORECASE)

@@ -12,7 +12,7 @@ _TERMINAL_CODE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x0
 _LINE_CODE = re.compile(rb"\x1bE|\x1b\[\d*(?:;1?)?[Hf]")
 """Those that begin a line in place of a line end."""
 _ERASING = re.compile(
-    rb"(?:[\x00\x08]|\r(?!\r*\n)|\x1b\[[0-9;?]*[CDGJKPX]|\x1b[78]"
+    rb"(?:[\x00\x08]|\r\x00*+ ++\r\x00*+(?!\n)|\r(?!\r*\n)|\x1b\[[0-9;?]*[CDGJKPX]|\x1b[78]"
     rb"| ++(?=\x00*(?:\x08|\r(?!\r*\n)|\x1b\[[0-9;]*[DGKP])))*+"
 )
 """How devices wipe a pager's text off the line: backspaces, returns and blanks, or escape sequences."""
@@ -63,7 +63,10 @@ def printed(raw: bytes, pages: Sequence[Page] = ()) -> bytes:
 
 def echoed(text: bytes | bytearray, line: str) -> bool:
     """Whether ``text`` begins with the echo of ``line``, however the device spaces or rewrites it."""
-    return _squeezed(line.encode()) in _squeezed(printed(bytes(text[:_ECHO_REACH])))
+    echo = line.encode()
+    if text.startswith(echo):
+        return True
+    return _squeezed(echo) in _squeezed(printed(bytes(text[:_ECHO_REACH])))
 
 
 def without_echo(text: bytes, line: str, prompt: bytes) -> bytes:
@@ -72,6 +75,10 @@ def without_echo(text: bytes, line: str, prompt: bytes) -> bytes:
     These are the first line where it holds the echo; as many lines as the echo was wrapped into; or all down to the
     first that is ``prompt`` and echo. A second line of prompt and echo goes too: RouterOS draws its line twice.
     """
+    whole = line.encode() + b"\n"
+    double = prompt + line.encode()
+    if text.startswith(whole) and not text.startswith(double, len(whole)):
+        return text[len(whole) :]
     echo, prompt = _squeezed(line.encode()), _squeezed(prompt)
     if not echo:
         return text

@@ -115,7 +115,9 @@ class ShellSession:
             async with asyncio.timeout(seconds) as deadline:
                 yield deadline
         except (TimeoutError, ScrapliTimeout) as error:
-            raise DialogueTimeout(f"the device was silent for {seconds:g} s when it was to {doing}") from error
+            raise DialogueTimeout(
+                f"the device was silent for {seconds:g} s when it was to {doing}"
+            ) from error
         except Exception as error:
             raise session_failure(error) from error
 

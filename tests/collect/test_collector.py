@@ -58,7 +58,13 @@ TABLE = {
     "platform_unknown": (False, False, False, False),
     "internal": (False, False, False, False),
 }
-LOGGED_IN = {"privilege_refused", "session_lost", "dialogue_timeout", "command_rejected", "output_incomplete"} | {
+LOGGED_IN = {
+    "privilege_refused",
+    "session_lost",
+    "dialogue_timeout",
+    "command_rejected",
+    "output_incomplete",
+} | {
     "output_too_long",
     "platform_unknown",
 }
