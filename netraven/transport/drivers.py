@@ -39,19 +39,16 @@ def open_driver(
     driver_class, arguments = _driver_class(platform)
     if enable and "privilege_levels" in arguments:
         arguments = {**arguments, "auth_secondary": enable}
-    driver = driver_class(
-        host="device",
-        auth_username="",
-        transport="netraven",
-        timeout_ops=0,
-        timeout_transport=0,
-        **arguments,
-    )
+    driver = driver_class(host="device", auth_username="", transport="netraven", **arguments)
     driver.transport.shell = shell
     driver.channel = dialogue = Dialogue(driver.transport, driver._base_channel_args)
     dialogue.most_output = most_output
     dialogue.pager = _pager(platform.pager, platform.pager_key, driver._base_channel_args.comms_return_char)
     return driver
+
+
+_NO_TIMEOUTS = {"timeout_ops": 0, "timeout_transport": 0}
+"""The session has the deadlines."""
 
 
 def _driver_class(platform: Platform) -> tuple[type[Any], dict[str, Any]]:
@@ -79,7 +76,7 @@ def _of_scrapli(
         arguments["comms_return_char"] = return_char
     if name in _OPENINGS:
         arguments["on_open"] = _opening(_OPENINGS[name])
-    return over_open_connection(driver), arguments
+    return over_open_connection(driver), arguments | _NO_TIMEOUTS
 
 
 @lru_cache(maxsize=256)
@@ -90,6 +87,7 @@ def _of_data(
         return over_open_connection(AsyncGenericDriver), {
             "comms_prompt_pattern": _whole(prompt or ""),
             "comms_return_char": return_char,
+            **_NO_TIMEOUTS,
         }
     landing = next((one.name for one in levels if one.above is None), levels[0].name)
     return over_open_connection(AsyncNetworkDriver), {
@@ -97,6 +95,7 @@ def _of_data(
         "default_desired_privilege_level": level or landing,
         "comms_return_char": return_char,
         "on_open": _opening(()),
+        **_NO_TIMEOUTS,
     }
 
 
