@@ -15,7 +15,7 @@ from netraven.platforms.detection import Ask, Seen, decide
 from netraven.platforms.model import Platform
 from netraven.transport.dialogue import Dialogue, OpenTransport
 from netraven.transport.questions import SECRET, USERNAME, Pager, greeting_answer
-from netraven.transport.screen import last_line, printed, shown
+from netraven.transport.screen import last_line, line_above, printed, shown
 from netraven.transport.shell import Shell
 
 _QUIET = 1.0
@@ -31,6 +31,8 @@ _CONFIGURING = re.compile(
     r"\((?:conf|candidate|ex\b|ex:|pr\b|gl\b)|^\[edit|^\[[~*]", re.MULTILINE | re.IGNORECASE
 )
 """Prompts of configuration modes: nothing is typed there."""
+_NOTHING = r"(?!)"
+"""The pattern of no prompt: the very one that was seen is waited for."""
 _DOUBLE_PROMPT = re.compile(rb"^(?:\{[\w:]+\}|--\{.*\}--\[.*\]--|[!*]?(?:\(\w+\))?\[.*\])$")
 """The first line of prompts that have two: Junos, SR Linux, SR OS."""
 
@@ -94,7 +96,7 @@ async def _first_prompt(shell: Shell) -> tuple[str, str]:
 
 
 def _parted(data: bytearray, start: int, line: bytes) -> tuple[str, str]:
-    before = last_line(data, len(data[:start].rstrip(b"\r\n")))
+    before = line_above(data, start)
     above = shown(bytes(data[before:start]))
     if _DOUBLE_PROMPT.search(above):
         start, line = before, above + b"\n" + line
@@ -105,7 +107,7 @@ def _parted(data: bytearray, start: int, line: bytes) -> tuple[str, str]:
 def _dialogue(shell: Shell, prompt: str) -> Dialogue:
     transport = OpenTransport(_transport_args(), BasePluginTransportArgs())
     transport.shell = shell
-    channel = Dialogue(transport, BaseChannelArgs(comms_prompt_pattern=f"^{re.escape(prompt)}$"))
+    channel = Dialogue(transport, BaseChannelArgs(comms_prompt_pattern=_NOTHING))
     channel.knows(prompt)
     return channel
 

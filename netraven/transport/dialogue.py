@@ -11,9 +11,11 @@ import asyncio
 import re
 from dataclasses import dataclass, field
 from functools import lru_cache
+from logging import LoggerAdapter, getLogger
 from typing import Any, NamedTuple
 
 from scrapli.channel.async_channel import AsyncChannel
+from scrapli.channel.base_channel import BaseChannelArgs
 from scrapli.driver.network.base_driver import PrivilegeLevel
 from scrapli.exceptions import ScrapliConnectionError, ScrapliPrivilegeError
 from scrapli.transport.base import AsyncTransport
@@ -22,7 +24,7 @@ from scrapli.transport.base.base_transport import BasePluginTransportArgs, BaseT
 from netraven.errors import OutputTooLong
 from netraven.plain import plain_line
 from netraven.transport.questions import SECRET, USERNAME, Pager, greeting_answer
-from netraven.transport.screen import Page, echoed, last_line, printed, shown, without_echo
+from netraven.transport.screen import Page, echoed, last_line, line_above, printed, shown, without_echo
 from netraven.transport.shell import Shell
 
 MOST_OUTPUT = 64 << 20
@@ -122,6 +124,7 @@ class Dialogue(AsyncChannel):
     """One line out, everything up to the next prompt in."""
 
     transport: OpenTransport
+    logger = LoggerAdapter(getLogger("scrapli.channel"), {})
     prompt: bytes = b""
     """The prompt that was seen last; empty while something was written whose answer has not been read."""
     pager = Pager()
@@ -137,6 +140,13 @@ class Dialogue(AsyncChannel):
     _greeted = False
     _paged = False
     _two_lines = False
+
+    def __init__(self, transport: OpenTransport, base_channel_args: BaseChannelArgs) -> None:
+        # not scrapli's: it makes a logger for each device, which costs more than a command
+        self.transport = transport
+        self._base_channel_args = base_channel_args
+        self.channel_log = None
+        self.channel_lock = None
 
     def write(self, channel_input: str, redacted: bool = False) -> None:
         self.prompt = b""
@@ -250,6 +260,7 @@ class Dialogue(AsyncChannel):
             else:
                 heard.start, heard.asked = end.start, end.kind == "question"
                 if not heard.asked:
+                    heard.start = _drawn_from(data, end.start, end.line)
                     self.prompt, self._greeted, self.last_shown = end.line, True, b""
                     self._two_lines = b"\n" in end.line
                 return heard
@@ -292,7 +303,7 @@ class Dialogue(AsyncChannel):
         """The prompt that the text ends in, and where it begins; nothing where it ends in none."""
         pattern = _prompt_pattern(self._base_channel_args.comms_prompt_pattern)
         if self._two_lines or (not self._greeted and rb"\n" in pattern.pattern) or not line:
-            before = last_line(data, max(0, len(data[:start].rstrip(b"\r\n"))))
+            before = line_above(data, start)
             both = shown(bytes(data[before:start])) + b"\n" + line
             if start - before <= _LONGEST_PROMPT and (both in (expected, self.prompt) or pattern.match(both)):
                 return both, before
@@ -334,6 +345,15 @@ def _without_last(text: bytes, prompt: bytes, count: int) -> bytes:
             break
         text = body[: -len(prompt)]
     return text
+
+
+def _drawn_from(data: bytearray, start: int, prompt: bytes) -> int:
+    """Where a prompt begins that was drawn several times on one line."""
+    if data[start - 1 : start] != b"\r":
+        return start
+    begin = data.rfind(b"\n", max(0, start - _LONGEST_PROMPT), start) + 1
+    drawn = {shown(bytes(one)) for one in data[begin:start].split(b"\r")}
+    return begin if begin and drawn <= {b"", prompt} else start
 
 
 def _size(count: int) -> str:

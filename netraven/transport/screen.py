@@ -7,13 +7,15 @@ from collections.abc import Sequence
 
 _LONGEST_LINE = 4_096
 """The last line is looked for in this many bytes: a longer one is no prompt, and nothing is searched twice."""
+_EMPTY_LINES = 8
+"""So many line end characters may stand between the two lines of a prompt."""
 _TERMINAL_CODE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-Z\\^-~])")
 """Escape sequences of ECMA-48. Their one-byte forms (0x9b ...) are left alone: in UTF-8 they are parts of letters."""
 _LINE_CODE = re.compile(rb"\x1bE|\x1b\[\d*(?:;1?)?[Hf]")
 """Those that begin a line in place of a line end."""
 _ERASING = re.compile(
-    rb"(?:[\x00\x08]|\r\x00*+ ++\r\x00*+(?!\n)|\r(?!\r*\n)|\x1b\[[0-9;?]*[CDGJKPX]|\x1b[78]"
-    rb"| ++(?=\x00*(?:\x08|\r(?!\r*\n)|\x1b\[[0-9;]*[DGKP])))*+"
+    rb"(?:[\x00\x08]|\r\x00*+ ++\r\x00*+(?!\n)|\r++(?!\n)|\x1b\[[0-9;?]*[CDGJKPX]|\x1b[78]"
+    rb"| ++(?=\x00*(?:\x08|\r++(?!\n)|\x1b\[[0-9;]*[DGKP])))*+"
 )
 """How devices wipe a pager's text off the line: backspaces, returns and blanks, or escape sequences."""
 _ECHO_REACH = 4_096
@@ -21,7 +23,7 @@ _ECHO_REACH = 4_096
 _ECHO_LINES = 6
 """And in this many lines: a prompt that was late may stand above it."""
 _REWRITTEN_ECHO = 8
-"""So many first characters of a command tell an echo of which the terminal shows only a part."""
+"""So many characters tell an echo of which the terminal shows only a part."""
 
 Page = tuple[int, int]
 """Where a pager's text began and ended."""
@@ -32,6 +34,14 @@ def last_line(text: bytes | bytearray, end: int | None = None) -> int:
     end = len(text) if end is None else end
     reach = max(0, end - _LONGEST_LINE)
     return max(text.rfind(b"\n", reach, end), text.rfind(b"\r", reach, end)) + 1
+
+
+def line_above(text: bytes | bytearray, start: int) -> int:
+    """Where the line above the one at ``start`` begins; empty lines between them are passed over."""
+    end = start
+    while end > max(0, start - _EMPTY_LINES) and text[end - 1] in b"\r\n":
+        end -= 1
+    return last_line(text, end)
 
 
 def shown(line: bytes) -> bytes:
@@ -99,8 +109,12 @@ def _echo_lines(lines: Sequence[bytes], echo: bytes, prompt: bytes) -> int:
         so_far += line
         if so_far in (echo, prompt + echo):
             return number
-    if lines[0].startswith(b"$") or (lines[0].startswith(echo[:_REWRITTEN_ECHO]) and b"$" in lines[0]):
-        return 1  # scrolled sideways, as IOS does with long commands
+    head, scrolled, tail = lines[0].removeprefix(prompt).partition(b"$")
+    if scrolled and (
+        (len(tail) >= _REWRITTEN_ECHO and echo.endswith(tail))
+        or (len(head) >= _REWRITTEN_ECHO and echo.startswith(head))
+    ):
+        return 1  # IOS shows a part of a long line, and a dollar for the rest
     return 0
 
 

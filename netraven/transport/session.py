@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
+from itertools import islice
+from types import TracebackType
 from typing import Any
 
 from scrapli.exceptions import ScrapliTimeout
@@ -51,7 +53,7 @@ class ShellSession:
         """The platform, once it is known."""
 
     async def capture(self, *, enable: str | None, kinds: Sequence[str] = (RUNNING,)) -> Sequence[Capture]:
-        """One capture for each of ``kinds`` that the platform has, in their order; without ``running``, it is none.
+        """One capture for each of ``kinds`` that the platform has, in their order.
 
         Raises ``DeviceFailure`` with ``logged_in`` set; its ``captured`` holds what was captured before.
         """
@@ -59,9 +61,12 @@ class ShellSession:
         try:
             platform, prompt = await self._known()
             driver = await self._opened(platform, prompt, enable)
-            for kind in kinds:
-                if kind == RUNNING or kind in platform.outputs:
-                    done.append(await self._output(driver, platform, platform.outputs[kind]))
+            outputs = [
+                platform.outputs[kind] for kind in kinds if kind == RUNNING or kind in platform.outputs
+            ]
+            for output in outputs:
+                # one by one: what is there when a later one fails is kept
+                done.append(await self._output(driver, platform, output))  # noqa: PERF401
             if platform.logout is not None:
                 with contextlib.suppress(OSError):  # it has hung up by itself
                     self._shell.write(f"{platform.logout}{platform.return_char}".encode())
@@ -74,13 +79,13 @@ class ShellSession:
         """The platform, and the prompt at which the device stands where one has been seen."""
         if self.found is not None:
             return self.found, ""
-        async with self._waiting("be recognised", self._timeout):
+        async with _Waiting("be recognised", self._timeout):
             self.found, prompt = await detect(self._shell, self._candidates, hints=self._hints)
         return self.found, prompt
 
     async def _opened(self, platform: Platform, prompt: str, enable: str | None) -> Any:
         doing = "log in to the shell and switch paging off"
-        async with self._waiting(doing, self._patience(platform)) as deadline:
+        async with _Waiting(doing, self._patience(platform)) as deadline:
             driver = open_driver(self._shell, platform, enable=enable, most_output=self._most_output)
             dialogue: Dialogue = driver.channel
             dialogue.deadline, dialogue.patience = deadline, self._patience(platform)
@@ -95,7 +100,7 @@ class ShellSession:
 
     async def _output(self, driver: Any, platform: Platform, output: Output) -> Capture:
         dialogue: Dialogue = driver.channel
-        async with self._waiting(f"run {output.command!r}", self._patience(platform)) as deadline:
+        async with _Waiting(f"run {output.command!r}", self._patience(platform)) as deadline:
             dialogue.deadline = deadline
             levels = hasattr(driver, "privilege_levels")
             if output.level is not None and levels:
@@ -109,23 +114,36 @@ class ShellSession:
     def _patience(self, platform: Platform) -> float:
         return self._timeout if platform.command_timeout is None else platform.command_timeout
 
-    @contextlib.asynccontextmanager
-    async def _waiting(self, doing: str, seconds: float) -> AsyncIterator[asyncio.Timeout]:
+
+class _Waiting:
+    """A deadline, and whatever goes wrong meanwhile as a failure of the device."""
+
+    def __init__(self, doing: str, seconds: float) -> None:
+        self._doing = doing
+        self._seconds = seconds
+        self._deadline = asyncio.timeout(seconds)
+
+    async def __aenter__(self) -> asyncio.Timeout:
+        return await self._deadline.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         try:
-            async with asyncio.timeout(seconds) as deadline:
-                yield deadline
-        except (TimeoutError, ScrapliTimeout) as error:
-            raise DialogueTimeout(
-                f"the device was silent for {seconds:g} s when it was to {doing}"
-            ) from error
-        except Exception as error:
+            await self._deadline.__aexit__(kind, error, trace)
+        except TimeoutError as passed:
+            error = passed
+        if isinstance(error, TimeoutError | ScrapliTimeout):
+            said = f"the device was silent for {self._seconds:g} s when it was to {self._doing}"
+            raise DialogueTimeout(said) from error
+        if isinstance(error, Exception):
             raise session_failure(error) from error
 
 
 def _judged(raw: bytes, output: Output, errors: Sequence[str]) -> Capture:
     text = raw.decode("utf-8", "surrogateescape").strip("\n")
-    first = [line for line in text[:_REJECTION_REACH].split("\n") if line.strip()][:_REJECTION_LINES]
-    for line in first:
+    written = (line for line in text[:_REJECTION_REACH].split("\n") if line.strip())
+    for line in islice(written, _REJECTION_LINES):
         if any(error in line for error in errors):
             raise CommandRejected(f"{output.command!r} was answered with: {plain_line(line)}")
     if not text:

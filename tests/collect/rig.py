@@ -88,9 +88,9 @@ class _Slow:
     def __init__(self, session: Session, seconds: float) -> None:
         self._session, self._seconds = session, seconds
 
-    async def capture(self, *, enable: str | None) -> Sequence[Capture]:
+    async def capture(self, *, enable: str | None, kinds: Sequence[str] = ("running",)) -> Sequence[Capture]:
         await asyncio.sleep(self._seconds)
-        return await self._session.capture(enable=enable)
+        return await self._session.capture(enable=enable, kinds=kinds)
 
 
 class Rig:

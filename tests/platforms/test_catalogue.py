@@ -14,7 +14,7 @@ from netraven.errors import InputError
 from netraven.lab import DIALECTS
 from netraven.platforms import known_platforms, load_platform
 from netraven.transport.channel import ShellChannel
-from netraven.transport.session import _driver as driver_over
+from netraven.transport.drivers import open_driver
 
 DATA = Path(platforms.__file__).parent / "data"
 
@@ -40,7 +40,7 @@ def test_a_data_file_says_what_is_known_and_nothing_else(name: str) -> None:
 
 @pytest.mark.parametrize("name", known_platforms())
 def test_its_driver_exists_and_its_prompts_compile(name: str) -> None:
-    made = driver_over(ShellChannel(), load_platform(name), "enable secret")
+    made = open_driver(ShellChannel(), load_platform(name), enable="enable secret")
     assert isinstance(made, AsyncGenericDriver)
     for level in getattr(made, "privilege_levels", {}).values():
         re.compile(level.pattern)

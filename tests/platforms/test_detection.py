@@ -15,8 +15,8 @@ def known(name: str, *detection: Detection) -> Platform:
     return Platform(name, detection=detection)
 
 
-def version(answer: str, rank: int = 100, **more: re.Pattern[str]) -> Detection:
-    return Detection(command="show version", answer=re.compile(answer), rank=rank, **more)
+def version(answer: str, rank: int = 100) -> Detection:
+    return Detection(command="show version", answer=re.compile(answer), rank=rank)
 
 
 IOSXE = known("iosxe", version("Cisco IOS XE"))

@@ -17,8 +17,8 @@ def known(name: str, driver: str, config: str, *detection: Detection) -> Platfor
     return Platform(name, {RUNNING: Output(RUNNING, config)}, driver=driver, detection=detection)
 
 
-def asking(command: str, answer: str, **more: re.Pattern[str]) -> Detection:
-    return Detection(command=command, answer=re.compile(answer), **more)
+def asking(command: str, answer: str) -> Detection:
+    return Detection(command=command, answer=re.compile(answer))
 
 
 IOSXE = known("iosxe", "cisco_iosxe", "show running-config", asking("show version", "IOS XE"))

@@ -1,4 +1,4 @@
-"""Every driver of scrapli and scrapli-community opens over our channel, and a platform without one is built of its data."""
+"""Every driver of scrapli and scrapli-community opens over our channel; a platform without one is built of its data."""
 
 from __future__ import annotations
 
