@@ -27,8 +27,6 @@ from netraven.transport.questions import SECRET, USERNAME, Pager, greeting_answe
 from netraven.transport.screen import Page, echoed, last_line, line_above, printed, shown, without_echo
 from netraven.transport.shell import Shell
 
-MOST_OUTPUT = 64 << 20
-"""Bytes of one answer, unless told."""
 _LONGEST_PROMPT = 256
 _GREETING_WAIT = 5.0
 """Seconds for the first prompt to come by itself before a return is sent to call for it."""
@@ -128,7 +126,8 @@ class Dialogue(AsyncChannel):
     prompt: bytes = b""
     """The prompt that was seen last; empty while something was written whose answer has not been read."""
     pager = Pager()
-    most_output = MOST_OUTPUT
+    most_output = 64 << 20
+    """Bytes of one answer."""
     deadline: asyncio.Timeout | None = None
     """Put off by whatever arrives: see :attr:`patience`."""
     patience = 0.0

@@ -13,7 +13,7 @@ from scrapli.driver.network.base_driver import PrivilegeLevel
 from scrapli.factory import AsyncScrapli
 
 from netraven.platforms.model import Level, Platform
-from netraven.transport.dialogue import MOST_OUTPUT, Dialogue, over_open_connection
+from netraven.transport.dialogue import Dialogue, over_open_connection
 from netraven.transport.questions import Pager
 from netraven.transport.shell import Shell
 
@@ -33,7 +33,7 @@ _VARIANTS: Mapping[str, str] = {"cisco_asa": "read_only"}
 
 
 def open_driver(
-    shell: Shell, platform: Platform, *, enable: str | None = None, most_output: int = MOST_OUTPUT
+    shell: Shell, platform: Platform, *, enable: str | None = None, most_output: int | None = None
 ) -> Any:
     """A driver that speaks for ``platform`` over ``shell``; its channel is a :class:`Dialogue`."""
     driver_class, arguments = _driver_class(platform)
@@ -42,7 +42,8 @@ def open_driver(
     driver = driver_class(host="device", auth_username="", transport="netraven", **arguments)
     driver.transport.shell = shell
     driver.channel = dialogue = Dialogue(driver.transport, driver._base_channel_args)
-    dialogue.most_output = most_output
+    if most_output is not None:
+        dialogue.most_output = most_output
     dialogue.pager = _pager(platform.pager, platform.pager_key, driver._base_channel_args.comms_return_char)
     return driver
 

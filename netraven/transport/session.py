@@ -16,7 +16,7 @@ from netraven.model import Capture
 from netraven.plain import plain_line
 from netraven.platforms.model import RUNNING, Output, Platform
 from netraven.transport.detect import detect
-from netraven.transport.dialogue import MOST_OUTPUT, Dialogue
+from netraven.transport.dialogue import Dialogue
 from netraven.transport.drivers import open_driver
 from netraven.transport.failures import session_failure
 from netraven.transport.shell import Shell
@@ -31,7 +31,7 @@ class ShellSession:
     """An authenticated shell on a device of one platform; ``platform`` None: one of ``candidates``, to be found out.
 
     ``command_timeout``: seconds that the device may be silent; what arrives puts the deadline off. ``hints``: what the
-    server said of itself before the shell was open (SSH version string, banner).
+    server said of itself before the shell was open (SSH version string, banner). ``most_output``: bytes of one answer.
     """
 
     def __init__(
@@ -42,13 +42,14 @@ class ShellSession:
         command_timeout: float,
         candidates: Sequence[Platform] = (),
         hints: str = "",
-        most_output: int = MOST_OUTPUT,
+        most_output: int | None = None,
     ) -> None:
         self._shell = shell
         self._timeout = command_timeout
         self._candidates = candidates
         self._hints = hints
         self._most_output = most_output
+        self._elsewhere = False
         self.found = platform
         """The platform, once it is known."""
 
@@ -85,9 +86,10 @@ class ShellSession:
 
     async def _opened(self, platform: Platform, prompt: str, enable: str | None) -> Any:
         doing = "log in to the shell and switch paging off"
-        async with _Waiting(doing, self._patience(platform)) as deadline:
+        async with (waiting := _Waiting(doing, self._patience(platform))) as deadline:
             driver = open_driver(self._shell, platform, enable=enable, most_output=self._most_output)
             dialogue: Dialogue = driver.channel
+            waiting.dialogue = dialogue
             dialogue.deadline, dialogue.patience = deadline, self._patience(platform)
             if prompt:
                 dialogue.knows(prompt)
@@ -102,14 +104,16 @@ class ShellSession:
         dialogue: Dialogue = driver.channel
         async with _Waiting(f"run {output.command!r}", self._patience(platform)) as deadline:
             dialogue.deadline = deadline
-            levels = hasattr(driver, "privilege_levels")
-            if output.level is not None and levels:
-                await driver.acquire_priv(output.level)
+            if output.level is not None or self._elsewhere:
+                await self._go_to(driver, output.level)
             raw = await dialogue.command(output.command, careful=True)
-            capture = _judged(raw, output, (*getattr(driver, "failed_when_contains", ()), *platform.errors))
-            if output.level is not None and levels:
-                await driver.acquire_priv(driver.default_desired_privilege_level)
-        return capture
+        return _judged(raw, output, (*getattr(driver, "failed_when_contains", ()), *platform.errors))
+
+    async def _go_to(self, driver: Any, level: str | None) -> None:
+        """To a privilege level, or back to the one that commands need (None); a platform may have none."""
+        if hasattr(driver, "privilege_levels"):
+            await driver.acquire_priv(level or driver.default_desired_privilege_level)
+            self._elsewhere = level is not None
 
     def _patience(self, platform: Platform) -> float:
         return self._timeout if platform.command_timeout is None else platform.command_timeout
@@ -122,6 +126,7 @@ class _Waiting:
         self._doing = doing
         self._seconds = seconds
         self._deadline = asyncio.timeout(seconds)
+        self.dialogue: Dialogue | None = None
 
     async def __aenter__(self) -> asyncio.Timeout:
         return await self._deadline.__aenter__()
@@ -135,6 +140,8 @@ class _Waiting:
             error = passed
         if isinstance(error, TimeoutError | ScrapliTimeout):
             said = f"the device was silent for {self._seconds:g} s when it was to {self._doing}"
+            if self.dialogue is not None and self.dialogue.last_shown:
+                said += f"; it shows {plain_line(self.dialogue.last_shown.decode('utf-8', 'replace'))!r}"
             raise DialogueTimeout(said) from error
         if isinstance(error, Exception):
             raise session_failure(error) from error

@@ -108,6 +108,36 @@ def test_a_device_may_pause_at_every_place(pause: float) -> None:
     run()
 
 
+def test_a_greeting_that_looks_like_a_prompt() -> None:
+    @in_virtual_time
+    async def run() -> None:
+        greeting = b"\r\nr9>\r\nadmin#\r\n r9> \r\nr1#"
+        for place in range(1, len(greeting)):
+            shell = ScriptedShell(
+                greeting,
+                lambda line: (CONFIG if line[:4] == "show" else b"") + b"r1#",
+                cut=at(place),
+                gap=0.05,
+            )
+            assert await captured_from(shell, PLATFORM) == TEXT
+
+    run()
+
+
+def test_a_session_that_never_gets_to_a_prompt_says_what_it_saw() -> None:
+    @in_virtual_time
+    async def run() -> None:
+        shell = ScriptedShell(b"\r\nUser: ", lambda _: b"User: ")
+        with pytest.raises(DeviceFailure) as caught:
+            await captured_from(shell, PLATFORM, command_timeout=30)
+        assert caught.value.reason == "dialogue_timeout"
+        assert caught.value.detail == (
+            "the device was silent for 30 s when it was to log in to the shell and switch paging off; it shows 'User:'"
+        )
+
+    run()
+
+
 def test_a_prompt_that_changes_while_the_output_runs() -> None:
     @in_virtual_time
     async def run() -> None:
