@@ -43,11 +43,15 @@ _MOST_DOUBTS = 3
 _STEP = 1 / 64
 """Of the time that a device may be silent: how finely it is measured."""
 _NEW_PAGER = 1.0
-"""Seconds without output after which a usual pager's text is believed where no pager was met before."""
+"""Seconds without output after which a usual pager's text is believed where it was not met before."""
 _OWN_PAGER = 0.1
 """The same where the platform says that there is one."""
 _PAGER = 0.03
-"""The same once the device has shown one."""
+"""The same for the pager that the device has shown before."""
+_NUMBER = re.compile(rb"\d+")
+"""Pagers count lines, pages or percents."""
+_MOST_PAGES = 100_000
+"""Of one answer: a pager that comes again and again with nothing between is no output."""
 
 
 class OpenTransport(AsyncTransport):
@@ -137,7 +141,8 @@ class Dialogue(AsyncChannel):
     _unanswered = 0
     """Lines that a driver wrote without reading what they were answered with."""
     _greeted = False
-    _paged = False
+    _paged: bytes | None = None
+    """The pager that was met, without its numbers."""
     _two_lines = False
 
     def __init__(self, transport: OpenTransport, base_channel_args: BaseChannelArgs) -> None:
@@ -250,7 +255,9 @@ class Dialogue(AsyncChannel):
                 continue  # no end, or more comes behind what looks like one
             if end.kind == "page":
                 heard.pages.append((end.start, len(data)))
-                self._paged = True
+                if len(heard.pages) > _MOST_PAGES:
+                    raise OutputTooLong(f"more than {_MOST_PAGES} pages without an end: cut off")
+                self._paged = _NUMBER.sub(b"", end.line)
                 shell.write(end.key)
             elif end.kind == "greeting" or (end.kind == "doubtful" and heard.doubts < _MOST_DOUBTS):
                 if end.kind == "doubtful":
@@ -290,7 +297,8 @@ class Dialogue(AsyncChannel):
             return _Ending("question", line, start, 0.0 if start else _QUIET)
         key = self.pager.key(line) if line else None
         if key is not None:
-            wait = _PAGER if self._paged else _OWN_PAGER if self.pager.is_own(line) else _NEW_PAGER
+            again = self._paged is not None and self._paged == _NUMBER.sub(b"", line)
+            wait = _PAGER if again else _OWN_PAGER if self.pager.is_own(line) else _NEW_PAGER
             return _Ending("page", line, start, wait, key)
         if not self._greeted:
             answer = greeting_answer(line, self._base_channel_args.comms_return_char.encode())

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from netraven.errors import DeviceFailure
 from netraven.platforms.model import RUNNING, Output, Platform
 from tests.transport.shells import Cut, Pages, ScriptedShell, at, captured_from, each_byte, whole
 from tests.virtual_time import in_virtual_time
@@ -132,5 +133,29 @@ def test_many_pages_take_little_time() -> None:
         shell = paging([b"a line\r\n"] * 1_000, b"--More--", WIPES["backspaces"])
         assert await captured_from(shell, platform()) == "a line\n" * 1_000
         assert asyncio.get_running_loop().time() < 60
+
+    run()
+
+
+def test_a_pager_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("netraven.transport.dialogue._MOST_PAGES", 50)
+
+    @in_virtual_time
+    async def run() -> None:
+        with pytest.raises(DeviceFailure) as caught:
+            await captured_from(paging([b""] * 60, b"--More--", WIPES["returns"]), platform())
+        assert caught.value.reason == "output_too_long"
+        assert caught.value.detail == "more than 50 pages without an end: cut off"
+
+    run()
+
+
+def test_another_pagers_text_is_text_unless_the_device_waits_behind_it() -> None:
+    @in_virtual_time
+    async def run() -> None:
+        pages = [b"a\r\n", b"<--- More --->\r\n---- More ----\r\nb\r\n"]
+        for place in range(1, 60):
+            shell = paging(pages, b"--More--", WIPES["backspaces"], cut=at(place), gap=0.5)
+            assert await captured_from(shell, platform()) == "a\n<--- More --->\n---- More ----\nb\n", place
 
     run()
