@@ -158,6 +158,20 @@ class OutputIncomplete(DeviceFailure):
     logged_in = True
 
 
+class OutputTooLong(DeviceFailure):
+    """The device did not stop talking: its output was cut off at the limit and is not stored."""
+
+    reason = "output_too_long"
+    logged_in = True
+
+
+class PlatformUnknown(DeviceFailure):
+    """The platform was to be found out and was not recognised, so no command was run for its configuration."""
+
+    reason = "platform_unknown"
+    logged_in = True
+
+
 class InternalFault(DeviceFailure):
     """A fault of ours. The traceback is in the log, the run goes on."""
 
@@ -176,6 +190,8 @@ FAILURES: tuple[type[DeviceFailure], ...] = (
     DialogueTimeout,
     CommandRejected,
     OutputIncomplete,
+    OutputTooLong,
+    PlatformUnknown,
     InternalFault,
 )
 """Every failure class, in the order of a connection's life; ``NoMethod`` goes under the name of ``Negotiation``."""

@@ -32,6 +32,8 @@ MEANINGS = {
     "dialogue_timeout": "logged in, then the device fell silent",
     "command_rejected": "logged in, and the command was answered with an error",
     "output_incomplete": "logged in, and what came was not a whole configuration",
+    "output_too_long": "logged in, and what came did not end",
+    "platform_unknown": "logged in, and its platform was not recognised",
     "internal": "a fault of NetRaven: the log has it in full",
     "no_credentials": "no credential could be offered",
     "interrupted": "the run was stopped while the device was in session",

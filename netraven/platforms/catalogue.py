@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from functools import cache, cached_property
@@ -28,6 +29,7 @@ class Catalogue:
     def __init__(self, folder: Path | None = None) -> None:
         self._folder = folder
         self._loaded: dict[str, Platform | InputError] = {}
+        self._detectable: tuple[Platform, ...] | None = None
         self._sheets: dict[Path, Check | InputError] = {}
 
     def names(self) -> tuple[str, ...]:
@@ -70,6 +72,16 @@ class Catalogue:
             except InputError as error:
                 faults[name] = error
         return faults
+
+    def detectable(self) -> tuple[Platform, ...]:
+        """Every platform that says how it is known, those that can be used: what ``platform = auto`` may find."""
+        if self._detectable is None:
+            found = []
+            for name in self.names():
+                with contextlib.suppress(InputError):
+                    found.append(self.load(name))
+            self._detectable = tuple(platform for platform in found if platform.detection)
+        return self._detectable
 
     def check(self, file: Path) -> Platform:
         """The platform of a file as if it lay in the user's folder. Raises ``InputError``."""

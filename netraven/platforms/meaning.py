@@ -30,6 +30,9 @@ def check_together(check: Check, data: Mapping[str, Any]) -> None:
         check.fault(
             ("outputs",), f"has no {RUNNING}", "the command that prints the configuration is expected"
         )
+    for number, kind in enumerate(data.get("collect", ())):
+        if kind not in outputs and "outputs" not in check.tainted:
+            check.fault(("collect", number), f"{kind!r} is not in [outputs]", closest(kind, outputs))
     for name, fact in data.get("facts", {}).items():
         if fact["kind"] not in outputs and "outputs" not in check.tainted:
             said = f"looks in {fact['kind']!r}, which is not collected"
@@ -127,6 +130,7 @@ def platform_of(name: str, data: Mapping[str, Any], origin: str) -> Platform:
         prompt=data.get("prompt"),
         levels=tuple(Level(**level) for level in data.get("levels", ())),
         level=data.get("level"),
+        collect=tuple(data.get("collect", (RUNNING,) if data.get("outputs") else ())),
         outputs={kind: _output(kind, output) for kind, output in data.get("outputs", {}).items()},
         on_open=tuple(data.get("on_open", ())),
         pager=_lines(data.get("pager")),
@@ -141,7 +145,6 @@ def platform_of(name: str, data: Mapping[str, Any], origin: str) -> Platform:
         logout=data.get("logout"),
         return_char=data.get("return_char", "\n"),
         command_timeout=_seconds(timeouts.get("command")),
-        login_timeout=_seconds(timeouts.get("login")),
         detection=tuple(_detection(way) for way in data.get("detect", ())),
         telnet_login=telnet.get("login"),
         telnet_password=telnet.get("password"),

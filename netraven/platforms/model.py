@@ -69,6 +69,8 @@ class Platform:
     name: str
     outputs: Mapping[str, Output] = field(default_factory=dict)
     """By kind. :data:`RUNNING` is always there, but for platforms that nothing is collected from."""
+    collect: tuple[str, ...] = (RUNNING,)
+    """The kinds that are collected where nobody says otherwise."""
     title: str = ""
     """As people call it: ``Cisco IOS XE``."""
     driver: str | None = None
@@ -99,7 +101,6 @@ class Platform:
     return_char: str = "\n"
     command_timeout: float | None = None
     """Seconds for each command; None: what settings say."""
-    login_timeout: float | None = None
     detection: tuple[Detection, ...] = ()
     telnet_login: str | None = None
     """Regular expression of telnet's question for a user name, where it is no usual one."""

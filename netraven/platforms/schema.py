@@ -246,8 +246,9 @@ FACT = {
     ),
 }
 TIMEOUTS = {
-    "command": Key(_seconds, "seconds", "for each command, in place of `collect.command_timeout`"),
-    "login": Key(_seconds, "seconds", "from the secret to its answer, in place of `collect.login_timeout`"),
+    "command": Key(
+        _seconds, "seconds", "without a byte in a command, where `collect.command_timeout` is less"
+    ),
 }
 LEVEL = {
     "name": Key(_word(NAME), "a name", "what `level` calls it", required=True),
@@ -306,6 +307,11 @@ PLATFORM = {
         _names(KIND, _output),
         "a table",
         "kind = command, or kind = { command, level }; `running` must be there",
+    ),
+    "collect": Key(
+        _list_of(_word(KIND), least=1),
+        "a list of kinds",
+        "those of `[outputs]` that are collected where nothing else is said; `running` unless told",
     ),
     "facts": Key(
         _names(NAME, _table_of(FACT)), "a table", "name = { kind, pattern }: `version`, `serial`, `model`"

@@ -1,4 +1,4 @@
-"""The dialogue with a device's shell: scrapli's channel over a connection that is open already.
+"""scrapli's channel, spoken by us: one line out, everything up to the next prompt in.
 
 scrapli's drivers know the prompts, privilege levels and paging commands of each platform; they speak through this
 channel. It differs from scrapli's own in cost and in care: the end of an output is where the last line is a prompt
@@ -9,46 +9,59 @@ from __future__ import annotations
 
 import asyncio
 import re
-from typing import Any
+from dataclasses import dataclass, field
+from functools import lru_cache
+from logging import LoggerAdapter, getLogger
+from typing import Any, NamedTuple
 
 from scrapli.channel.async_channel import AsyncChannel
+from scrapli.channel.base_channel import BaseChannelArgs
 from scrapli.driver.network.base_driver import PrivilegeLevel
 from scrapli.exceptions import ScrapliConnectionError, ScrapliPrivilegeError
 from scrapli.transport.base import AsyncTransport
 from scrapli.transport.base.base_transport import BasePluginTransportArgs, BaseTransportArgs
 
-from netraven.errors import OutputIncomplete
-from netraven.transport.channel import ShellChannel
+from netraven.errors import OutputTooLong
+from netraven.plain import plain_line
+from netraven.transport.questions import SECRET, USERNAME, Pager, greeting_answer
+from netraven.transport.screen import Page, echoed, last_line, line_above, printed, shown, without_echo
+from netraven.transport.shell import Shell
 
 _LONGEST_PROMPT = 256
-_LONGEST_LINE = 4_096
-"""The last line is looked for in this many bytes: a longer one is no prompt, and nothing is searched twice."""
-_LONGEST_OUTPUT = 64 << 20
-"""Bytes of one answer."""
-_TERMINAL_CODE = re.compile(rb"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-Z\\^-~])")
-"""Escape sequences of ECMA-48. Their one-byte forms (0x9b ...) are left alone: in UTF-8 they are parts of letters."""
 _GREETING_WAIT = 5.0
 """Seconds for the first prompt to come by itself before a return is sent to call for it."""
+_GREETED = 0.1
+"""Seconds without output after which the first prompt is believed: a banner's lines come closer together."""
 _QUIET = 0.5
 """Seconds without output after which a prompt is believed that does not stand below the echo of what was sent."""
 _STILL = 2.0
 """The same where the output is what will be stored, also for a prompt that is not the one from before."""
 _SURE = 0.2
 """The same for the very prompt from before, where the output is what will be stored: a banner may quote it."""
-_ECHO_REACH = 4_096
-"""The echo is looked for in this many bytes."""
-_ECHO_LINES = 6
-"""And in this many lines: a prompt that was late may stand above it."""
+_MOST_DOUBTS = 3
+"""So often is a return sent, within one answer, to see whether another prompt than expected is one."""
+_STEP = 1 / 64
+"""Of the time that a device may be silent: how finely it is measured."""
+_NEW_PAGER = 1.0
+"""Seconds without output after which a usual pager's text is believed where it was not met before."""
+_OWN_PAGER = 0.1
+"""The same where the platform says that there is one."""
+_PAGER = 0.03
+"""The same for the pager that the device has shown before."""
+_NUMBER = re.compile(rb"\d+")
+"""Pagers count lines, pages or percents."""
+_MOST_PAGES = 100_000
+"""Of one answer: a pager that comes again and again with nothing between is no output."""
 
 
 class OpenTransport(AsyncTransport):
-    """scrapli's transport, in name only: the connection was opened and logged in by ``transport.ssh``."""
+    """scrapli's transport, in name only: the connection was opened and logged in by a transport of ours."""
 
     def __init__(
         self, base_transport_args: BaseTransportArgs, plugin_transport_args: BasePluginTransportArgs
     ) -> None:
         super().__init__(base_transport_args)
-        self.shell: ShellChannel | None = None
+        self.shell: Shell | None = None
 
     async def open(self) -> None:
         """Nothing to do."""
@@ -65,33 +78,103 @@ class OpenTransport(AsyncTransport):
     def write(self, channel_input: bytes) -> None:
         self.open_shell().write(channel_input)
 
-    def open_shell(self) -> ShellChannel:
+    def open_shell(self) -> Shell:
         if self.shell is None:
             raise ScrapliConnectionError("the session is not open")
         return self.shell
+
+
+@dataclass(slots=True)
+class Heard:
+    """What a device has said since the last line that was sent."""
+
+    below: str = ""
+    """What was sent; a prompt must stand below its echo, or below a line end and be followed by quiet."""
+    expected: bytes = b""
+    """The prompt that the device should show; another one must be followed by more of it."""
+    question: re.Pattern[bytes] | None = None
+    """What may stand in place of a prompt."""
+    data: bytearray = field(default_factory=bytearray)
+    pages: list[Page] = field(default_factory=list)
+    doubts: int = 0
+    """Returns that were sent to see whether a prompt is one; each is answered by one more prompt."""
+    doubted: int = 0
+    """How much had arrived when the last of them was sent, behind a prompt that began at ``doubtful``."""
+    doubtful: int = 0
+    start: int = 0
+    """Where the prompt or question began that ended it."""
+    asked: bool = False
+    """Whether it ended in the question."""
+
+    def text(self) -> bytes:
+        """All before the prompt."""
+        return bytes(self.data[: self.start])
+
+
+class _Ending(NamedTuple):
+    """What the last line may be."""
+
+    kind: str
+    line: bytes
+    start: int
+    doubt: float
+    """Seconds of quiet after which it is believed."""
+    key: bytes = b""
 
 
 class Dialogue(AsyncChannel):
     """One line out, everything up to the next prompt in."""
 
     transport: OpenTransport
+    logger = LoggerAdapter(getLogger("scrapli.channel"), {})
     prompt: bytes = b""
     """The prompt that was seen last; empty while something was written whose answer has not been read."""
+    pager = Pager()
+    most_output = 64 << 20
+    """Bytes of one answer."""
+    deadline: asyncio.Timeout | None = None
+    """Put off by whatever arrives: see :attr:`patience`."""
+    patience = 0.0
+    """Seconds that the device may be silent."""
+    last_shown: bytes = b""
+    """The last line of what arrived, while no prompt had been seen yet."""
+    _unanswered = 0
+    """Lines that a driver wrote without reading what they were answered with."""
+    _greeted = False
+    _paged: bytes | None = None
+    """The pager that was met, without its numbers."""
+    _two_lines = False
+
+    def __init__(self, transport: OpenTransport, base_channel_args: BaseChannelArgs) -> None:
+        # not scrapli's: it makes a logger for each device, which costs more than a command
+        self.transport = transport
+        self._base_channel_args = base_channel_args
+        self.channel_log = None
+        self.channel_lock = None
 
     def write(self, channel_input: str, redacted: bool = False) -> None:
         self.prompt = b""
+        self._unanswered += channel_input.count("\n") or 1
         self.transport.write(channel_input.encode())
+
+    def knows(self, prompt: str) -> None:
+        """The device stands at this prompt already."""
+        self.prompt, self._greeted = prompt.encode("utf-8", "surrogateescape"), True
+        self._two_lines = "\n" in prompt
 
     async def get_prompt(self) -> str:
         """The device's prompt as it stands; the first one ends the greeting."""
         if not self.prompt:
+            several, self._unanswered = self._unanswered > 1, 0
             try:
                 async with asyncio.timeout(_GREETING_WAIT):
-                    await self.until_prompt()
+                    await self._listen(Heard())
             except TimeoutError:
                 self.send_return()
-                await self.until_prompt()
-                await self._settle()  # the greeting's own prompt may come as well, and answers no command
+                await self._listen(Heard())
+                several = True  # the greeting's own prompt may come as well, and answers no command
+            if several:
+                await self._settle()
         return self.prompt.decode("utf-8", "replace")
 
     async def send_input(
@@ -103,24 +186,29 @@ class Dialogue(AsyncChannel):
 
     async def send_inputs_interact(self, *args: Any, **kwargs: Any) -> tuple[bytes, bytes]:
         raw, processed = await super().send_inputs_interact(*args, **kwargs)
-        self.prompt = _plain(raw[_last_line(raw) :]).strip()
+        self.prompt = shown(raw[last_line(raw) :])
         return raw, processed
 
     async def _read_until_prompt(self, buf: bytes = b"") -> bytes:
-        text = await self.until_prompt()
-        return buf + text + self.prompt
+        heard = await self._listen(Heard())
+        return buf + heard.text() + self.prompt
 
     async def command(self, line: str, *, careful: bool = False) -> bytes:
         """Send ``line``; returns its output without echo, prompt and terminal codes, lines ended by ``\\n``.
 
         ``careful``: another prompt than the one that stood before is believed only once the device is quiet.
         """
-        expected = self.prompt if careful else b""
+        heard = Heard(below=line, expected=self.prompt if careful else b"")
+        self._say(line)
+        await self._listen(heard)
+        text = without_echo(printed(heard.text(), heard.pages), line, self.prompt)
+        return _without_last(text, self.prompt, heard.doubts) if heard.doubts else text
+
+    def _say(self, line: str) -> None:
         shell = self.transport.open_shell()
         shell.discard()
+        self._unanswered = 0
         shell.write(f"{line}{self._base_channel_args.comms_return_char}".encode())
-        raw = await self.until_prompt(below=line, expected=expected)
-        return _without_echo(raw, line, self.prompt)
 
     async def _settle(self) -> None:
         shell = self.transport.open_shell()
@@ -130,104 +218,153 @@ class Dialogue(AsyncChannel):
     async def escalate(self, level: PrivilegeLevel, secret: str) -> None:
         """Ask for a privilege level; the secret is offered once, to that level's own question only.
 
-        Raises ``ScrapliPrivilegeError`` where the device asks and there is no secret, or asks again.
+        Raises ``ScrapliPrivilegeError`` where the device asks and there is no secret, asks again, or does not move.
         """
-        asked = re.compile(level.escalate_prompt.encode(), re.IGNORECASE | re.MULTILINE)
-        shell = self.transport.open_shell()
-        shell.discard()
-        shell.write(f"{level.escalate}{self._base_channel_args.comms_return_char}".encode())
-        if not await self._prompt_or(asked, shell, below=level.escalate):
+        own = f"(?:{level.escalate_prompt})|" if level.escalate_prompt else ""
+        question = _compiled(f"{own}{SECRET.pattern.decode()}|{USERNAME.pattern.decode()}")
+        heard = Heard(below=level.escalate, question=question)
+        self._say(level.escalate)
+        await self._listen(heard)
+        if not heard.asked:
+            if not _compiled(level.pattern).search(self.prompt):
+                said = without_echo(printed(heard.text(), heard.pages), level.escalate, b"").strip()
+                answer = f": {plain_line(said.decode('utf-8', 'replace'))}" if said else ""
+                raise ScrapliPrivilegeError(f"the device did not grant the level {level.name!r}{answer}")
             return
+        if USERNAME.search(shown(bytes(heard.data[heard.start :]))):
+            raise ScrapliPrivilegeError("the device asks for a user name before it grants the level")
         if not secret:
             raise ScrapliPrivilegeError("the device asks for an enable secret and the credential has none")
-        shell.write(f"{secret}{self._base_channel_args.comms_return_char}".encode())
-        if await self._prompt_or(asked, shell) or not re.search(
-            level.pattern.encode(), self.prompt, re.IGNORECASE | re.MULTILINE
-        ):
+        self.transport.write(f"{secret}{self._base_channel_args.comms_return_char}".encode())
+        heard = await self._listen(Heard(question=question))
+        if heard.asked or not _compiled(level.pattern).search(self.prompt):
             raise ScrapliPrivilegeError("the device refused the enable secret")
 
-    async def _prompt_or(self, asked: re.Pattern[bytes], shell: ShellChannel, *, below: str = "") -> bool:
-        """Read up to a prompt below the line that was sent (False) or up to the question ``asked`` (True)."""
-        buffer = bytearray()
-        while True:
-            buffer += await shell.read()
-            _bounded(buffer)
-            start = _last_line(buffer)
-            if not start or len(buffer) - start > _LONGEST_PROMPT or shell.pending:
-                continue
-            line = _plain(bytes(buffer[start:]))
-            if not line.strip():
-                continue
-            if asked.search(line):
-                return True
-            if self._is_prompt(line.strip()) and (_echoed(buffer, below) or await shell.quiet(_QUIET)):
-                self.prompt = line.strip()
-                return False
-
-    async def until_prompt(self, *, below: str = "", expected: bytes = b"") -> bytes:
-        """Read until the last line is a prompt; returns what came before it.
-
-        ``below``: what was sent; the prompt must stand below its echo, or below a line end and be followed by quiet.
-        ``expected``: the prompt that the device should show; another one must be followed by more of it.
-        """
+    async def _listen(self, heard: Heard) -> Heard:
+        """Read until the last line is a prompt or the question, and is believed to be one."""
         shell = self.transport.open_shell()
-        buffer = bytearray()
+        data = heard.data
         while True:
-            buffer += await shell.read()
-            _bounded(buffer)
-            start = _last_line(buffer)
-            if (below and not start) or not 0 < len(buffer) - start <= _LONGEST_PROMPT:
-                continue
-            line = _plain(bytes(buffer[start:])).strip()
-            if not line or not (line in (self.prompt, expected) or self._is_prompt(line)):
-                continue
-            sure = _echoed(buffer, below) and (not expected or line == expected)
-            doubt = (_SURE if expected else 0.0) if sure else _STILL if expected else _QUIET
-            if shell.pending or (doubt and not await shell.quiet(doubt)):
-                continue  # more comes behind what looks like a prompt
-            self.prompt = line
-            return bytes(buffer[:start])
+            data += await shell.read()
+            if len(data) > self.most_output:
+                raise OutputTooLong(f"more than {_size(self.most_output)} without an end: cut off")
+            if self.deadline is not None:
+                self._put_off(self.deadline)
+            end = self._ending(heard)
+            if end is None or shell.pending or (end.doubt and not await shell.quiet(end.doubt)):
+                continue  # no end, or more comes behind what looks like one
+            if end.kind == "page":
+                heard.pages.append((end.start, len(data)))
+                if len(heard.pages) > _MOST_PAGES:
+                    raise OutputTooLong(f"more than {_MOST_PAGES} pages without an end: cut off")
+                self._paged = _NUMBER.sub(b"", end.line)
+                shell.write(end.key)
+            elif end.kind == "greeting" or (end.kind == "doubtful" and heard.doubts < _MOST_DOUBTS):
+                if end.kind == "doubtful":
+                    heard.doubts, heard.doubted, heard.doubtful = heard.doubts + 1, len(data), end.start
+                shell.write(end.key)
+            else:
+                heard.start, heard.asked = end.start, end.kind == "question"
+                if not heard.asked:
+                    heard.start = _drawn_from(data, end.start, end.line)
+                    self.prompt, self._greeted, self.last_shown = end.line, True, b""
+                    self._two_lines = b"\n" in end.line
+                return heard
 
-    def _is_prompt(self, line: bytes) -> bool:
-        pattern: re.Pattern[bytes] = self._get_prompt_pattern(self._base_channel_args.comms_prompt_pattern)
-        return pattern.search(line) is not None
+    def _put_off(self, deadline: asyncio.Timeout) -> None:
+        """Move the deadline by what has passed; in steps, since a timer costs more than reading a line."""
+        due = asyncio.get_running_loop().time() + self.patience * (1 + _STEP)
+        if due - (deadline.when() or 0.0) > self.patience * 2 * _STEP:
+            deadline.reschedule(due)
+
+    def _ending(self, heard: Heard) -> _Ending | None:
+        data = heard.data
+        start = last_line(data)
+        if not 0 < len(data) - start <= _LONGEST_PROMPT:
+            return None
+        line = shown(bytes(data[start:]))
+        if not line:
+            return None
+        if not self._greeted:
+            self.last_shown = line
+        if heard.pages and start <= heard.pages[-1][0]:
+            start = heard.pages[-1][1]  # what follows a pager that was not wiped off the line
+            line = shown(bytes(data[start:]))
+        prompt, begin = self._prompt_in(data, start, line, heard.expected)
+        if prompt and (start or not heard.below):
+            return self._believed(heard, prompt, begin)
+        if heard.question is not None and heard.question.search(line):
+            return _Ending("question", line, start, 0.0 if start else _QUIET)
+        key = self.pager.key(line) if line else None
+        if key is not None:
+            again = self._paged is not None and self._paged == _NUMBER.sub(b"", line)
+            wait = _PAGER if again else _OWN_PAGER if self.pager.is_own(line) else _NEW_PAGER
+            return _Ending("page", line, start, wait, key)
+        if not self._greeted:
+            answer = greeting_answer(line, self._base_channel_args.comms_return_char.encode())
+            if answer is not None:
+                return _Ending("greeting", line, start, _QUIET, answer)
+        return None
+
+    def _prompt_in(self, data: bytearray, start: int, line: bytes, expected: bytes) -> tuple[bytes, int]:
+        """The prompt that the text ends in, and where it begins; nothing where it ends in none."""
+        pattern = _prompt_pattern(self._base_channel_args.comms_prompt_pattern)
+        if self._two_lines or (not self._greeted and rb"\n" in pattern.pattern) or not line:
+            before = line_above(data, start)
+            both = shown(bytes(data[before:start])) + b"\n" + line
+            if start - before <= _LONGEST_PROMPT and (both in (expected, self.prompt) or pattern.match(both)):
+                return both, before
+        if line in (self.prompt, expected) or pattern.search(line):
+            return line, start
+        return b"", 0
+
+    def _believed(self, heard: Heard, line: bytes, start: int) -> _Ending:
+        if not heard.below:
+            return _Ending("prompt", line, start, 0.0 if self._greeted else _GREETED)
+        sure = echoed(heard.data, heard.below)
+        if not heard.expected:
+            return _Ending("prompt", line, start, 0.0 if sure else _QUIET)
+        if line == heard.expected:
+            return _Ending("prompt", line, start, (_QUIET if heard.doubts else _SURE) if sure else _STILL)
+        if heard.doubts and not heard.data[heard.doubted : start].strip():
+            # what a return at a prompt is answered with
+            return _Ending("prompt", line, heard.doubtful, _STILL)
+        end = self._base_channel_args.comms_return_char.encode()
+        return _Ending("doubtful", line, start, _STILL, end)
 
 
-def _bounded(buffer: bytearray) -> None:
-    if len(buffer) > _LONGEST_OUTPUT:
-        raise OutputIncomplete(f"more than {_LONGEST_OUTPUT >> 20} MiB without a prompt: given up")
+@lru_cache(maxsize=256)
+def _prompt_pattern(pattern: str) -> re.Pattern[bytes]:
+    """A platform's prompts, as the whole end of a line: some patterns of scrapli are open there."""
+    return re.compile(rb"(?:%s)\s*\Z" % pattern.encode(), re.MULTILINE | re.IGNORECASE)
 
 
-def _last_line(text: bytes | bytearray) -> int:
-    """Where the last line starts; 0 where it is longer than any prompt."""
-    reach = max(0, len(text) - _LONGEST_LINE)
-    return max(text.rfind(b"\n", reach), text.rfind(b"\r", reach)) + 1
+@lru_cache(maxsize=256)
+def _compiled(pattern: str) -> re.Pattern[bytes]:
+    return re.compile(pattern.encode(), re.MULTILINE | re.IGNORECASE)
 
 
-def _plain(text: bytes) -> bytes:
-    return _TERMINAL_CODE.sub(b"", text) if b"\x1b" in text else text
-
-
-def _squeezed(text: bytes) -> bytes:
-    return b"".join(text.split())
-
-
-def _echoed(text: bytes | bytearray, line: str) -> bool:
-    """Whether ``text`` begins with the echo of ``line``, however the device spaces it."""
-    return _squeezed(line.encode()) in _squeezed(_plain(bytes(text[:_ECHO_REACH])))
-
-
-def _without_echo(raw: bytes, line: str, prompt: bytes) -> bytes:
-    """Without the first line, where it holds the echo, or down to the first that is ``prompt`` and echo."""
-    text = _plain(raw).replace(b"\r\r\n", b"\n").replace(b"\r\n", b"\n").replace(b"\r", b"")
-    echo = _squeezed(line.encode())
-    lines = text.split(b"\n", _ECHO_LINES)
-    if echo in _squeezed(lines[0]):
-        return text[len(lines[0]) + 1 :]
-    for number, candidate in enumerate(lines[1:_ECHO_LINES], 1):
-        if _squeezed(candidate) == _squeezed(prompt) + echo:
-            return b"\n".join(lines[number + 1 :])
+def _without_last(text: bytes, prompt: bytes, count: int) -> bytes:
+    """``text`` without the prompts at its end that up to ``count`` returns were answered with."""
+    for _ in range(count):
+        body = text.rstrip(b"\n ")
+        if not body.endswith(b"\n" + prompt):
+            break
+        text = body[: -len(prompt)]
     return text
+
+
+def _drawn_from(data: bytearray, start: int, prompt: bytes) -> int:
+    """Where a prompt begins that was drawn several times on one line."""
+    if data[start - 1 : start] != b"\r":
+        return start
+    begin = data.rfind(b"\n", max(0, start - _LONGEST_PROMPT), start) + 1
+    drawn = {shown(bytes(one)) for one in data[begin:start].split(b"\r")}
+    return begin if begin and drawn <= {b"", prompt} else start
+
+
+def _size(count: int) -> str:
+    return f"{count >> 20} MiB" if count >= 1 << 20 else f"{count} bytes"
 
 
 def over_open_connection(driver: type[Any]) -> type[Any]:
@@ -238,9 +375,6 @@ def over_open_connection(driver: type[Any]) -> type[Any]:
             return OpenTransport, BasePluginTransportArgs()
 
         async def _escalate(self, escalate_priv: PrivilegeLevel) -> None:
-            if not escalate_priv.escalate_auth:
-                await self.channel.command(escalate_priv.escalate)
-                return
             await self.channel.escalate(escalate_priv, self.auth_secondary)
 
         def update_privilege_levels(self) -> None:

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Any, cast
+from itertools import islice
+from types import TracebackType
+from typing import Any
 
 from scrapli.exceptions import ScrapliTimeout
-from scrapli.factory import AsyncScrapli
 
-from netraven.errors import CommandRejected, DialogueTimeout, OutputIncomplete
+from netraven.errors import CommandRejected, DeviceFailure, DialogueTimeout, OutputIncomplete
 from netraven.model import Capture
 from netraven.plain import plain_line
-from netraven.platforms import Platform
-from netraven.transport.channel import ShellChannel
-from netraven.transport.dialogue import Dialogue, over_open_connection
+from netraven.platforms.facts import facts_in
+from netraven.platforms.model import Output, Platform
+from netraven.transport.detect import detect
+from netraven.transport.dialogue import Dialogue
+from netraven.transport.drivers import open_driver
 from netraven.transport.failures import session_failure
+from netraven.transport.shell import Shell
 
 _REJECTION_LINES = 3
 """A rejected command is answered with an error at once: it is looked for in this many lines of the output."""
@@ -25,70 +29,139 @@ _REJECTION_REACH = 2_000
 
 
 class ShellSession:
-    """An authenticated shell on a device of one platform."""
+    """An authenticated shell on a device of one platform; ``platform`` None: one of ``candidates``, to be found out.
 
-    def __init__(self, shell: ShellChannel, platform: Platform, *, command_timeout: float) -> None:
+    ``command_timeout``: seconds that the device may be silent; what arrives puts the deadline off. ``hints``: what the
+    server said of itself before the shell was open (SSH version string, banner). ``most_output``: bytes of one answer.
+    """
+
+    def __init__(
+        self,
+        shell: Shell,
+        platform: Platform | None,
+        *,
+        command_timeout: float,
+        candidates: Sequence[Platform] = (),
+        hints: str = "",
+        most_output: int | None = None,
+    ) -> None:
         self._shell = shell
-        self._platform = platform
         self._timeout = command_timeout
+        self._candidates = candidates
+        self._hints = hints
+        self._most_output = most_output
+        self._elsewhere = False
+        self.found = platform
+        """The platform, once it is known."""
 
-    platform_found: str | None = None
+    @property
+    def platform_found(self) -> str | None:
+        """The platform's name, where it had to be found out and has been."""
+        return self.found.name if self._candidates and self.found is not None else None
 
     def facts(self, captures: Sequence[Capture]) -> Mapping[str, str]:
-        return {}
+        """What the outputs tell of the device."""
+        return facts_in(self.found, captures) if self.found is not None else {}
 
     async def capture(self, *, enable: str | None, kinds: Sequence[str] | None = None) -> Sequence[Capture]:
-        """The running configuration. Raises ``DeviceFailure`` with ``logged_in`` set."""
-        doing = "log in to the shell and switch paging off"
+        """One capture for each of ``kinds`` that the platform has, in their order; None: those that it says itself.
+
+        Raises ``DeviceFailure`` with ``logged_in`` set; its ``captured`` holds what was captured before.
+        """
+        done: list[Capture] = []
         try:
-            async with asyncio.timeout(self._timeout):
-                driver = _driver(self._shell, self._platform, enable)
-                if driver.on_open is not None:
-                    await driver.on_open(driver)
-                await driver.channel.get_prompt()
-            doing = f"run {self._platform.config!r}"
-            async with asyncio.timeout(self._timeout):
-                output = await driver.channel.command(self._platform.config, careful=True)
-        except (TimeoutError, ScrapliTimeout) as error:
-            raise DialogueTimeout(f"the device took longer than {self._timeout:g} s to {doing}") from error
-        except Exception as error:
+            platform, prompt = await self._known()
+            driver = await self._opened(platform, prompt, enable)
+            wanted = platform.collect if kinds is None else kinds
+            outputs = [platform.outputs[kind] for kind in wanted if kind in platform.outputs]
+            for output in outputs:
+                # one by one: what is there when a later one fails is kept
+                done.append(await self._output(driver, platform, output))  # noqa: PERF401
+            if platform.logout is not None:
+                with contextlib.suppress(OSError):  # it has hung up by itself
+                    self._shell.write(f"{platform.logout}{platform.return_char}".encode())
+        except DeviceFailure as failure:
+            failure.captured = tuple(done)
+            raise
+        return tuple(done)
+
+    async def _known(self) -> tuple[Platform, str]:
+        """The platform, and the prompt at which the device stands where one has been seen."""
+        if self.found is not None:
+            return self.found, ""
+        async with _Waiting("be recognised", self._timeout):
+            self.found, prompt = await detect(self._shell, self._candidates, hints=self._hints)
+        return self.found, prompt
+
+    async def _opened(self, platform: Platform, prompt: str, enable: str | None) -> Any:
+        doing = "log in to the shell and switch paging off"
+        async with (waiting := _Waiting(doing, self._patience(platform))) as deadline:
+            driver = open_driver(self._shell, platform, enable=enable, most_output=self._most_output)
+            dialogue: Dialogue = driver.channel
+            waiting.dialogue = dialogue
+            dialogue.deadline, dialogue.patience = deadline, self._patience(platform)
+            if prompt:
+                dialogue.knows(prompt)
+            if driver.on_open is not None:
+                await driver.on_open(driver)
+            await dialogue.get_prompt()
+            for command in platform.on_open:
+                await dialogue.command(command)
+        return driver
+
+    async def _output(self, driver: Any, platform: Platform, output: Output) -> Capture:
+        dialogue: Dialogue = driver.channel
+        async with _Waiting(f"run {output.command!r}", self._patience(platform)) as deadline:
+            dialogue.deadline = deadline
+            if output.level is not None or self._elsewhere:
+                await self._go_to(driver, output.level)
+            raw = await dialogue.command(output.command, careful=True)
+        return _judged(raw, output, (*getattr(driver, "failed_when_contains", ()), *platform.errors))
+
+    async def _go_to(self, driver: Any, level: str | None) -> None:
+        """To a privilege level, or back to the one that commands need (None); a platform may have none."""
+        if hasattr(driver, "privilege_levels"):
+            await driver.acquire_priv(level or driver.default_desired_privilege_level)
+            self._elsewhere = level is not None
+
+    def _patience(self, platform: Platform) -> float:
+        return max(self._timeout, platform.command_timeout or 0.0)
+
+
+class _Waiting:
+    """A deadline, and whatever goes wrong meanwhile as a failure of the device."""
+
+    def __init__(self, doing: str, seconds: float) -> None:
+        self._doing = doing
+        self._seconds = seconds
+        self._deadline = asyncio.timeout(seconds)
+        self.dialogue: Dialogue | None = None
+
+    async def __aenter__(self) -> asyncio.Timeout:
+        return await self._deadline.__aenter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            await self._deadline.__aexit__(kind, error, trace)
+        except TimeoutError as passed:
+            error = passed
+        if isinstance(error, TimeoutError | ScrapliTimeout):
+            said = f"the device was silent for {self._seconds:g} s when it was to {self._doing}"
+            if self.dialogue is not None and self.dialogue.last_shown:
+                said += f"; it shows {plain_line(self.dialogue.last_shown.decode('utf-8', 'replace'))!r}"
+            raise DialogueTimeout(said) from error
+        if isinstance(error, Exception):
             raise session_failure(error) from error
-        return (self._judged(output, getattr(driver, "failed_when_contains", [])),)
-
-    def _judged(self, output: bytes, errors: Sequence[str]) -> Capture:
-        text = output.decode("utf-8", "surrogateescape").strip("\n")
-        first = [line for line in text[:_REJECTION_REACH].split("\n") if line.strip()][:_REJECTION_LINES]
-        for line in first:
-            if any(error in line for error in (*errors, *self._platform.errors)):
-                raise CommandRejected(f"{self._platform.config!r} was answered with: {plain_line(line)}")
-        if not text:
-            raise OutputIncomplete(f"{self._platform.config!r} printed nothing")
-        return Capture(text + "\n")
 
 
-@lru_cache
-def _driver_class(name: str) -> tuple[type[Any], dict[str, Any]]:
-    driver, arguments = AsyncScrapli._get_driver(platform=name, variant=None)
-    if "privilege_levels" not in arguments:
-        # scrapli copies its own for every connection; they are only read here, so one set serves all
-        sample = cast(Any, driver)(host="-", auth_username="", transport="asyncssh", auth_strict_key=False)
-        if hasattr(sample, "privilege_levels"):
-            arguments = {**arguments, "privilege_levels": sample.privilege_levels}
-    return over_open_connection(driver), arguments
-
-
-def _driver(shell: ShellChannel, platform: Platform, enable: str | None) -> Any:
-    driver_class, arguments = _driver_class(platform.driver or platform.name)
-    secondary = {"auth_secondary": enable} if enable and "privilege_levels" in arguments else {}
-    driver = driver_class(
-        host="device",
-        auth_username="",
-        transport="netraven",
-        timeout_ops=0,
-        timeout_transport=0,
-        **arguments,
-        **secondary,
-    )
-    driver.transport.shell = shell
-    driver.channel = Dialogue(driver.transport, driver._base_channel_args)
-    return driver
+def _judged(raw: bytes, output: Output, errors: Sequence[str]) -> Capture:
+    text = raw.decode("utf-8", "surrogateescape").strip("\n")
+    written = (line for line in text[:_REJECTION_REACH].split("\n") if line.strip())
+    for line in islice(written, _REJECTION_LINES):
+        if any(error in line for error in errors):
+            raise CommandRejected(f"{output.command!r} was answered with: {plain_line(line)}")
+    if not text:
+        raise OutputIncomplete(f"{output.command!r} printed nothing")
+    return Capture(text + "\n", output.kind)

@@ -25,7 +25,7 @@ from netraven.errors import (
     SessionLost,
     Unreachable,
 )
-from netraven.model import Access, Target
+from netraven.model import AUTO, Access, Target
 from netraven.platforms import Catalogue, Platform, shipped
 from netraven.ports import Login, Session, Tunnel
 from netraven.transport.addresses import connect
@@ -100,7 +100,8 @@ class SshTransport:
         platform = self._platform(target)
         try:
             async with self._connection(target, login, via) as connection:
-                yield await self._shell(connection, platform, target.access)
+                shell = await self._shell(connection, target.access)
+                yield self._session(shell, platform, target.access, _says_of_itself(connection))
         except SessionLost as error:
             if via is None or via.alive:
                 raise
@@ -131,10 +132,18 @@ class SshTransport:
         finally:
             await self._close(client, options.waiter)
 
-    def _platform(self, target: Target) -> Platform:
-        """Looked up before anything is sent; an unknown or broken one is this device's trouble and not the run's."""
+    def _platform(self, target: Target) -> Platform | None:
+        """Looked up before anything is sent; an unknown or broken one is this device's trouble and not the run's.
+
+        None where it is to be found out.
+        """
+        name = target.device.platform
+        if name == AUTO:
+            if target.detected is None or target.detected not in self._catalogue:
+                return None
+            name = target.detected
         try:
-            platform = self._catalogue.load(target.device.platform)
+            platform = self._catalogue.load(name)
         except InputError as error:
             raise InternalFault(str(error)) from error
         if not platform.collects:
@@ -192,8 +201,17 @@ class SshTransport:
         elif client.stage is Stage.REFUSED and not client.told:
             await login.rejected(failure)
 
-    async def _shell(self, connection: Connection, platform: Platform, access: Access) -> Session:
-        seconds = access.command_timeout or max(self._deadlines.command, platform.command_timeout or 0.0)
+    def _session(self, shell: ShellChannel, platform: Platform | None, access: Access, hints: str) -> Session:
+        return ShellSession(
+            shell,
+            platform,
+            command_timeout=self._deadlines.of(access).command,
+            candidates=() if platform is not None else self._catalogue.detectable(),
+            hints=hints,
+        )
+
+    async def _shell(self, connection: Connection, access: Access) -> ShellChannel:
+        seconds = self._deadlines.of(access).command
         try:
             async with asyncio.timeout(seconds):
                 _, shell = await connection.create_session(
@@ -203,7 +221,7 @@ class SshTransport:
             raise SessionLost(f"the device opened no shell within {seconds:g} s") from error
         except Exception as error:
             raise session_failure(error) from error
-        return ShellSession(cast(ShellChannel, shell), platform, command_timeout=seconds)
+        return cast(ShellChannel, shell)
 
     async def _close(self, client: Client, waiter: asyncio.Future[None]) -> None:
         if waiter.done() and not waiter.cancelled():
@@ -216,6 +234,11 @@ class SshTransport:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._close_grace):
                 await connection.wait_closed()
+
+
+def _says_of_itself(connection: Connection) -> str:
+    """What the server said before the shell was open: the version string of its SSH."""
+    return str(connection.get_extra_info("server_version", ""))
 
 
 async def _over(

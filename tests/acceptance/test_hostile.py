@@ -12,7 +12,7 @@ import pytest
 
 from netraven import CollectSettings, Credential, Device, NetRaven, Outcome
 from netraven.storage.memory import MemoryStore
-from netraven.transport import dialogue
+from netraven.transport.dialogue import Dialogue
 
 Shell = Callable[[Any], Awaitable[None]]
 PASSWORD, ENABLE = "the-password", "the-enable-secret"
@@ -140,7 +140,7 @@ async def test_a_configuration_that_quotes_the_prompt_is_stored_whole(cut: list[
 
 
 async def test_a_device_that_never_stops_talking_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dialogue, "_LONGEST_OUTPUT", 1 << 20)
+    monkeypatch.setattr(Dialogue, "most_output", 1 << 20)
 
     async def answer(line: bytes) -> AsyncIterator[bytes]:
         while line.startswith(b"show run"):
@@ -149,8 +149,8 @@ async def test_a_device_that_never_stops_talking_is_given_up(monkeypatch: pytest
 
     async with device(AnyPassword, ios(answer)) as raven:
         outcome, store = await collected(raven)
-    assert outcome.reason == "output_incomplete"
-    assert "without a prompt" in (outcome.detail or "")
+    assert outcome.reason == "output_too_long"
+    assert "more than 1 MiB" in (outcome.detail or "")
     assert not store.snapshots
 
 

@@ -93,7 +93,7 @@ class _Slow:
 
     async def capture(self, *, enable: str | None, kinds: Sequence[str] | None = None) -> Sequence[Capture]:
         await asyncio.sleep(self._seconds)
-        return await self._session.capture(enable=enable)
+        return await self._session.capture(enable=enable, kinds=kinds)
 
 
 class Rig:

@@ -54,9 +54,20 @@ TABLE = {
     "dialogue_timeout": (False, True, False, False),
     "command_rejected": (False, False, False, False),
     "output_incomplete": (False, False, False, False),
+    "output_too_long": (False, False, False, False),
+    "platform_unknown": (False, False, False, False),
     "internal": (False, False, False, False),
 }
-LOGGED_IN = {"privilege_refused", "session_lost", "dialogue_timeout", "command_rejected", "output_incomplete"}
+LOGGED_IN = {
+    "privilege_refused",
+    "session_lost",
+    "dialogue_timeout",
+    "command_rejected",
+    "output_incomplete",
+} | {
+    "output_too_long",
+    "platform_unknown",
+}
 
 
 def ill(kind: type[DeviceFailure]) -> FakeDevice:

@@ -15,7 +15,7 @@ from netraven.model import AUTO
 from netraven.platforms import Catalogue, Platform, known_platforms, load_platform
 from netraven.platforms.drivers import known_drivers
 from netraven.transport.channel import ShellChannel
-from netraven.transport.session import _driver as driver_over
+from netraven.transport.drivers import open_driver
 
 DATA = Path(platforms.__file__).parent / "data"
 WITH_DRIVER = [name for name in known_platforms() if load_platform(name).driver]
@@ -42,7 +42,7 @@ def test_a_shipped_file_is_without_faults(name: str) -> None:
 
 @pytest.mark.parametrize("name", WITH_DRIVER)
 def test_its_driver_exists_and_its_prompts_compile(name: str) -> None:
-    made = driver_over(ShellChannel(), load_platform(name), "enable secret")
+    made = open_driver(ShellChannel(), load_platform(name), enable="enable secret")
     assert isinstance(made, AsyncGenericDriver)
     for level in getattr(made, "privilege_levels", {}).values():
         re.compile(level.pattern)
@@ -124,14 +124,16 @@ def test_a_file_that_extends_its_own_name_overrides_the_shipped_one(folder: Path
 
 
 def test_tables_are_merged_and_lists_replaced(folder: Path) -> None:
-    base = BOX + 'version = "ver"\n[timeouts]\ncommand = 5\nlogin = 6\n'
+    base = BOX + 'version = "ver"\n[timeouts]\ncommand = 5\n[telnet]\nlogin = "user"\npassword = "word"\n'
     loaded(folder, "box", base)
     over = loaded(
-        folder, "box2", 'extends = "box"\nerrors = ["no"]\n[outputs]\nversion = "v"\n[timeouts]\nlogin = 7\n'
+        folder,
+        "box2",
+        'extends = "box"\nerrors = ["no"]\n[outputs]\nversion = "v"\n[telnet]\npassword = "key"\n',
     )
     assert over.errors == ("no",)
     assert [output.command for output in over.outputs.values()] == ["dump all", "v"]
-    assert (over.command_timeout, over.login_timeout) == (5.0, 7.0)
+    assert (over.command_timeout, over.telnet_login, over.telnet_password) == (5.0, "user", "key")
 
 
 def test_one_extends_the_users_own_before_the_shipped_one(folder: Path) -> None:

@@ -246,12 +246,12 @@ def test_a_prompt_that_no_platform_knows_is_waited_for_in_vain() -> None:
     run()
 
 
-def test_the_deadline_is_for_each_command() -> None:
-    """Ten seconds a piece are fine for twelve in all; a single one above is not."""
+def test_the_deadline_is_put_off_by_whatever_arrives() -> None:
+    """Nine seconds a piece are fine for any number of them; a single one above ten is not."""
 
     @in_virtual_time
     async def run(gap: float, ok: bool) -> None:
-        shell = DirectShell("cisco_iosxe", "hostname r1\n" * 4, cut=at(30), gap=gap)
+        shell = DirectShell("cisco_iosxe", "hostname r1\n" * 4, cut=at(30, 40, 50), gap=gap)
         session = ShellSession(shell.channel, load_platform("cisco_iosxe"), command_timeout=10.0)
         if ok:
             assert await session.capture(enable=None)
@@ -259,7 +259,9 @@ def test_the_deadline_is_for_each_command() -> None:
         with pytest.raises(DeviceFailure) as caught:
             await session.capture(enable=None)
         assert caught.value.reason == "dialogue_timeout"
-        assert caught.value.detail == "the device took longer than 10 s to run 'show running-config'"
+        assert (
+            caught.value.detail == "the device was silent for 10 s when it was to run 'show running-config'"
+        )
 
     run(9.0, True)
     run(11.0, False)

@@ -428,7 +428,7 @@ async def test_an_unknown_platform_is_found_before_anything_is_sent() -> None:
         (
             "hung_after_login",
             "dialogue_timeout",
-            "longer than 0.25 s to log in to the shell and switch paging off",
+            "was silent for 0.25 s when it was to log in to the shell and switch paging off",
         ),
         (
             "command_error",
@@ -436,7 +436,11 @@ async def test_an_unknown_platform_is_found_before_anything_is_sent() -> None:
             "'show running-config' was answered with: % Invalid input detected",
         ),
         ("drop_mid_output", "session_lost", "the session ended: "),
-        ("hang_mid_output", "dialogue_timeout", "longer than 0.25 s to run 'show running-config'"),
+        (
+            "hang_mid_output",
+            "dialogue_timeout",
+            "was silent for 0.25 s when it was to run 'show running-config'",
+        ),
     ],
 )
 @pytest.mark.parametrize("dialect", ["cisco_iosxe", "juniper_junos"])
