@@ -75,8 +75,7 @@ class ShellSession:
             wanted = platform.collect if kinds is None else kinds
             outputs = [platform.outputs[kind] for kind in wanted if kind in platform.outputs]
             for output in outputs:
-                # one by one: what is there when a later one fails is kept
-                done.append(await self._output(driver, platform, output))  # noqa: PERF401
+                done += (await self._output(driver, platform, output),)  # kept, should a later one fail
             if platform.logout is not None:
                 with contextlib.suppress(OSError):  # it has hung up by itself
                     self._shell.write(f"{platform.logout}{platform.return_char}".encode())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -46,10 +47,10 @@ def ios(line: str, prompt: bytes = b"r1#") -> bytes:
 
 
 @pytest.mark.parametrize("cut", [whole, each_byte], ids=["whole", "each byte"])
-def test_one_question_tells_and_the_session_goes_on(cut: object) -> None:
+def test_one_question_tells_and_the_session_goes_on(cut: Any) -> None:
     @in_virtual_time
     async def run() -> None:
-        shell = ScriptedShell(b"welcome\r\nr1#", ios, cut=cut)  # type: ignore[arg-type]
+        shell = ScriptedShell(b"welcome\r\nr1#", ios, cut=cut)
         there = session(shell)
         (capture,) = await there.capture(enable=None)
         assert there.found is IOSXE

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 import scrapli_community
@@ -80,7 +81,7 @@ def test_no_driver_is_left_out() -> None:
 
 @pytest.mark.parametrize("driver", PROMPTS)
 @pytest.mark.parametrize("cut", [whole, each_byte], ids=["whole", "each byte"])
-def test_every_driver_opens_over_our_channel_and_collects(driver: str, cut: object) -> None:
+def test_every_driver_opens_over_our_channel_and_collects(driver: str, cut: Any) -> None:
     prompt = PROMPTS[driver]
 
     @in_virtual_time
@@ -88,7 +89,7 @@ def test_every_driver_opens_over_our_channel_and_collects(driver: str, cut: obje
         shell = ScriptedShell(
             b"\r\nWelcome\r\n\r\n" + prompt,
             lambda line: (CONFIG if line == "dump" else b"") + b"\r\n" + prompt,
-            cut=cut,  # type: ignore[arg-type]
+            cut=cut,
             gap=0.001,
         )
         platform = Platform(driver, {RUNNING: Output(RUNNING, "dump")}, driver=driver)
@@ -217,17 +218,17 @@ class MadeUp:
         page = self.left.pop(0)
         return page + (b"-- next --" if self.left else f"[{self.name}]>>".encode())
 
-    def shell(self, **how: object) -> ScriptedShell:
+    def shell(self, **how: Any) -> ScriptedShell:
         return ScriptedShell(
             b"Box OS\r\n[box]>> ",
             self.answer,
             keys=self.key,
-            **how,  # type: ignore[arg-type]
+            **how,
         )
 
 
 @pytest.mark.parametrize("cut", [whole, each_byte], ids=["whole", "each byte"])
-def test_a_made_up_dialect_collects(cut: object) -> None:
+def test_a_made_up_dialect_collects(cut: Any) -> None:
     @in_virtual_time
     async def run() -> None:
         shell = MadeUp().shell(cut=cut)

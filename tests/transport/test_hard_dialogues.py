@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,13 +24,13 @@ CONFIG = b"hostname r1\r\n description x\r\nend\r\n"
 TEXT = "hostname r1\n description x\nend\n"
 
 
-def device(said: bytes, **how: object) -> ScriptedShell:
+def device(said: bytes, **how: Any) -> ScriptedShell:
     """Prints ``said``, echo included, for the command."""
     return ScriptedShell(
         b"\r\nr1#",
         lambda line: said if line.startswith("show") else b"\r\nr1#",
         echo=False,
-        **how,  # type: ignore[arg-type]
+        **how,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -43,22 +44,22 @@ PAGES = [
 WANTED = b"".join(PAGES).replace(b"\r\n", b"\n").decode()
 
 
-def platform(**more: object) -> Platform:
+def platform(**more: Any) -> Platform:
     return Platform(
         "made_up",
         {RUNNING: Output(RUNNING, "show config")},
         prompt=r"[\w-]+#",
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 
-def paging(pages: list[bytes], pager: bytes, wipe: bytes, **how: object) -> ScriptedShell:
+def paging(pages: list[bytes], pager: bytes, wipe: bytes, **how: Any) -> ScriptedShell:
     device = Pages(pages, pager=pager, wipe=wipe)
     return ScriptedShell(
         b"\r\nr1#",
         lambda line: device.begin() if line == "show config" else b"r1#",
         keys=device.key,
-        **how,  # type: ignore[arg-type]
+        **how,
     )
 
 
