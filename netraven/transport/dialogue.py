@@ -44,7 +44,7 @@ _STEP = 1 / 64
 """Of the time that a device may be silent: how finely it is measured."""
 _NEW_PAGER = 1.0
 """Seconds without output after which a usual pager's text is believed where it was not met before."""
-_OWN_PAGER = 0.1
+_OWN_PAGER = 0.5
 """The same where the platform says that there is one."""
 _PAGER = 0.03
 """The same for the pager that the device has shown before."""
