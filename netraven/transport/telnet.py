@@ -1,0 +1,315 @@
+"""Telnet to a device: one connection, the device's questions first, then exactly one attempt.
+
+Everything goes over the wire in clear text, the secret too, and nobody proves to be the device. What is typed when
+is decided by ``transport.telnet_login``; here the bytes are moved, the clocks run, and the login is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NoReturn, cast
+
+import asyncssh
+
+from netraven.errors import (
+    AuthNoVerdict,
+    AuthRefused,
+    DeviceFailure,
+    InputError,
+    InternalFault,
+    Negotiation,
+    NoMethod,
+    SessionLost,
+    Unreachable,
+)
+from netraven.model import Access, Device, Secret, Target
+from netraven.platforms import Platform, load_platform
+from netraven.ports import Login, Session, Tunnel
+from netraven.transport.addresses import connect
+from netraven.transport.channel import ShellChannel
+from netraven.transport.failures import Stage as Reached
+from netraven.transport.failures import login_failure
+from netraven.transport.session import ShellSession
+from netraven.transport.ssh import Deadlines, SshTunnel
+from netraven.transport.telnet_login import QUIET, STILL, Move, Stage, TelnetLogin
+from netraven.transport.telnet_options import TelnetOptions
+
+_TELNET, _SSH = 23, 22
+_DAY = 86_400.0
+
+
+class TelnetChannel(ShellChannel, asyncio.Protocol):
+    """A device's shell behind telnet; it runs over TCP, and in the same way through a jump host."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._options = TelnetOptions()
+        self._wire: Any = None
+
+    def connection_made(self, chan: Any) -> None:
+        self._wire = chan
+        super().connection_made(chan)
+
+    def data_received(self, data: bytes, datatype: asyncssh.DataType = None) -> None:
+        text, reply = self._options.feed(data)
+        if reply and self._wire is not None:
+            self._wire.write(reply)
+        if text:
+            super().data_received(text, datatype)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wire = None
+        super().connection_lost(exc)
+
+    def write(self, data: bytes) -> None:
+        super().write(self._options.encode(data))
+
+    def unread(self, text: bytes) -> None:
+        """Let what was read be read once more. Nothing may be pending."""
+        if text:
+            super().data_received(text, None)
+
+    async def stirred(self) -> None:
+        """Until something arrives or the connection ends."""
+        await self.quiet(_DAY)
+
+    def hang_up(self) -> None:
+        if self._wire is not None:
+            self._wire.abort()
+
+
+class TelnetSession(ShellSession):
+    """A shell whose login went over the wire for everybody to read."""
+
+    clear_text = True
+
+
+class TelnetTransport:
+    """Opens shells over telnet."""
+
+    def __init__(self, deadlines: Deadlines) -> None:
+        self._deadlines = deadlines
+
+    @asynccontextmanager
+    async def open(self, target: Target, login: Login, via: Tunnel | None = None) -> AsyncIterator[Session]:
+        """Connect and log in with at most one attempt on the wire. Raises ``DeviceFailure`` subclasses."""
+        platform = _platform(target.device)
+        if not login.wants_password:
+            raise NoMethod("telnet asks for a password, and the credential has none")
+        if not login.username.isprintable():
+            raise NoMethod("the user name has characters that cannot be typed over telnet")
+        channel = TelnetChannel()
+        try:
+            deadlines = _deadlines(self._deadlines, target.access, platform)
+            await _Entry(channel, TelnetLogin(platform), login, deadlines).enter(target, via)
+            yield TelnetSession(channel, platform, command_timeout=deadlines.command)
+        except SessionLost as error:
+            if via is None or via.alive:
+                raise
+            raise Unreachable(
+                f"the jump host's connection ended in the middle of the session: {error}"
+            ) from error
+        finally:
+            channel.hang_up()
+
+    @asynccontextmanager
+    async def tunnel(self, target: Target, login: Login, via: Tunnel | None = None) -> AsyncIterator[Tunnel]:
+        """Nothing can be reached through telnet."""
+        raise Negotiation("a jump host is reached over SSH; telnet leads nowhere further")
+        yield  # what makes it a generator
+
+
+def telnet_port(access: Access, device: Device) -> int:
+    """The port that settings say; else the device's own, where that is not SSH's."""
+    if access.telnet_port is not None:
+        return access.telnet_port
+    own = access.transport == "telnet" and device.port != _SSH
+    return device.port if own else _TELNET
+
+
+class _Entry:
+    """One way in, from TCP to the shell."""
+
+    def __init__(
+        self, channel: TelnetChannel, dialogue: TelnetLogin, login: Login, deadlines: Deadlines
+    ) -> None:
+        self._channel = channel
+        self._dialogue = dialogue
+        self._login = login
+        self._deadlines = deadlines
+        self._clock: asyncio.Timeout
+        self._connected = False
+
+    async def enter(self, target: Target, via: Tunnel | None) -> None:
+        """Returns once the shell is open; what it has printed by then is left to be read."""
+        try:
+            async with asyncio.timeout(self._deadlines.connect) as self._clock:
+                await self._connect(target, via)
+                self._connected = True
+                await self._talk()
+        except DeviceFailure as failure:
+            await self._fail(failure)
+        except TimeoutError as error:
+            await self._fail(self._too_late(), error)
+        except (OSError, asyncssh.Error, UnicodeError) as error:
+            await self._fail(self._cut_off(error), error)
+        if self._offered:
+            await self._login.accepted()
+        self._channel.unread(self._dialogue.greeting)
+
+    @property
+    def _offered(self) -> bool:
+        return self._dialogue.stage is Stage.OFFERED
+
+    async def _fail(self, failure: DeviceFailure, cause: BaseException | None = None) -> NoReturn:
+        if self._offered:
+            await self._login.rejected(failure)
+        raise failure from cause
+
+    async def _connect(self, target: Target, via: Tunnel | None) -> None:
+        host, port = target.device.host, telnet_port(target.access, target.device)
+        if via is None:
+            await connect(lambda: self._channel, host, port, target.access, self._deadlines.connect)
+            return
+        jump_host = cast(SshTunnel, via)
+        try:
+            await jump_host.connection.create_connection(lambda: self._channel, host, port)  # type: ignore[arg-type,return-value]  # a TCP session in all that is called
+        except asyncssh.ChannelOpenError as error:
+            raise Unreachable(f"jump host {jump_host.name} does not reach it: {error.reason}") from error
+        except (OSError, asyncssh.Error) as error:
+            raise Unreachable(f"through jump host {jump_host.name}: {error}") from error
+
+    async def _talk(self) -> None:
+        """Answer what the device asks until it has let us in."""
+        dialogue, channel = self._dialogue, self._channel
+        while True:
+            match await self._next_move():
+                case Move.IN:
+                    return
+                case Move.RETURN:
+                    dialogue.return_pressed()
+                    channel.write(b"\n")
+                case Move.USERNAME:
+                    dialogue.username_typed()
+                    channel.write(f"{self._login.username}\n".encode())
+                case Move.SECRET:
+                    await self._offer()
+                case Move.EXPIRED:
+                    raise AuthRefused("the password has expired: the device asks for a new one")
+                case Move.REFUSED:
+                    raise self._refusal()
+                case _:
+                    raise NoMethod("the device asks for the user name again and not for a password")
+
+    async def _next_move(self) -> Move:
+        """The next thing to do. Raises ``OSError`` where the connection ends before."""
+        while True:
+            still = False
+            await self._listen(QUIET)
+            move = self._dialogue.move()
+            if move is Move.WAIT and not self._channel.pending:
+                still = await self._channel.quiet(STILL)
+                if still and not self._channel.ended:
+                    move = self._dialogue.move(still=True)
+            if move is not Move.WAIT:
+                return move
+            if still or self._channel.ended:  # nothing more to decide upon before the device says more
+                self._dialogue.heard(await self._channel.read())
+
+    async def _listen(self, seconds: float) -> None:
+        """Hear what the device prints until it is quiet for so long, or has hung up."""
+        while not await self._channel.quiet(seconds):
+            self._dialogue.heard(await self._channel.read())
+
+    async def _offer(self) -> None:
+        """Type the secret, if the device still waits for it once it may be typed."""
+        left = self._stop_the_clock()
+        try:
+            secret = await self._secret()
+        finally:
+            self._reschedule(left)
+        if secret is None:
+            raise Unreachable("the device did not wait for the secret, nothing was sent")
+        password = secret.password or ""
+        moved = self._channel.pending or self._channel.ended
+        self._dialogue.secret_typed(password)
+        if moved:
+            raise AuthNoVerdict("the device went on just before the secret was sent")
+        if not all(character >= " " and character != "\x7f" for character in password):
+            raise AuthNoVerdict(
+                "the password has control characters: it was not sent, telnet cannot type them"
+            )
+        self._reschedule(self._deadlines.login)
+        self._channel.write(f"{password}\n".encode())
+
+    async def _secret(self) -> Secret | None:
+        """The secret, once there is a permit for it; None where the device gave up, or went on, before."""
+        asked = asyncio.ensure_future(self._login.secret())
+        moved = asyncio.ensure_future(self._channel.stirred())
+        try:
+            await asyncio.wait((asked, moved), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            asked.cancel()
+            moved.cancel()
+            await asyncio.wait((asked, moved))
+        return None if asked.cancelled() else asked.result()
+
+    def _too_late(self) -> DeviceFailure:
+        if self._offered:
+            return self._refused_or(
+                AuthNoVerdict(f"no answer to the secret within {self._deadlines.login:g} s")
+            )
+        seconds = self._deadlines.connect
+        if not self._connected:
+            return Unreachable(f"no TCP connection within {seconds:g} s")
+        if self._dialogue.asks_something_else:
+            return NoMethod(f"the device asks for no password, it waits at {self._dialogue.said!r}")
+        return Unreachable(f"the device did not ask for a secret within {seconds:g} s")
+
+    def _cut_off(self, error: Exception) -> DeviceFailure:
+        """The connection has ended."""
+        said = f": {self._dialogue.said}" if self._dialogue.said else ""
+        if self._offered:
+            return self._refused_or(
+                AuthNoVerdict(f"the connection ended before the secret was answered{said}")
+            )
+        if not self._connected:
+            return login_failure(error, Reached.TCP)
+        return Unreachable(f"the device closed the connection before it asked for a secret{said}")
+
+    def _refused_or(self, failure: DeviceFailure) -> DeviceFailure:
+        return failure if self._dialogue.refusal() is None else self._refusal()
+
+    def _refusal(self) -> AuthRefused:
+        said = self._dialogue.refusal()
+        return AuthRefused("the device refused the secret" + (f": {said}" if said else ""))
+
+    def _stop_the_clock(self) -> float | None:
+        """Seconds that were left."""
+        when = self._clock.when()
+        self._reschedule(None)
+        return None if when is None else when - asyncio.get_running_loop().time()
+
+    def _reschedule(self, seconds: float | None) -> None:
+        if not self._clock.expired():
+            self._clock.reschedule(None if seconds is None else asyncio.get_running_loop().time() + seconds)
+
+
+def _deadlines(usual: Deadlines, access: Access, platform: Platform) -> Deadlines:
+    """What holds for all, where the platform needs no longer and the device's own access says nothing."""
+    return Deadlines(
+        usual.connect,
+        max(usual.login, platform.login_timeout or 0.0),
+        max(usual.command, platform.command_timeout or 0.0),
+    ).of(access)
+
+
+def _platform(device: Device) -> Platform:
+    """Looked up before anything is sent; an unknown one is this device's trouble and not the run's."""
+    try:
+        return load_platform(device.platform)
+    except InputError as error:
+        raise InternalFault(str(error)) from error
