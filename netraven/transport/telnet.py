@@ -7,9 +7,8 @@ is decided by ``transport.telnet_login``; here the bytes are moved, the clocks r
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, NoReturn, cast
 
 import asyncssh
@@ -115,11 +114,11 @@ class TelnetTransport:
         finally:
             channel.hang_up()
 
-    @asynccontextmanager
-    async def tunnel(self, target: Target, login: Login, via: Tunnel | None = None) -> AsyncIterator[Tunnel]:
-        """Nothing can be reached through telnet."""
+    def tunnel(
+        self, target: Target, login: Login, via: Tunnel | None = None
+    ) -> AbstractAsyncContextManager[Tunnel]:
+        """Nothing can be reached through telnet: raises ``Negotiation``."""
         raise Negotiation("a jump host is reached over SSH; telnet leads nowhere further")
-        yield  # what makes it a generator
 
 
 def telnet_port(access: Access, device: Device) -> int:
@@ -195,7 +194,7 @@ class _Entry:
                 case Move.USERNAME:
                     dialogue.username_typed()
                     channel.write(f"{self._login.username}\n".encode())
-                case Move.SECRET:
+                case Move.OFFER:
                     await self._offer()
                 case Move.EXPIRED:
                     raise AuthRefused("the password has expired: the device asks for a new one")
@@ -209,6 +208,8 @@ class _Entry:
         while True:
             still = False
             await self._listen(QUIET)
+            if self._channel.ended and not self._offered:
+                await self._channel.read()  # raises: nobody waits for an answer any more
             move = self._dialogue.move()
             if move is Move.WAIT and not self._channel.pending:
                 still = await self._channel.quiet(STILL)

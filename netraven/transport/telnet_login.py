@@ -28,7 +28,8 @@ _LONGEST_REFUSAL = 100
 
 _CODE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-Z\\^-~])")
 _USER = re.compile(
-    r"(?:(?!last )\S{1,64} )?login ?[:?]|login (?:name|id|as) ?:|(?:enter )?(?:user(?:[ _-]?(?:name|id))?|account|userid) ?[:?]",
+    r"(?:(?!last )\S{1,64} )?login ?[:?]|login (?:name|id|as) ?:"
+    r"|(?:enter )?(?:user(?:[ _-]?(?:name|id))?|account|userid) ?[:?]",
     re.IGNORECASE,
 )
 _PASSWORD = re.compile(
@@ -39,7 +40,8 @@ _PASSWORD = re.compile(
 _PROMPT = re.compile(r"(?=.*\w)\S.{0,199}(?:[#>$]|(?<!\d)%)|.?[#>$%]|\[[\w.@:~*-]{1,128}\]")
 _PRESS = re.compile(r"press\b.{0,40}\b(?:key|return|enter)\b", re.IGNORECASE)
 _REFUSED = re.compile(
-    r"(?:login|logon|username or password|user ?name|password)(?: is| was)? (?:incorrect|invalid|failed|failure|denied|error|wrong)"
+    r"(?:login|logon|username or password|user ?name|password)(?: is| was)?"
+    r" (?:incorrect|invalid|failed|failure|denied|error|wrong)"
     r"|(?:incorrect|invalid|bad|wrong) (?:user ?name|user|login|logon|passwords?|credentials)"
     r"|(?:authentication|login|logon)(?: has)? (?:is )?(?:failed|failure|fail|rejected|denied|error|incorrect|invalid)"
     r"|access (?:is |was )?denied|permission denied|not authenticated",
@@ -59,7 +61,7 @@ class Move(Enum):
     RETURN = "return"
     """Press the return key: the device waits for it."""
     USERNAME = "username"
-    SECRET = "secret"
+    OFFER = "offer"
     """Ask for the secret, and type it if the device has not moved meanwhile."""
     IN = "in"
     """The shell is open: the secret was accepted, or none was wanted."""
@@ -130,8 +132,8 @@ class TelnetLogin:
 
     @property
     def asks_something_else(self) -> bool:
-        """Whether the device waits at something that is no question known here."""
-        return bool(self._lines()[-1].strip())
+        """Whether the device waits, at the place of the question for a password, at something else."""
+        return self.stage is Stage.NAMED and self._on_its_own_line() and bool(self._lines()[-1].strip())
 
     def refusal(self) -> str | None:
         """The line that refuses the secret, None where there is none; where it may hold the secret, it is empty."""
@@ -152,7 +154,7 @@ class TelnetLogin:
         if _PRESS.search(last):
             return self._press()
         if self._password.fullmatch(last):
-            return Move.SECRET
+            return Move.OFFER
         if self._user.fullmatch(last):
             return Move.USERNAME if self.stage is Stage.START else Move.NOT_ASKED
         if self._prompt.fullmatch(last) and self._on_its_own_line():
