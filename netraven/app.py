@@ -127,10 +127,10 @@ class NetRaven:
             await store.runs.recover()
             raven = cls(
                 store=store,
-                transport=_ssh(settings.collect),
+                transport=_transport(settings.collect),
                 settings=settings.collect,
                 realms=settings.realms,
-                access=_access(settings),
+                access=access_rules(settings),
             )
             try:
                 yield raven
@@ -169,7 +169,7 @@ class NetRaven:
         )
         raven = cls(
             store=store,
-            transport=transport or _ssh(settings),
+            transport=transport or _transport(settings),
             settings=settings,
             realms=realms or {},
             access=access,
@@ -359,6 +359,7 @@ class NetRaven:
                         lambda: self._store.targets(selector, unfinished_in=run.id, collected_only=True),
                     )
                 finally:
+                    collector.warn_of_clear_text()
                     run_log("run_finished", **asdict(tally.counts))
             status = tally.status(credentials=bool(credentials))
         except asyncio.CancelledError:
@@ -522,7 +523,7 @@ def _selector(tags: Iterable[str], names: Iterable[str]) -> Selector:
     return Selector(frozenset(tags), frozenset(names))
 
 
-def _access(settings: Settings) -> AccessRules:
+def access_rules(settings: Settings) -> AccessRules:
     """What settings say of the ways to devices."""
     defaults = Access(
         host_keys=cast("Any", settings.ssh.host_keys),
@@ -534,11 +535,13 @@ def _access(settings: Settings) -> AccessRules:
     return AccessRules(defaults, *told)
 
 
-def _ssh(settings: CollectSettings) -> Transport:
+def _transport(settings: CollectSettings) -> Transport:
+    from netraven.transport.reach import Reach
     from netraven.transport.ssh import Deadlines, SshTransport
+    from netraven.transport.telnet import TelnetTransport
 
     deadlines = Deadlines(settings.connect_timeout, settings.login_timeout, settings.command_timeout)
-    return SshTransport(deadlines)
+    return Reach(SshTransport(deadlines), TelnetTransport(deadlines))
 
 
 def _sources_of(settings: Settings) -> Sources:

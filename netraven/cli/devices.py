@@ -22,6 +22,7 @@ from netraven.cli.screen import (
     took,
     warn,
 )
+from netraven.config import Settings
 from netraven.errors import InputError
 from netraven.model import Device, Selector
 from netraven.plain import plain_line
@@ -143,6 +144,7 @@ async def show(context: Context, *, name: str, as_json: bool) -> int:
         ("name", device.name),
         ("address", f"{device.host} port {device.port}"),
         ("platform", device.platform),
+        *_reached(context.settings, device),
         ("tags", ", ".join(sorted(device.tags)) or "none: no credential matches it"),
         *(("host key", f"{key.algorithm} {key.fingerprint}") for key in target.host_keys),
     ]
@@ -157,6 +159,20 @@ async def show(context: Context, *, name: str, as_json: bool) -> int:
     for label, value in facts:
         say(f"{label:9} {plain_line(str(value))}")
     return 0
+
+
+def _reached(settings: Settings, device: Device) -> list[tuple[str, object]]:
+    """What settings say of the way to it, where it is not SSH alone."""
+    from netraven.app import access_rules
+    from netraven.collect.access import telnet_port
+
+    access = access_rules(settings).of(device)
+    if access.transport == "ssh":
+        return []
+    port = telnet_port(access, device)
+    if access.transport == "telnet":
+        return [("telnet", f"port {port}: passwords and configurations go in clear text")]
+    return [("telnet", f"port {port} where no SSH server answers: passwords then go in clear text")]
 
 
 async def remove(context: Context, *, names: list[str]) -> int:

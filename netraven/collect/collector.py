@@ -53,6 +53,8 @@ _log = events("netraven.collect")
 
 REFUSED = "the device refused the secret"
 """What a refusal says when there is nothing more to say."""
+_NAMED = 5
+"""How many devices a warning names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ class Collector:
         self.guard.log_in = self.control
         self.guard.tell(confirmed=self._confirmed, noticed=self._noticed)
         self.on_notice: Callable[[str, Mapping[str, object]], None] = lambda _event, _data: None
+        self._clear_text: set[str] = set()
 
     def begin(self, target: Target) -> Visit:
         """A device's visit, with what settings say of the way to it."""
@@ -203,6 +206,12 @@ class Collector:
     def _noticed(self, event: str, data: Mapping[str, object]) -> None:
         self._recorder.post(Logged(self._run_id, utcnow(), "warning", event, data=data))
         self.on_notice(event, data)
+
+    def warn_of_clear_text(self) -> None:
+        """Say, once the run is over, which devices were talked to over telnet."""
+        if self._clear_text:
+            names = sorted(self._clear_text)
+            self._noticed("telnet_clear_text", {"devices": len(names), "names": names[:_NAMED]})
 
     def interrupted(self, visit: Visit) -> Outcome:
         """The outcome of a device whose visit was cancelled; it is written without waiting.
@@ -413,6 +422,8 @@ class Collector:
             raise
         finally:
             login.offer.admission.close()
+            if visit.clear_text:
+                self._clear_text.add(visit.device.name)
 
     def _why_none(self, visit: Visit) -> str:
         matching = len(self._means.credentials.matching(visit.device))

@@ -13,6 +13,7 @@ from typing import Any, NoReturn, cast
 
 import asyncssh
 
+from netraven.collect.access import telnet_port
 from netraven.errors import (
     AuthNoVerdict,
     AuthRefused,
@@ -20,6 +21,7 @@ from netraven.errors import (
     InputError,
     InternalFault,
     Negotiation,
+    NobodyListens,
     NoMethod,
     SessionLost,
     Unreachable,
@@ -36,7 +38,6 @@ from netraven.transport.ssh import Deadlines, SshTunnel
 from netraven.transport.telnet_login import QUIET, STILL, Move, Stage, TelnetLogin
 from netraven.transport.telnet_options import TelnetOptions
 
-_TELNET, _SSH = 23, 22
 _DAY = 86_400.0
 
 
@@ -80,12 +81,6 @@ class TelnetChannel(ShellChannel, asyncio.Protocol):
             self._wire.abort()
 
 
-class TelnetSession(ShellSession):
-    """A shell whose login went over the wire for everybody to read."""
-
-    clear_text = True
-
-
 class TelnetTransport:
     """Opens shells over telnet."""
 
@@ -104,7 +99,7 @@ class TelnetTransport:
         try:
             deadlines = _deadlines(self._deadlines, target.access, platform)
             await _Entry(channel, TelnetLogin(platform), login, deadlines).enter(target, via)
-            yield TelnetSession(channel, platform, command_timeout=deadlines.command)
+            yield ShellSession(channel, platform, command_timeout=deadlines.command)
         except SessionLost as error:
             if via is None or via.alive:
                 raise
@@ -119,14 +114,6 @@ class TelnetTransport:
     ) -> AbstractAsyncContextManager[Tunnel]:
         """Nothing can be reached through telnet: raises ``Negotiation``."""
         raise Negotiation("a jump host is reached over SSH; telnet leads nowhere further")
-
-
-def telnet_port(access: Access, device: Device) -> int:
-    """The port that settings say; else the device's own, where that is not SSH's."""
-    if access.telnet_port is not None:
-        return access.telnet_port
-    own = access.transport == "telnet" and device.port != _SSH
-    return device.port if own else _TELNET
 
 
 class _Entry:
@@ -148,6 +135,7 @@ class _Entry:
             async with asyncio.timeout(self._deadlines.connect) as self._clock:
                 await self._connect(target, via)
                 self._connected = True
+                self._login.in_clear_text()
                 await self._talk()
         except DeviceFailure as failure:
             await self._fail(failure)
@@ -265,7 +253,7 @@ class _Entry:
             )
         seconds = self._deadlines.connect
         if not self._connected:
-            return Unreachable(f"no TCP connection within {seconds:g} s")
+            return NobodyListens(f"no TCP connection within {seconds:g} s")
         if self._dialogue.asks_something_else:
             return NoMethod(f"the device asks for no password, it waits at {self._dialogue.said!r}")
         return Unreachable(f"the device did not ask for a secret within {seconds:g} s")

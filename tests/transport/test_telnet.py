@@ -8,10 +8,11 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from netraven.collect.access import telnet_port
 from netraven.errors import DeviceFailure, NetRavenError
 from netraven.model import Access, Device, Secret, Target
 from netraven.transport.ssh import Deadlines
-from netraven.transport.telnet import TelnetTransport, telnet_port
+from netraven.transport.telnet import TelnetTransport
 from netraven.transport.telnet_options import DO, ECHO, IAC, NAWS, SB, SE, SGA, TTYPE, WILL, WONT
 from tests.transport.rig import NotedLogin, Visit, visit
 from tests.transport.shells import each_byte
@@ -23,9 +24,7 @@ SHELL = [b"\r\n\r\nr1#", b"\r\nr1#", b"\r\nr1#", b"hostname r1\r\nend\r\nr1#"]
 PATIENT = Deadlines(10.0, 10.0, 10.0)
 
 
-async def log_in(
-    device: Scripted, login: NotedLogin | None = None, deadlines: Deadlines = PATIENT
-) -> Visit:
+async def log_in(device: Scripted, login: NotedLogin | None = None, deadlines: Deadlines = PATIENT) -> Visit:
     """In and out again, nothing is collected."""
     result = Visit(login or NotedLogin())
     try:
@@ -55,7 +54,9 @@ async def test_byte_by_byte() -> None:
 
 async def test_options_are_answered_around_the_login() -> None:
     asked = bytes((IAC, WILL, ECHO, IAC, WILL, SGA, IAC, DO, TTYPE, IAC, DO, NAWS, IAC, DO, LINEMODE))
-    async with scripted(asked + NAME.encode(), bytes((IAC, SB, TTYPE, 1, IAC, SE)) + b"Password: ", b"\r\nr1#") as device:
+    async with scripted(
+        asked + NAME.encode(), bytes((IAC, SB, TTYPE, 1, IAC, SE)) + b"Password: ", b"\r\nr1#"
+    ) as device:
         result = await log_in(device)
     assert result.told == ["secret", "accepted"]
     assert device.lines == ["netops", "right"]
@@ -177,7 +178,9 @@ async def test_a_password_that_no_key_can_type_is_not_sent(password: str) -> Non
     assert (result.reason, device.lines) == ("auth_no_verdict", ["netops"])
 
 
-@pytest.mark.parametrize("password", ["", " ", "p\u00e4ss w\u00f6rd \u96fb", "x" * 300, "\"quo'ted\\", "log#in:>"])
+@pytest.mark.parametrize(
+    "password", ["", " ", "p\u00e4ss w\u00f6rd \u96fb", "x" * 300, "\"quo'ted\\", "log#in:>"]
+)
 async def test_a_password_arrives_as_it_is(password: str) -> None:
     async with scripted(NAME, PASSWORD, b"\r\nr1#", echo=True) as device:
         result = await log_in(device, NotedLogin(password))
@@ -274,7 +277,9 @@ async def test_closed_with_a_reason() -> None:
 
 async def test_a_tunnel_is_not_to_be_had() -> None:
     with pytest.raises(DeviceFailure, match="leads nowhere further"):
-        async with TelnetTransport(PATIENT).tunnel(Target(Device("j", "192.0.2.1", "jump_host")), NotedLogin()):
+        async with TelnetTransport(PATIENT).tunnel(
+            Target(Device("j", "192.0.2.1", "jump_host")), NotedLogin()
+        ):
             pytest.fail("there is no tunnel")
 
 

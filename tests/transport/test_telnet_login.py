@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -76,7 +77,14 @@ def test_what_looks_like_a_question_and_is_none(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["Password: ", "\nPassword:", "netops's password: ", "Enter password: ", "Password for netops: ", "PASSCODE:"],
+    [
+        "Password: ",
+        "\nPassword:",
+        "netops's password: ",
+        "Enter password: ",
+        "Password for netops: ",
+        "PASSCODE:",
+    ],
 )
 def test_the_question_for_a_password(text: str) -> None:
     assert after_name("netops\n" + text.lstrip("\n")).move() is Move.OFFER
@@ -207,7 +215,9 @@ def test_who_wants_a_new_password(text: str) -> None:
     assert after_secret(text).move() is Move.EXPIRED
 
 
-@pytest.mark.parametrize("secret", ["s3cret", "s3cret#", "login:", "Password: ", "r1>", " lead", "p\u00e4ss>"])
+@pytest.mark.parametrize(
+    "secret", ["s3cret", "s3cret#", "login:", "Password: ", "r1>", " lead", "p\u00e4ss>"]
+)
 def test_an_echoed_secret_is_neither_an_answer_nor_shown(secret: str) -> None:
     for length in range(len(secret) + 1):
         login = after_secret(secret[:length], secret)
@@ -241,7 +251,7 @@ def test_how_it_is_cut_makes_no_difference(text: bytes, places: list[int], stage
     whole, parts = start(""), start("")
     whole.heard(text)
     edges = [0, *sorted(places), 300]
-    for a, b in zip(edges, edges[1:], strict=False):
+    for a, b in pairwise(edges):
         parts.heard(text[a:b])
     for still in (False, True):
         assert whole.move(still=still) is parts.move(still=still)
@@ -273,7 +283,9 @@ def test_any_words_for_a_while() -> None:
         assert time.process_time() - began < 1.0, f"seed {seed}"
 
 
-@pytest.mark.parametrize("word", [b"a", b"a ", b" ", b"\x1b[", b"\x1b]", b"press ", b"new password ", b"\r", b"Password"])
+@pytest.mark.parametrize(
+    "word", [b"a", b"a ", b" ", b"\x1b[", b"\x1b]", b"press ", b"new password ", b"\r", b"Password"]
+)
 def test_a_device_that_never_stops_talking_costs_no_more_than_it_says(word: bytes) -> None:
     login = after_secret("")
     began = time.process_time()

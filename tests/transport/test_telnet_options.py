@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -170,7 +171,7 @@ def test_in_binary_mode_nothing_is_padded() -> None:
 def test_how_it_is_cut_makes_no_difference(stream: bytes, data: st.DataObject) -> None:
     places = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=6)))
     edges = [0, *places, len(stream)]
-    pieces = [stream[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    pieces = [stream[a:b] for a, b in pairwise(edges)]
     assert fed(*pieces) == fed(stream) == fed(*(stream[n : n + 1] for n in range(len(stream))))
 
 
