@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, cast
 
+import asyncssh
 import pytest
 
 from netraven import CollectSettings, Credential, Device, NetRaven, Status
 from netraven.collect.access import AccessRules
 from netraven.lab import AAA, DIALECTS, Ill, Lab, LabDevice
 from netraven.model import Access, HostKey, Target
+from netraven.ports import Login, Session, Tunnel
 from netraven.storage.memory import MemoryStore
 from netraven.transport.reach import Reach
 from netraven.transport.ssh import Deadlines, SshTransport
@@ -168,12 +173,91 @@ async def test_a_run_offers_each_credential_once_and_the_ledger_says_the_same() 
         settings = CollectSettings(strategy="priority")
         async with NetRaven.in_memory([device], credentials, settings=settings, access=access) as raven:
             report = await raven.collect()
-            store = raven.store
-            assert isinstance(store, MemoryStore)
-            ledger = [(a.credential.name, a.verdict.value) for a in store.attempts]
-            warned = [line.data for line in store.log if line.message == "telnet_clear_text"]
+            store = cast(MemoryStore, raven.store)
+            ledger = [(s.credential.name, c and c.verdict.value) for s, c in store.attempts.values()]
+            warned = [line.data for line in store.lines if line.message == "telnet_clear_text"]
         assert report.run.counts.collected == 1
         assert report.outcomes[0].status is Status.COLLECTED
         assert seen(lab) == [("wrong", "refused"), ("right", "accepted")]
         assert ledger == [("first", "refused"), ("second", "accepted")]
         assert warned == [{"devices": 1, "names": ["r1"]}]
+
+
+# ---- through a jump host
+
+
+class _JumpHost(asyncssh.SSHServer):
+    def begin_auth(self, username: str) -> bool:
+        return True
+
+    def password_auth_supported(self) -> bool:
+        return True
+
+    def validate_password(self, username: str, password: str) -> bool:
+        return password == "jump"
+
+    def connection_requested(self, *where: object) -> bool:
+        return True
+
+
+@asynccontextmanager
+async def jump_host() -> AsyncIterator[tuple[Target, list[asyncssh.SSHServerConnection]]]:
+    connections: list[asyncssh.SSHServerConnection] = []
+
+    class Kept(_JumpHost):
+        def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+            connections.append(conn)
+
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    async with await asyncssh.create_server(Kept, "127.0.0.1", 0, server_host_keys=[key]) as server:
+        yield Target(Device("j1", "127.0.0.1", "jump_host", server.get_port())), connections
+
+
+async def test_through_a_jump_host() -> None:
+    async with (
+        Lab([telnet_router()]) as lab,
+        jump_host() as (jump, _),
+        SshTransport(PATIENT).tunnel(jump, NotedLogin("jump")) as tunnel,
+    ):
+        behind = _Via(TelnetTransport(PATIENT), tunnel)
+        assert (await visit(behind, target(lab), NotedLogin("wrong"))).reason == "auth_refused"
+        result = await visit(behind, target(lab))
+        assert lab.configuration("r1").strip() in result.text
+        assert seen(lab) == [("wrong", "refused"), ("right", "accepted")]
+
+
+async def test_a_jump_host_that_dies_in_the_session_makes_the_device_unreachable() -> None:
+    async with (
+        Lab([telnet_router(think=30.0)]) as lab,
+        jump_host() as (jump, connections),
+        SshTransport(PATIENT).tunnel(jump, NotedLogin("jump")) as tunnel,
+    ):
+        visiting = asyncio.create_task(visit(_Via(TelnetTransport(PATIENT), tunnel), target(lab)))
+        while not lab.log.counts().get("command"):  # noqa: ASYNC110 - it happens in the device
+            await asyncio.sleep(0.02)
+        connections[0].abort()
+        assert (await visiting).reason == "unreachable"
+
+
+async def test_a_jump_host_that_reaches_nothing() -> None:
+    async with (
+        Lab([telnet_router(ill=Ill("port_closed"))]) as lab,
+        jump_host() as (jump, _),
+        SshTransport(PATIENT).tunnel(jump, NotedLogin("jump")) as tunnel,
+    ):
+        result = await visit(_Via(TelnetTransport(PATIENT), tunnel), target(lab))
+    assert (result.reason, result.told) == ("unreachable", [])
+    assert result.detail.startswith("jump host j1 does not reach it")
+
+
+class _Via:
+    """A transport whose every way leads through one tunnel."""
+
+    def __init__(self, transport: TelnetTransport, tunnel: Tunnel) -> None:
+        self._transport, self._tunnel = transport, tunnel
+        self.tunnel = transport.tunnel
+
+    def open(
+        self, target: Target, login: Login, via: Tunnel | None = None
+    ) -> AbstractAsyncContextManager[Session]:
+        return self._transport.open(target, login, self._tunnel)
