@@ -1,4 +1,4 @@
-"""A real network operating system: FRR's vtysh behind OpenSSH."""
+"""A real network operating system: FRR's vtysh behind OpenSSH, and behind Debian's telnet server."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from netraven import Device, Status
-from tests.acceptance import openssh
+from netraven import Device, NetRaven, Status
+from netraven.config import AccessSettings
+from tests.acceptance import openssh, telnetd
 from tests.acceptance.installation import EVERYWHERE, Installation, credential
 
 pytestmark = [pytest.mark.frr, pytest.mark.slow, pytest.mark.xdist_group("sshd")]
@@ -131,3 +133,27 @@ async def test_the_running_configuration_of_a_real_router(
     ):
         assert line in lines, capture.text
     assert not any(router + "#" in line for line in lines)
+
+
+async def test_the_same_router_over_telnet(installation: Installation, tmp_path: Path, router: str) -> None:
+    shell = tmp_path / "shell"
+    shell.write_text(f"#!/bin/sh\nexec {openssh.program('vtysh', 'frr')} -N {router}\n")
+    shell.chmod(0o755)
+    for folder in shell.parents[: len(shell.parents) - 2]:
+        folder.chmod(folder.stat().st_mode | 0o011)
+    with openssh.temporary_user(PASSWORD, groups="frrvty,frr") as user:
+        openssh.run(openssh.program("usermod", "passwd"), "-s", str(shell), user)
+        async with telnetd.running() as port:
+            wrong = credential("wrong", "not it", username=user, priority=1)
+            right = credential("right", PASSWORD, username=user, priority=2)
+            await installation.stock("name,host,port,platform,tags\n", [wrong, right])
+            by_telnet = {router: AccessSettings(transport="telnet")}
+            async with NetRaven.open(replace(installation.settings, devices=by_telnet)) as raven:
+                device = Device(router, "127.0.0.1", "cumulus_vtysh", port=port, tags=EVERYWHERE)
+                await raven.store.inventory.upsert_devices([device])
+                (first,) = (await raven.collect()).outcomes
+                capture = await raven.store.snapshots.latest(router)
+    assert (first.status, first.retry_count, first.attempts) == (Status.COLLECTED, 1, 2), first.detail
+    assert capture is not None
+    assert capture.text.splitlines()[-1] == "end"
+    assert " description the router's own" in capture.text.splitlines()
