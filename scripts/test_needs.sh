@@ -1,12 +1,12 @@
 #!/bin/sh
-# What the tests use beside Python: OpenSSH's server and FRR, a real router. As root, in a container or in CI, they are
+# What the tests use beside Python: OpenSSH's server, a telnet server and FRR, a real router. As root, in a container or in CI, they are
 # installed where they are missing; elsewhere this says what to install, and the tests that need them are skipped. In CI
 # (CI=true) a missing need is a failure. A machine that runs services gets none from here: installing the packages
 # would start some.
 set -eu
 
 # package and program
-needs='openssh-server:sshd frr:vtysh'
+needs='openssh-server:sshd frr:vtysh inetutils-telnetd:telnetd'
 
 has() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
 
