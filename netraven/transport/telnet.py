@@ -98,7 +98,7 @@ class TelnetTransport:
         channel = TelnetChannel()
         try:
             deadlines = _deadlines(self._deadlines, target.access, platform)
-            await _Entry(channel, TelnetLogin(platform), login, deadlines).enter(target, via)
+            await _Entry(channel, TelnetLogin(platform, login.username), login, deadlines).enter(target, via)
             yield ShellSession(channel, platform, command_timeout=deadlines.command)
         except SessionLost as error:
             if via is None or via.alive:
@@ -143,9 +143,9 @@ class _Entry:
             await self._fail(self._too_late(), error)
         except (OSError, asyncssh.Error, UnicodeError) as error:
             await self._fail(self._cut_off(error), error)
+        self._channel.unread(self._dialogue.greeting)
         if self._offered:
             await self._login.accepted()
-        self._channel.unread(self._dialogue.greeting)
 
     @property
     def _offered(self) -> bool:

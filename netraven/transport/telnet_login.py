@@ -28,15 +28,16 @@ _LONGEST_REFUSAL = 100
 
 _CODE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-Z\\^-~])")
 _USER = re.compile(
-    r"(?:(?!last )\S{1,64} )?login ?[:?]|login (?:name|id|as) ?:"
+    r"(?:(?!(?:last|previous|failed|successful|unsuccessful) )\S{1,64} )?login ?[:?]|login (?:name|id|as) ?:"
     r"|(?:enter )?(?:user(?:[ _-]?(?:name|id))?|account|userid) ?[:?]",
     re.IGNORECASE,
 )
 _PASSWORD = re.compile(
-    r"(?:enter )?(?:\S{1,64}'s )?(?:\(\S{1,64}\) )?(?:your |user |login |local )?"
-    r"(?:password|passcode|passwd)(?: for \S{1,64})? ?[:?]",
+    r"(?:enter )?(?:(\S{1,64})'s )?(?:\((\S{1,64})\) )?(?:your |user |login |local )?"
+    r"(?:password|passcode|passwd)(?: for (\S{1,64}))? ?[:?]",
     re.IGNORECASE,
 )
+"""Its groups are whose password is wanted, where the question says so."""
 _PROMPT = re.compile(r"(?=.*\w)\S.{0,199}(?:[#>$]|(?<!\d)%)|.?[#>$%]|\[[\w.@:~*-]{1,128}\]")
 _PRESS = re.compile(r"press\b.{0,40}\b(?:key|return|enter)\b", re.IGNORECASE)
 _REFUSED = re.compile(
@@ -83,7 +84,8 @@ class Stage(IntEnum):
 class TelnetLogin:
     """One login."""
 
-    def __init__(self, platform: Platform) -> None:
+    def __init__(self, platform: Platform, username: str) -> None:
+        self._username = username
         self.stage = Stage.START
         self._user = _also(_USER, platform.telnet_login)
         self._password = _also(_PASSWORD, platform.telnet_password)
@@ -153,8 +155,8 @@ class TelnetLogin:
             return self._verdict(last, still=still)
         if _PRESS.search(last):
             return self._press()
-        if self._password.fullmatch(last):
-            return Move.OFFER
+        if question := self._password.fullmatch(last):
+            return Move.OFFER if self._asks_for_ours(question) else Move.WAIT
         if self._user.fullmatch(last):
             return Move.USERNAME if self.stage is Stage.START else Move.NOT_ASKED
         if self._prompt.fullmatch(last) and self._on_its_own_line():
@@ -173,6 +175,11 @@ class TelnetLogin:
         if self.refusal() is not None:
             return Move.REFUSED if still or last else Move.WAIT
         return self._press() if _PRESS.search(last) else Move.WAIT
+
+    def _asks_for_ours(self, question: re.Match[str]) -> bool:
+        """Whether the password of this user is wanted, as far as the question says; ``user@host`` is one too."""
+        named = [name.strip("'\"") for name in question.groups()[: _PASSWORD.groups] if name]
+        return all(self._username in (name, name.partition("@")[0]) for name in named)
 
     def _press(self) -> Move:
         return Move.RETURN if self._returns < _MOST_RETURNS else Move.WAIT

@@ -19,7 +19,7 @@ PLATFORM = load_platform("cisco_iosxe")
 
 
 def at_start(text: str, platform: Platform = PLATFORM) -> TelnetLogin:
-    login = TelnetLogin(platform)
+    login = TelnetLogin(platform, "netops")
     login.heard(text.replace("\n", "\r\n").encode())
     return login
 
@@ -64,6 +64,7 @@ def test_the_question_for_a_user_name(text: str) -> None:
         "Strangers who try a login: ",
         "Please use your TACACS password: ",
         "Last login: ",
+        "Previous login: ",
         "use your password: and",
         "Restricted. Before you login:\n",
         "New password: ",
@@ -103,6 +104,9 @@ def test_the_question_for_a_password(text: str) -> None:
         "netops\nChallenge 4711, your answer: ",
         "netops\nYour password: is not needed",
         "netops\nDo you know the password: ",
+        "netops\nroot's password: ",
+        "netops\nPassword for admin: ",
+        "netops\n(current) Password: ",
     ],
 )
 def test_no_other_question_gets_the_password(text: str) -> None:
