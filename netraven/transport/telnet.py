@@ -35,7 +35,7 @@ from netraven.transport.failures import Stage as Reached
 from netraven.transport.failures import login_failure
 from netraven.transport.session import ShellSession
 from netraven.transport.ssh import Deadlines, SshTunnel
-from netraven.transport.telnet_login import QUIET, STILL, Move, Stage, TelnetLogin
+from netraven.transport.telnet_login import BRIEF, QUIET, STILL, Move, Stage, TelnetLogin
 from netraven.transport.telnet_options import TelnetOptions
 
 _DAY = 86_400.0
@@ -194,23 +194,19 @@ class _Entry:
     async def _next_move(self) -> Move:
         """The next thing to do. Raises ``OSError`` where the connection ends before."""
         while True:
-            still = False
-            await self._listen(QUIET)
-            if self._channel.ended and not self._offered:
-                await self._channel.read()  # raises: nobody waits for an answer any more
-            move = self._dialogue.move()
-            if move is Move.WAIT and not self._channel.pending:
-                still = await self._channel.quiet(STILL)
-                if still and not self._channel.ended:
-                    move = self._dialogue.move(still=True)
-            if move is not Move.WAIT:
-                return move
-            if still or self._channel.ended:  # nothing more to decide upon before the device says more
-                self._dialogue.heard(await self._channel.read())
-
-    async def _listen(self, seconds: float) -> None:
-        """Hear what the device prints until it is quiet for so long, or has hung up."""
-        while not await self._channel.quiet(seconds):
+            quiet = 0.0
+            for longer in (BRIEF, QUIET, STILL):
+                if not await self._channel.quiet(longer - quiet):
+                    break
+                ended = self._channel.ended
+                if ended and not self._offered:
+                    break  # nobody waits for an answer any more
+                quiet = STILL if ended else longer
+                move = self._dialogue.move(quiet)
+                if move is not Move.WAIT:
+                    return move
+                if ended:
+                    break
             self._dialogue.heard(await self._channel.read())
 
     async def _offer(self) -> None:

@@ -13,8 +13,11 @@ from enum import Enum, IntEnum
 from netraven.plain import plain_line
 from netraven.platforms import Platform
 
+BRIEF = 0.1
+"""Seconds without a byte after which a verdict is believed that is beyond doubt: other devices may be waiting for it,
+since few secrets of an account are in flight at once."""
 QUIET = 0.3
-"""Seconds without a byte after which what stands at the end is believed."""
+"""The same for a question at the end."""
 STILL = 2.0
 """The same before a line that is ended already is acted upon: it is no question, and more may come."""
 _MOST_RETURNS = 3
@@ -146,13 +149,16 @@ class TelnetLogin:
                 return "" if self._secret and self._secret in line else plain_line(line, 120)
         return None
 
-    def move(self, *, still: bool = False) -> Move:
-        """What to do, now that the device has been quiet for ``QUIET``; ``still``: for ``STILL``."""
+    def move(self, quiet: float) -> Move:
+        """What to do, now that the device has been quiet for so long; ``STILL`` is the longest that matters."""
         last = self._lines()[-1].strip()
         if len(last) > _LONGEST_LINE:
             return Move.WAIT
         if self.stage is Stage.OFFERED:
-            return self._verdict(last, still=still)
+            return self._verdict(last, quiet)
+        return Move.WAIT if quiet < QUIET else self._answer(last, still=quiet >= STILL)
+
+    def _answer(self, last: str, *, still: bool) -> Move:
         if _PRESS.search(last):
             return self._press()
         if question := self._password.fullmatch(last):
@@ -165,15 +171,18 @@ class TelnetLogin:
             return self._press()
         return Move.WAIT
 
-    def _verdict(self, last: str, *, still: bool) -> Move:
+    def _verdict(self, last: str, quiet: float) -> Move:
+        refused = self.refusal() is not None
         if self._user.fullmatch(last) or self._password.fullmatch(last):
-            return Move.REFUSED
-        if _EXPIRED.search(last):
-            return Move.EXPIRED
+            return Move.REFUSED if refused or quiet >= QUIET else Move.WAIT
         if self._prompt.fullmatch(last) and self._on_its_own_line():
             return Move.IN
-        if self.refusal() is not None:
-            return Move.REFUSED if still or last else Move.WAIT
+        if quiet < QUIET:
+            return Move.WAIT
+        if _EXPIRED.search(last):
+            return Move.EXPIRED
+        if refused:
+            return Move.REFUSED if quiet >= STILL or last else Move.WAIT
         return self._press() if _PRESS.search(last) else Move.WAIT
 
     def _asks_for_ours(self, question: re.Match[str]) -> bool:

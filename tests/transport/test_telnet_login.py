@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netraven.platforms import Platform, load_platform
-from netraven.transport.telnet_login import Move, TelnetLogin
+from netraven.transport.telnet_login import BRIEF, QUIET, STILL, Move, TelnetLogin
 
 FUZZ_SECONDS = float(os.environ.get("NETRAVEN_TEST_FUZZ_SECONDS", "2"))
 PLATFORM = load_platform("cisco_iosxe")
@@ -54,7 +54,7 @@ def after_secret(text: str, secret: str = "s3cret", platform: Platform = PLATFOR
     ],
 )
 def test_the_question_for_a_user_name(text: str) -> None:
-    assert at_start(text).move() is Move.USERNAME
+    assert at_start(text).move(QUIET) is Move.USERNAME
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_the_question_for_a_user_name(text: str) -> None:
     ],
 )
 def test_what_looks_like_a_question_and_is_none(text: str) -> None:
-    assert at_start(text).move() is Move.WAIT
+    assert at_start(text).move(QUIET) is Move.WAIT
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_what_looks_like_a_question_and_is_none(text: str) -> None:
     ],
 )
 def test_the_question_for_a_password(text: str) -> None:
-    assert after_name("netops\n" + text.lstrip("\n")).move() is Move.OFFER
-    assert at_start(text).move() is Move.OFFER  # a line password: no user name is asked for
+    assert after_name("netops\n" + text.lstrip("\n")).move(QUIET) is Move.OFFER
+    assert at_start(text).move(QUIET) is Move.OFFER  # a line password: no user name is asked for
 
 
 @pytest.mark.parametrize(
@@ -111,35 +111,35 @@ def test_the_question_for_a_password(text: str) -> None:
 )
 def test_no_other_question_gets_the_password(text: str) -> None:
     login = after_name(text)
-    assert login.move() is Move.WAIT
-    assert login.move(still=True) is Move.WAIT
+    assert login.move(QUIET) is Move.WAIT
+    assert login.move(STILL) is Move.WAIT
 
 
 def test_who_asks_for_the_user_name_again_wants_no_password() -> None:
-    assert after_name("netops\n% Login invalid\n\nUsername: ").move() is Move.NOT_ASKED
+    assert after_name("netops\n% Login invalid\n\nUsername: ").move(QUIET) is Move.NOT_ASKED
 
 
 def test_a_prompt_of_a_device_that_asks_nothing_has_to_stand_for_a_while() -> None:
     for login in (at_start("\nr1#"), after_name("netops\nr1>")):
-        assert login.move() is Move.WAIT
-        assert login.move(still=True) is Move.IN
+        assert login.move(QUIET) is Move.WAIT
+        assert login.move(STILL) is Move.IN
 
 
 def test_the_return_key_is_pressed_where_it_is_wanted() -> None:
     login = at_start("ProCurve J9776A\n\nPress any key to continue")
-    assert login.move() is Move.RETURN
+    assert login.move(QUIET) is Move.RETURN
     login.return_pressed()
-    assert login.move() is Move.WAIT
+    assert login.move(QUIET) is Move.WAIT
     login.heard(b"\x1b[2J\x1b[1;1HUsername: ")
-    assert login.move() is Move.USERNAME
+    assert login.move(QUIET) is Move.USERNAME
 
 
 def test_it_is_pressed_once_for_who_says_nothing() -> None:
     login = at_start("r1 con0 is now available\n\nPress RETURN to get started.\n\n")
-    assert login.move() is Move.WAIT
-    assert login.move(still=True) is Move.RETURN
+    assert login.move(QUIET) is Move.WAIT
+    assert login.move(STILL) is Move.RETURN
     login.return_pressed()
-    assert login.move(still=True) is Move.WAIT
+    assert login.move(STILL) is Move.WAIT
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_it_is_pressed_once_for_who_says_nothing() -> None:
     ],
 )
 def test_a_prompt_is_a_yes(text: str) -> None:
-    assert after_secret(text).move() is Move.IN
+    assert after_secret(text).move(BRIEF) is Move.IN
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_a_prompt_is_a_yes(text: str) -> None:
     ],
 )
 def test_a_question_that_comes_back_is_a_no(text: str) -> None:
-    assert after_secret(text).move() is Move.REFUSED
+    assert after_secret(text).move(QUIET) is Move.REFUSED
 
 
 @pytest.mark.parametrize(
@@ -194,11 +194,22 @@ def test_a_question_that_comes_back_is_a_no(text: str) -> None:
 )
 def test_words_of_refusal_wait_for_what_follows(text: str) -> None:
     login = after_secret(f"\n{text}\n")
-    assert login.move() is Move.WAIT
-    assert login.move(still=True) is Move.REFUSED
+    assert login.move(QUIET) is Move.WAIT
+    assert login.move(STILL) is Move.REFUSED
     assert login.refusal() == text
     login.heard(b"\r\nr1#")
-    assert login.move(still=True) is Move.IN
+    assert login.move(STILL) is Move.IN
+
+
+def test_a_question_without_words_of_refusal_is_believed_later_than_one_below_them() -> None:
+    assert after_secret("\n% Login invalid\n\nUsername: ").move(BRIEF) is Move.REFUSED
+    login = after_secret("\nPassword: ")
+    assert (login.move(BRIEF), login.move(QUIET)) == (Move.WAIT, Move.REFUSED)
+
+
+def test_no_question_is_answered_in_haste() -> None:
+    assert at_start("Username: ").move(BRIEF) is Move.WAIT
+    assert after_name("netops\nPassword: ").move(BRIEF) is Move.WAIT
 
 
 def test_long_prose_refuses_nothing() -> None:
@@ -216,7 +227,7 @@ def test_long_prose_refuses_nothing() -> None:
     ],
 )
 def test_who_wants_a_new_password(text: str) -> None:
-    assert after_secret(text).move() is Move.EXPIRED
+    assert after_secret(text).move(QUIET) is Move.EXPIRED
 
 
 @pytest.mark.parametrize(
@@ -225,28 +236,28 @@ def test_who_wants_a_new_password(text: str) -> None:
 def test_an_echoed_secret_is_neither_an_answer_nor_shown(secret: str) -> None:
     for length in range(len(secret) + 1):
         login = after_secret(secret[:length], secret)
-        assert login.move() is Move.WAIT
-        assert login.move(still=True) is Move.WAIT
+        assert login.move(QUIET) is Move.WAIT
+        assert login.move(STILL) is Move.WAIT
     login = after_secret(f"{secret}\nr1#", secret)
-    assert login.move() is Move.IN
+    assert login.move(QUIET) is Move.IN
     assert login.greeting == b"\r\nr1#"
     login = after_secret(f"{secret}\n% Login invalid: {secret}\n", secret)
-    assert login.move(still=True) is Move.REFUSED
+    assert login.move(STILL) is Move.REFUSED
     assert (login.refusal(), login.said) == ("", "")
 
 
 def test_words_of_a_platforms_own() -> None:
     own = Platform("x", telnet_login="Kennung>", telnet_password="Losung>", telnet_refused="falsch")
-    assert at_start("Kennung>", own).move() is Move.USERNAME
-    assert at_start("Losung>", own).move() is Move.OFFER
-    assert after_secret("\nDas war falsch\n", platform=own).move(still=True) is Move.REFUSED
-    assert after_secret("\nKennung>", platform=own).move() is Move.REFUSED
+    assert at_start("Kennung>", own).move(QUIET) is Move.USERNAME
+    assert at_start("Losung>", own).move(QUIET) is Move.OFFER
+    assert after_secret("\nDas war falsch\n", platform=own).move(STILL) is Move.REFUSED
+    assert after_secret("\nKennung>", platform=own).move(QUIET) is Move.REFUSED
 
 
 def test_a_prompt_of_a_platforms_own() -> None:
     own = Platform("x", prompt=r"\[\w+\]>>|menu=")
-    assert after_secret("\nmenu= ", platform=own).move() is Move.IN
-    assert after_secret("\nmenu= ").move() is Move.WAIT
+    assert after_secret("\nmenu= ", platform=own).move(QUIET) is Move.IN
+    assert after_secret("\nmenu= ").move(QUIET) is Move.WAIT
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 300), max_size=5), st.sampled_from([0, 1, 2]))
@@ -257,8 +268,8 @@ def test_how_it_is_cut_makes_no_difference(text: bytes, places: list[int], stage
     edges = [0, *sorted(places), 300]
     for a, b in pairwise(edges):
         parts.heard(text[a:b])
-    for still in (False, True):
-        assert whole.move(still=still) is parts.move(still=still)
+    for quiet in (BRIEF, QUIET, STILL):
+        assert whole.move(quiet) is parts.move(quiet)
     assert whole.greeting == parts.greeting
 
 
@@ -266,7 +277,7 @@ def test_how_it_is_cut_makes_no_difference(text: bytes, places: list[int], stage
 def test_only_a_question_at_the_very_end_gets_the_password(tail: bytes) -> None:
     login = after_name("netops\nPassword: ")
     login.heard(tail)
-    if login.move() is Move.OFFER:
+    if login.move(QUIET) is Move.OFFER:
         assert login.said.lower().rstrip().endswith((":", "?"))
 
 
@@ -281,8 +292,8 @@ def test_any_words_for_a_while() -> None:
         for _ in range(chance.randrange(400)):
             login.heard(chance.choice(words))
         began = time.process_time()
-        login.move()
-        login.move(still=True)
+        login.move(QUIET)
+        login.move(STILL)
         _ = (login.refusal(), login.said, login.greeting)
         assert time.process_time() - began < 1.0, f"seed {seed}"
 
@@ -296,6 +307,6 @@ def test_a_device_that_never_stops_talking_costs_no_more_than_it_says(word: byte
     for _ in range(2_000):
         login.heard(word * (4096 // len(word)))
     for _ in range(5):
-        login.move(still=True)
+        login.move(STILL)
         _ = login.said
     assert time.process_time() - began < 3.0
