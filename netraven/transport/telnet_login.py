@@ -182,7 +182,7 @@ class TelnetLogin:
         if _EXPIRED.search(last):
             return Move.EXPIRED
         if refused:
-            return Move.REFUSED if quiet >= STILL or last else Move.WAIT
+            return Move.REFUSED if quiet >= STILL else Move.WAIT  # a message of the day speaks like that too
         return self._press() if _PRESS.search(last) else Move.WAIT
 
     def _asks_for_ours(self, question: re.Match[str]) -> bool:
@@ -212,8 +212,8 @@ class TelnetLogin:
 
 
 def _also(usual: re.Pattern[str], *more: str | None) -> re.Pattern[str]:
-    """The usual pattern, or one of the platform's own."""
-    told = [pattern for pattern in more if pattern]
+    """The usual pattern, or one of the platform's own; lines are looked at without the blanks around them."""
+    told = [pattern.strip() for pattern in more if pattern]
     if not told:
         return usual
     return re.compile("|".join(f"(?:{pattern})" for pattern in (usual.pattern, *told)), re.IGNORECASE)

@@ -112,6 +112,17 @@ async def hung_up_after(*steps: object) -> tuple[Visit, list[str]]:
         return await spoken, device.lines
 
 
+async def test_a_message_of_the_day_that_speaks_of_denied_access() -> None:
+    async with scripted(NAME, PASSWORD, "\nAccess denied to strangers\nOne moment ...") as device:
+        visiting = asyncio.create_task(log_in(device))
+        while not device.lines[1:]:  # noqa: ASYNC110 - it happens in the device
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(1.0)
+        device.say.put_nowait("\nr1#")
+        result = await visiting
+    assert result.told == ["secret", "accepted"]
+
+
 async def test_refused_and_hung_up() -> None:
     result, lines = await hung_up_after(NAME, PASSWORD, "% Bad passwords\n")
     assert (result.reason, lines) == ("auth_refused", ["netops", "right"])

@@ -247,7 +247,7 @@ def test_an_echoed_secret_is_neither_an_answer_nor_shown(secret: str) -> None:
 
 
 def test_words_of_a_platforms_own() -> None:
-    own = Platform("x", telnet_login="Kennung>", telnet_password="Losung>", telnet_refused="falsch")
+    own = Platform("x", telnet_login="Kennung> ", telnet_password="Losung>", telnet_refused="falsch")
     assert at_start("Kennung>", own).move(QUIET) is Move.USERNAME
     assert at_start("Losung>", own).move(QUIET) is Move.OFFER
     assert after_secret("\nDas war falsch\n", platform=own).move(STILL) is Move.REFUSED
