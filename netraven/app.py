@@ -138,7 +138,7 @@ class NetRaven:
             platforms = Catalogue(settings.platforms_folder)
             raven = cls(
                 store=store,
-                transport=ssh_transport(settings.collect, platforms),
+                transport=transport_for(settings.collect, platforms),
                 settings=settings.collect,
                 realms=settings.realms,
                 access=access_rules(settings),
@@ -184,7 +184,7 @@ class NetRaven:
         )
         raven = cls(
             store=store,
-            transport=transport or ssh_transport(settings, catalogue),
+            transport=transport or transport_for(settings, catalogue),
             settings=settings,
             realms=realms or {},
             access=access,
@@ -389,7 +389,7 @@ class NetRaven:
                         lambda: self._store.targets(selector, unfinished_in=run.id, collected_only=True),
                     )
                 finally:
-                    run_log("run_finished", **asdict(tally.counts))
+                    run_log.finished(collector, tally.counts)
             status = tally.status(credentials=bool(credentials))
         except asyncio.CancelledError:
             status = RunStatus.INTERRUPTED
@@ -462,6 +462,10 @@ class _RunLog:
 
     def __call__(self, message: str, **data: Any) -> None:
         self._recorder.post(Logged(self._run.id, utcnow(), "info", message, data=data))
+
+    def finished(self, collector: Collector, counts: Counts) -> None:
+        collector.warn()
+        self("run_finished", **asdict(counts))
 
 
 @asynccontextmanager
@@ -580,14 +584,19 @@ def access_rules(settings: Settings) -> AccessRules:
     return AccessRules(defaults, *told)
 
 
-def ssh_transport(
+def transport_for(
     settings: CollectSettings, catalogue: Catalogue, *, watch: Watch | None = None
 ) -> Transport:
     """``watch``: told of every byte that passes through shells, secrets included."""
+    from netraven.transport.dialects import Dialects
+    from netraven.transport.reach import Reach
     from netraven.transport.ssh import Deadlines, SshTransport
+    from netraven.transport.telnet import TelnetTransport
 
     deadlines = Deadlines(settings.connect_timeout, settings.login_timeout, settings.command_timeout)
-    return SshTransport(deadlines, catalogue=catalogue, watch=watch)
+    dialects = Dialects(catalogue)
+    ssh = SshTransport(deadlines, dialects, watch=watch)
+    return Reach(ssh, TelnetTransport(deadlines, dialects, watch=watch))
 
 
 def _sources_of(settings: Settings) -> Sources:

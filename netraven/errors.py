@@ -97,6 +97,10 @@ class Unreachable(DeviceFailure):
     retriable = True
 
 
+class NobodyListens(Unreachable):
+    """No TCP connection came to stand."""
+
+
 class HostKeyChanged(DeviceFailure):
     """The device shows another host key than the one on record. Nothing was sent; a person decides."""
 
@@ -113,6 +117,10 @@ class Negotiation(DeviceFailure):
     """No common algorithm or authentication method. Nothing was sent."""
 
     reason = "negotiation"
+
+
+class NoSshServer(Negotiation):
+    """Somebody answers, but does not speak SSH 2. Nothing was sent."""
 
 
 class NoMethod(Negotiation):
@@ -194,4 +202,5 @@ FAILURES: tuple[type[DeviceFailure], ...] = (
     PlatformUnknown,
     InternalFault,
 )
-"""Every failure class, in the order of a connection's life; ``NoMethod`` goes under the name of ``Negotiation``."""
+"""Every failure class, in the order of a connection's life. A subclass goes under the name of its class:
+``NobodyListens`` under ``Unreachable``, ``NoMethod`` and ``NoSshServer`` under ``Negotiation``."""

@@ -198,6 +198,9 @@ class Login(Protocol):
     def offer_seen(self, offer: SshOffer) -> None:
         """What the device's SSH server offers, where it differs from what is on record."""
 
+    def in_clear_text(self) -> None:
+        """All that goes to and from the device can be read on the way, what ``secret`` hands over too."""
+
     async def secret(self) -> Secret:
         """Hand over the secret. May wait for a permit; returns once the attempt is on record."""
 

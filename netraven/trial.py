@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from netraven.app import NetRaven, access_rules, open_store, ssh_transport
+from netraven.app import NetRaven, access_rules, open_store, transport_for
 from netraven.config import Settings
 from netraven.errors import InputError
 from netraven.model import Capture, Credential, Outcome, Secret, Target
@@ -42,7 +42,7 @@ class Trial:
                 shown = _OneCredential(store, credential)
                 if not await shown.credentials():
                     raise InputError(f"no such credential: {credential!r}")
-            transport = ssh_transport(
+            transport = transport_for(
                 settings.collect,
                 Catalogue(settings.platforms_folder).with_platform(self.platform),
                 watch=self.dialogue.bytes_passed,

@@ -151,6 +151,7 @@ async def show(context: Context, *, name: str, as_json: bool) -> int:
         ("address", f"{device.host} port {device.port}"),
         ("platform", f"{device.platform} (found: {target.detected})" if target.detected else device.platform),
         *known.items(),
+        *_telnet(access, device),
         ("tags", ", ".join(sorted(device.tags)) or "none: no credential matches it"),
         *(("reached", f"{key} = {value}") for key, value in told(access).items()),
         *(("host key", f"{key.algorithm} {key.fingerprint}") for key in target.host_keys),
@@ -172,6 +173,18 @@ def told(access: Access) -> dict[str, Any]:
     """In which points a device is reached otherwise than a device that nothing is said of."""
     usual = Access()
     return {key: value for key, value in asdict(access).items() if value != getattr(usual, key)}
+
+
+def _telnet(access: Access, device: Device) -> list[tuple[str, object]]:
+    """What is said of telnet, where the device may be reached over it."""
+    from netraven.collect.access import telnet_port
+
+    if access.transport == "ssh":
+        return []
+    port = telnet_port(access, device)
+    if access.transport == "telnet":
+        return [("telnet", f"port {port}: passwords and configurations go in clear text")]
+    return [("telnet", f"port {port} where no SSH server answers: passwords then go in clear text")]
 
 
 async def remove(context: Context, *, names: list[str]) -> int:

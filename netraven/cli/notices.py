@@ -9,6 +9,8 @@ from typing import Any
 
 from netraven.plain import plain_line
 
+CLEAR_TEXT = "telnet_clear_text"
+"""The line of a run's log that tells of telnet; the report says it, at the end."""
 EVENTS = ("realm_paused", "realm_resumed", "credential_held", "jump_host_unreachable")
 """Lines of a run's log that tell it."""
 
@@ -32,6 +34,14 @@ def said(event: str, data: Mapping[str, Any], at: datetime) -> str | None:
             f"jump host {plain_line(str(data['jump_host']))} is no way through: {data['error_type']}: {why}"
         )
     return None
+
+
+def in_clear_text(data: Mapping[str, Any]) -> str:
+    """The sentence for the devices of a run that were talked to over telnet."""
+    count, names = int(data["devices"]), [plain_line(str(name)) for name in data["names"]]
+    more = f" and {count - len(names):,} more" if count > len(names) else ""
+    devices = "1 device was" if count == 1 else f"{count:,} devices were"
+    return f"{devices} talked to over telnet, passwords went in clear text: {', '.join(names)}{more}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from netraven.cli.context import Context
-from netraven.cli.notices import EVENTS, Guarded, in_review
+from netraven.cli.notices import CLEAR_TEXT, EVENTS, Guarded, in_clear_text, in_review
 from netraven.cli.screen import ROWS, Table, cell, clock, console, counted, percent, stamp, took
 from netraven.model import Run, RunStatus
 from netraven.plain import plain_line
@@ -65,6 +65,8 @@ class RunFacts:
     """Nothing could be offered, and not for want of credentials that match: their secrets could not be read."""
     guarded: Guarded = field(default_factory=Guarded)
     """What the lockout guard did."""
+    clear_text: str = ""
+    """The warning about telnet, where it was used."""
 
     @classmethod
     async def read(cls, store: SqlStore, run_id: int) -> RunFacts:
@@ -78,6 +80,7 @@ class RunFacts:
             await store.logs.credential_use(run_id),
             unreadable,
             in_review(await store.logs.events(run_id, EVENTS)),
+            "".join([in_clear_text(row["data"]) for row in await store.logs.events(run_id, (CLEAR_TEXT,))]),
         )
 
     def document(self) -> dict[str, Any]:
@@ -111,6 +114,10 @@ def print_report(context: Context, facts: RunFacts, *, each_device: bool = False
         _not_collected(where, facts)
     _credentials(where, facts)
     _guarded(where, facts)
+    if facts.clear_text:
+        _line(where)
+        for line in _wrapped(where, Text(facts.clear_text, style="yellow"), 0):
+            _line(where, line)
     _look_further(where, context, facts, each_device=each_device)
 
 

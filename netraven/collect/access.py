@@ -11,6 +11,7 @@ from netraven.model import Access, Device
 
 Words = Mapping[str, Any]
 """Fields of :class:`netraven.model.Access` by name, those that are told."""
+_SSH, _TELNET = 22, 23
 
 
 class AccessRules:
@@ -82,3 +83,11 @@ class AccessRules:
     def _all(self) -> Iterator[tuple[str, Words]]:
         yield from ((f"tags.{name}", words) for name, words in self._tags.items())
         yield from ((f"devices.{name}", words) for name, words in self._devices.items())
+
+
+def telnet_port(access: Access, device: Device) -> int:
+    """The port that settings say; else the device's own, where that is not SSH's."""
+    if access.telnet_port is not None:
+        return access.telnet_port
+    own = access.transport == "telnet" and device.port != _SSH
+    return device.port if own else _TELNET

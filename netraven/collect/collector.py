@@ -54,6 +54,9 @@ from netraven.ports import Clock, Secrets, Session, Strategy, Transport, Tunnel
 
 _log = events("netraven.collect")
 
+_NAMED = 5
+"""How many devices a warning names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -114,6 +117,8 @@ class Collector:
         means.jump_hosts.let_through = self.let_through
         means.jump_hosts.noticed = self._noticed
         self.on_notice: Callable[[str, Mapping[str, object]], None] = lambda _event, _data: None
+        self._standing: dict[str, set[str]] = {}
+        """Devices that something has to be said of once the run is over, by event."""
 
     def begin(self, target: Target) -> Visit:
         """A device's visit, with what settings say of the way to it."""
@@ -125,7 +130,11 @@ class Collector:
     async def visit(self, visit: Visit) -> Outcome | Later:
         """Try the device once. Raises only what ends the run (``NetRavenError``) and cancellation."""
         try:
-            gathered = await self._one_try(visit)
+            try:
+                gathered = await self._one_try(visit)
+            finally:
+                if visit.clear_text:
+                    self._standing.setdefault("telnet_clear_text", set()).add(visit.device.name)
         except Put as put:
             return put.later
         except Withheld as why:
@@ -184,6 +193,12 @@ class Collector:
     def _noticed(self, event: str, data: Mapping[str, object]) -> None:
         self._recorder.post(Logged(self._run_id, utcnow(), "warning", event, data=data))
         self.on_notice(event, data)
+
+    def warn(self) -> None:
+        """Say, once the run is over, what should not stay as it is: which devices were talked to over telnet."""
+        for event, devices in self._standing.items():
+            names = sorted(devices)
+            self._noticed(event, {"devices": len(names), "names": names[:_NAMED]})
 
     def interrupted(self, visit: Visit) -> Outcome:
         """The outcome of a device whose visit was cancelled; it is written without waiting.

@@ -85,6 +85,9 @@ class RecordedLogin:
         self._visit.target = replace(self._visit.target, offer=offer)
         self._record.recorder.post(OfferSeen(self._visit.device, offer, utcnow()))
 
+    def in_clear_text(self) -> None:
+        self._visit.clear_text = True
+
     async def secret(self) -> Secret:
         choice, credential = self.offer.choice, self.offer.choice.credential
         recorder = self._record.recorder

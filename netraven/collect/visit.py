@@ -41,6 +41,8 @@ class Visit:
     """Those that were offered, each once, in order."""
     started_at: datetime = field(default_factory=utcnow)
     began: float = 0.0
+    clear_text: bool = False
+    """Whether it was talked to over telnet."""
     stage: Literal["before", "offered", "session"] = "before"
     """How far the present try has come: nothing offered, a secret without a verdict, logged in."""
     finished: Outcome | None = None

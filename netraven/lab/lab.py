@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import asyncssh
 
     from netraven.lab.server import Connection, Mute
+    from netraven.lab.telnet import TelnetConnection
 
 EVIL_CONFIG = "banner motd \x1b]0;title of the lab\x07\x1b[2J\x1b[31mred\x1b[0m\x07 \u009b5n \udc9b5n end\n"
 _BACKLOG = 1024
@@ -117,7 +118,7 @@ class Lab:
         self.log = log if log is not None else WireLog()
         self.sessions_open = 0
         self.peak_sessions = 0
-        self.connections: set[Connection] = set()
+        self.connections: set[Connection | TelnetConnection] = set()
         self.mutes: set[Mute] = set()
         self.loop: asyncio.AbstractEventLoop
         self._addressing = addressing

@@ -70,6 +70,8 @@ class LabDevice:
     think: float = 0.0
     """Seconds that each command takes to answer."""
     tags: tuple[str, ...] = ()
+    telnet: bool = False
+    """Whether it speaks telnet in place of SSH. Ills of SSH alone do not befall it, nor does `auth` matter."""
 
     def __post_init__(self) -> None:
         unknown = set(self.auth) - set(AUTH_METHODS)

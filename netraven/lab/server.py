@@ -19,6 +19,7 @@ from asyncssh.packet import SSHPacket, SSHPacketLogger
 
 from netraven.lab.model import Ill
 from netraven.lab.session import Session
+from netraven.lab.telnet import TelnetConnection
 from netraven.lab.wirelog import Attempt, Verdict
 
 if TYPE_CHECKING:
@@ -266,8 +267,10 @@ def answerer(lab: Lab, box: Box) -> asyncio.BaseProtocol:
             return Mute(lab, box, close=True)
         case "hung_before_banner":
             return Mute(lab, box)
-        case "hung_in_kex":
+        case "hung_in_kex" if not box.device.telnet:
             return Mute(lab, box, first=_VERSION_LINE)
+        case _ if box.device.telnet:
+            return TelnetConnection(lab, box, ill)
         case _:
             return Connection(lab, box, ill, box.options())
 

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from netraven.errors import Unreachable
+from netraven.errors import NobodyListens, Unreachable
 from netraven.model import Access
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
@@ -50,7 +50,7 @@ async def connect(factory: Callable[[], P], host: str, port: int, access: Access
         return protocol
     if len(failed) == 1:
         raise failed[0][1]
-    raise Unreachable("; ".join(f"{address}: {_why(error)}" for address, error in failed))
+    raise NobodyListens("; ".join(f"{address}: {_why(error)}" for address, error in failed))
 
 
 async def _addresses(host: str, port: int) -> Sequence[Address]:

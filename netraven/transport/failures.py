@@ -25,7 +25,9 @@ from netraven.errors import (
     DeviceFailure,
     DialogueTimeout,
     Negotiation,
+    NobodyListens,
     NoMethod,
+    NoSshServer,
     PrivilegeRefused,
     SessionLost,
     Unreachable,
@@ -63,7 +65,9 @@ def login_timeout(stage: Stage, seconds: float) -> DeviceFailure:
     if stage is Stage.REFUSED:
         return AuthRefused("the device refused the secret")
     detail = _WAITED_FOR[min(stage, Stage.OFFERED)].format(seconds)
-    return AuthNoVerdict(detail) if stage >= Stage.OFFERED else Unreachable(detail)
+    if stage >= Stage.OFFERED:
+        return AuthNoVerdict(detail)
+    return NobodyListens(detail) if stage is Stage.TCP else Unreachable(detail)
 
 
 def login_failure(error: Exception, stage: Stage) -> DeviceFailure:
@@ -86,8 +90,9 @@ def login_failure(error: Exception, stage: Stage) -> DeviceFailure:
     if isinstance(error, asyncssh.KeyExchangeFailed):
         return Negotiation(said)
     if isinstance(error, asyncssh.ProtocolNotSupported | asyncssh.ProtocolError):
-        return Negotiation(f"not a usable SSH 2 server: {said}")
-    return Unreachable(said)
+        why = f"not a usable SSH 2 server: {said}"
+        return NoSshServer(why) if stage is Stage.KEY_EXCHANGE else Negotiation(why)
+    return NobodyListens(said) if stage is Stage.TCP else Unreachable(said)
 
 
 def session_failure(error: BaseException) -> DeviceFailure:

@@ -20,18 +20,15 @@ from netraven.errors import (
     AuthNoVerdict,
     AuthRefused,
     DeviceFailure,
-    InputError,
-    InternalFault,
     SessionLost,
     Unreachable,
 )
-from netraven.model import AUTO, Access, Target
-from netraven.platforms import Catalogue, Platform, shipped
+from netraven.model import Access, Target
 from netraven.ports import Login, Session, Tunnel
 from netraven.transport.addresses import connect
 from netraven.transport.channel import ShellChannel
+from netraven.transport.dialects import Dialects
 from netraven.transport.failures import Stage, login_failure, login_timeout, session_failure
-from netraven.transport.session import ShellSession
 from netraven.transport.ssh_client import Client, Connection
 from netraven.transport.ssh_profile import options_for
 from netraven.transport.watch import Watch, WatchedChannel
@@ -77,31 +74,35 @@ class SshTunnel:
 class SshTransport:
     """Opens shells, and connections to jump hosts, over SSH.
 
-    ``catalogue``: the platforms that are known; without one, those that ship. ``close_grace``: seconds that a closing
-    connection is waited for. ``watch``: told of what passes through shells.
+    ``close_grace``: seconds that a closing connection is waited for. ``watch``: told of what passes through shells.
     """
 
     def __init__(
         self,
         deadlines: Deadlines,
+        dialects: Dialects | None = None,
         *,
-        catalogue: Catalogue | None = None,
         close_grace: float = 1.0,
         watch: Watch | None = None,
     ) -> None:
         self._deadlines = deadlines
-        self._catalogue = catalogue or shipped()
+        self._dialects = dialects or Dialects()
         self._channel = ShellChannel if watch is None else partial(WatchedChannel, watch)
         self._close_grace = close_grace
 
     @asynccontextmanager
     async def open(self, target: Target, login: Login, via: Tunnel | None = None) -> AsyncIterator[Session]:
         """Connect and log in with one attempt on the wire. Raises ``DeviceFailure`` subclasses."""
-        platform = self._platform(target)
+        platform = self._dialects.of(target)
         try:
             async with self._connection(target, login, via) as connection:
                 shell = await self._shell(connection, target.access)
-                yield self._session(shell, platform, target.access, _says_of_itself(connection))
+                yield self._dialects.session(
+                    shell,
+                    platform,
+                    command_timeout=self._deadlines.of(target.access).command,
+                    hints=_says_of_itself(connection),
+                )
         except SessionLost as error:
             if via is None or via.alive:
                 raise
@@ -131,24 +132,6 @@ class SshTransport:
             yield await self._log_in(client, options, target, via)
         finally:
             await self._close(client, options.waiter)
-
-    def _platform(self, target: Target) -> Platform | None:
-        """Looked up before anything is sent; an unknown or broken one is this device's trouble and not the run's.
-
-        None where it is to be found out.
-        """
-        name = target.device.platform
-        if name == AUTO:
-            if target.detected is None or target.detected not in self._catalogue:
-                return None
-            name = target.detected
-        try:
-            platform = self._catalogue.load(name)
-        except InputError as error:
-            raise InternalFault(str(error)) from error
-        if not platform.collects:
-            raise InternalFault(f"nothing is collected from a device of platform {platform.name}")
-        return platform
 
     async def _log_in(
         self,
@@ -200,15 +183,6 @@ class SshTransport:
             await login.rejected(failure)
         elif client.stage is Stage.REFUSED and not client.told:
             await login.rejected(failure)
-
-    def _session(self, shell: ShellChannel, platform: Platform | None, access: Access, hints: str) -> Session:
-        return ShellSession(
-            shell,
-            platform,
-            command_timeout=self._deadlines.of(access).command,
-            candidates=() if platform is not None else self._catalogue.detectable(),
-            hints=hints,
-        )
 
     async def _shell(self, connection: Connection, access: Access) -> ShellChannel:
         seconds = self._deadlines.of(access).command

@@ -46,6 +46,7 @@ class NotedLogin:
         self._secret = Secret(password, private_key)
         self._before_secret = before_secret
         self._more = list(more)
+        self.clear_text = False
         self.cuts: list[int] = []
         """After how many refused secrets the device hung up."""
 
@@ -58,6 +59,9 @@ class NotedLogin:
 
     def offer_seen(self, offer: SshOffer) -> None:
         self.offers.append(offer)
+
+    def in_clear_text(self) -> None:
+        self.clear_text = True
 
     async def secret(self) -> Secret:
         if self._before_secret is not None:
