@@ -127,7 +127,7 @@ class NetRaven:
             await store.runs.recover()
             raven = cls(
                 store=store,
-                transport=_ssh(settings.collect),
+                transport=_ssh(settings.collect, settings.ssh.agent_socket),
                 settings=settings.collect,
                 realms=settings.realms,
                 access=_access(settings),
@@ -534,20 +534,22 @@ def _access(settings: Settings) -> AccessRules:
     return AccessRules(defaults, *told)
 
 
-def _ssh(settings: CollectSettings) -> Transport:
+def _ssh(settings: CollectSettings, agent: str = "") -> Transport:
+    from netraven.sources.agent import agent_socket
     from netraven.transport.ssh import Deadlines, SshTransport
 
     deadlines = Deadlines(settings.connect_timeout, settings.login_timeout, settings.command_timeout)
-    return SshTransport(deadlines)
+    return SshTransport(deadlines, agent_socket=agent_socket(agent, os.environ))
 
 
 def _sources_of(settings: Settings) -> Sources:
-    return _sources(settings.secrets, settings.vault, settings.folder)
+    return _sources(settings.secrets, settings.vault, settings.folder, settings.ssh.agent_socket)
 
 
-def _sources(secrets: SecretsSettings, vault: VaultSettings, folder: Path) -> Sources:
+def _sources(secrets: SecretsSettings, vault: VaultSettings, folder: Path, agent: str = "") -> Sources:
     """Every kind of source there is. Nothing is read, run or asked before somebody wants a secret."""
-    from netraven.credentials.source import Command, EnvironmentVariable, SecretFile, VaultField
+    from netraven.credentials.source import AgentKey, Command, EnvironmentVariable, SecretFile, VaultField
+    from netraven.sources.agent import AgentSource
     from netraven.sources.command import CommandSource
     from netraven.sources.environment import EnvironmentSource
     from netraven.sources.file import FileSource
@@ -574,6 +576,7 @@ def _sources(secrets: SecretsSettings, vault: VaultSettings, folder: Path) -> So
             SecretFile: FileSource(folder, os.environ, timeout=timeout),
             Command: CommandSource(folder, os.environ, timeout=timeout),
             VaultField: VaultSource(access, os.environ),
+            AgentKey: AgentSource(agent, os.environ),
         },
         cache_seconds=secrets.cache_seconds,
     )
