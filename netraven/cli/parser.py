@@ -132,6 +132,8 @@ class _NeverAnArgument(argparse.Action):
         ways = (
             "--enable-password-env VAR"
             if "enable" in str(option)
+            else "--passphrase-env VAR"
+            if "passphrase" in str(option)
             else ("--password-stdin, --password-env VAR or --private-key FILE, or none of them to be asked")
         )
         parser.error(
@@ -334,22 +336,42 @@ def _credentials(commands: Any) -> None:
             choices=("always", "aaa-down"),
             help="aaa-down: break-glass, offered only while the device's AAA gives no verdict",
         )
-        secret = parser.add_mutually_exclusive_group()
-        secret.add_argument("--password-stdin", action="store_true", help="the password is one line on stdin")
-        secret.add_argument(
+        password = parser.add_mutually_exclusive_group()
+        password.add_argument(
+            "--password-stdin", action="store_true", help="the password is one line on stdin"
+        )
+        password.add_argument(
             "--password-env", metavar="VAR", help="the password is in this environment variable"
         )
-        secret.add_argument("--private-key", metavar="FILE", help="log in with this SSH key instead")
-        secret.add_argument(
+        place = parser.add_mutually_exclusive_group()
+        place.add_argument(
+            "--private-key",
+            metavar="FILE",
+            help="log in with this SSH key; with a password too, the key goes first",
+        )
+        place.add_argument(
+            "--agent",
+            nargs="?",
+            const="",
+            metavar="KEY",
+            help="the ssh agent has the key: its SHA256: fingerprint or its comment; without KEY any that it has",
+        )
+        place.add_argument(
             "--source",
             metavar="SOURCE",
             help="read password or key there for each run: env:NAME, file:PATH, command:PROGRAM ARGUMENTS..., "
             "vault:PATH#FIELD",
         )
         parser.add_argument(
+            "--passphrase-env", metavar="VAR", help="what opens the private key is in this variable"
+        )
+        parser.add_argument(
+            "--certificate", metavar="FILE", help="the key's OpenSSH certificate (KEY-cert.pub)"
+        )
+        parser.add_argument(
             "--enable-password-env", metavar="VAR", help="the enable secret is in this variable"
         )
-        for trap in ("--password", "--secret", "--enable-password", "--enable-secret"):
+        for trap in ("--password", "--secret", "--passphrase", "--enable-password", "--enable-secret"):
             parser.add_argument(trap, action=_NeverAnArgument)
     update.add_argument("--ask", action="store_true", help="ask for a new password")
     update.add_argument(

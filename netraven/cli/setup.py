@@ -57,6 +57,7 @@ key_file = "netraven.key"
 
 [ssh]
 # host_keys = "accept-new" # remember the key of a new device, refuse a changed one; "strict" refuses new ones too
+# agent_socket = ""        # where the ssh agent listens that holds keys; otherwise $SSH_AUTH_SOCK
 
 [log]
 # level = "warning"        # debug, info, warning, error, critical

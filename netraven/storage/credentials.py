@@ -13,6 +13,7 @@ from typing import Any, Literal
 from sqlalchemy import Row, Select, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from netraven.credentials.key_text import is_sealed
 from netraven.credentials.sealing import Keyring, UnknownKey
 from netraven.credentials.source import parse_source
 from netraven.errors import InputError, RowRefused, SecretUnreadable
@@ -73,6 +74,11 @@ class SqlCredentials:
         secret = await self._stored(credential)
         if credential.source is not None:
             secret = (await self._from_source(credential)).with_kept(secret)
+            if secret.private_key and secret.passphrase is None and is_sealed(secret.private_key):
+                raise SecretUnreadable(
+                    f"credential {credential.name}: its private key has a passphrase that is not kept here: "
+                    "`credential update --passphrase-env VAR` does that"
+                )
         if not secret.opens_something:
             raise SecretUnreadable(f"credential {credential.name} has no secret")
         return secret

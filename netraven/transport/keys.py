@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 
 import asyncssh
 
+from netraven.credentials.key_text import is_sealed
 from netraven.model import HostKey, Secret
 
 _MOST_OPENED = 64
@@ -25,44 +26,23 @@ class UnusableKey(ValueError):
     """A private key, passphrase or certificate that cannot serve. The message names no secret."""
 
 
-def can_log_in(private_key: str) -> bool:
-    """Whether the text is a private key that SSH can sign with: not every key that can be read is one (X25519)."""
-    try:
-        asyncssh.import_private_key(private_key)
-    except (asyncssh.KeyImportError, ValueError):
-        return False
-    return True
-
-
 def open_key(secret: Secret) -> asyncssh.SSHKeyPair:
     """The key of ``secret`` with its certificate. Raises ``UnusableKey``. May take a tenth of a second."""
     problem, key = "", None
     try:
         key = asyncssh.import_private_key(secret.private_key or "", secret.passphrase)
-    except asyncssh.KeyEncryptionError as error:
-        problem = "its passphrase does not open it" if secret.passphrase else f"it cannot be opened: {error}"
-    except (asyncssh.KeyImportError, ValueError):
-        problem = "it needs a passphrase" if _sealed(secret) else "it cannot be read"
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError, ValueError):
+        sealed = is_sealed(secret.private_key or "")
+        problem = "is not a private key that can be read, or one of a kind that SSH does not log in with"
+        if sealed:
+            problem = "needs a passphrase" if secret.passphrase is None else "is not opened by its passphrase"
     if key is None:  # outside of the handler: its exception might carry parts of the key along
-        raise UnusableKey(f"private key: {problem}")
+        raise UnusableKey(problem)
     certificate = None if secret.certificate is None else _certificate(secret.certificate)
     if certificate is not None and certificate.key.public_data != key.public_data:
-        raise UnusableKey("the certificate belongs to another key")
+        raise UnusableKey("does not belong to its certificate")
     (pair,) = asyncssh.load_keypairs([key if certificate is None else (key, certificate)])
     return pair
-
-
-def _sealed(secret: Secret) -> bool:
-    """Whether the only thing in the way is the want of a passphrase."""
-    if secret.passphrase is not None:
-        return False
-    try:
-        asyncssh.import_private_key(secret.private_key or "", "")
-    except asyncssh.KeyEncryptionError:
-        return True
-    except (asyncssh.KeyImportError, ValueError) as error:
-        return "assphrase" in str(error)
-    return False
 
 
 def _certificate(text: str) -> asyncssh.SSHCertificate:

@@ -213,7 +213,7 @@ class Client(asyncssh.SSHClient):
             try:
                 return [await self._means.opened.of(secret)]
             except UnusableKey as error:
-                raise ConnectionError(str(error)) from None
+                raise ConnectionError(f"the private key {error}") from None
         if secret.agent is None:
             return []
         agent = asyncssh.SSHAgentClient(self._means.agent_socket)
