@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -50,6 +50,7 @@ from netraven.model import (
     Selector,
     SkipReason,
     Status,
+    Target,
     utcnow,
 )
 from netraven.platforms import load_platform
@@ -58,6 +59,7 @@ from netraven.storage.owner import current_owner
 
 if TYPE_CHECKING:
     from netraven.storage.store import SqlStore
+    from netraven.transport.ssh_scan import Look
 
 HEARTBEAT = 15.0
 """Seconds between two signs of life of a run; one that gives none for 90 s is taken for dead by other hosts."""
@@ -130,7 +132,7 @@ class NetRaven:
                 transport=_ssh(settings.collect, settings.ssh.agent_socket),
                 settings=settings.collect,
                 realms=settings.realms,
-                access=_access(settings),
+                access=access_rules(settings),
             )
             try:
                 yield raven
@@ -358,6 +360,7 @@ class NetRaven:
                         finished,
                         lambda: self._store.targets(selector, unfinished_in=run.id, collected_only=True),
                     )
+                    collector.tell_unchecked()
                 finally:
                     run_log("run_finished", **asdict(tally.counts))
             status = tally.status(credentials=bool(credentials))
@@ -430,6 +433,22 @@ async def open_store(settings: Settings) -> AsyncIterator[SqlStore]:
     ) as store:
         await store.runs.recover()
         yield store
+
+
+async def look_at_ssh(settings: Settings, target: Target) -> Look:
+    """What the device's SSH server offers and which host key it shows, without logging in.
+
+    Raises ``InputError`` for a device behind a jump host.
+    """
+    from netraven.transport.ssh_scan import look
+
+    access = access_rules(settings).of(target.device)
+    if access.jump:
+        raise InputError(
+            f"{target.device.name} is behind a jump host, and this looks only straight at devices"
+        )
+    seconds = access.connect_timeout or settings.collect.connect_timeout
+    return await look(replace(target, access=access), seconds)
 
 
 def needs_key(credentials: Iterable[Credential]) -> bool:
@@ -522,7 +541,7 @@ def _selector(tags: Iterable[str], names: Iterable[str]) -> Selector:
     return Selector(frozenset(tags), frozenset(names))
 
 
-def _access(settings: Settings) -> AccessRules:
+def access_rules(settings: Settings) -> AccessRules:
     """What settings say of the ways to devices."""
     defaults = Access(
         host_keys=cast("Any", settings.ssh.host_keys),

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from netraven.plain import plain_line
 
-EVENTS = ("realm_paused", "realm_resumed", "credential_held")
-"""Lines of a run's log that tell what the guard did."""
+EVENTS = ("realm_paused", "realm_resumed", "credential_held", "host_keys_off")
+"""Lines of a run's log that tell what the guard did, and what it could not."""
 
 
 def said(event: str, data: Mapping[str, Any], at: datetime) -> str | None:
@@ -26,7 +26,18 @@ def said(event: str, data: Mapping[str, Any], at: datetime) -> str | None:
         until = _clock(at + timedelta(seconds=float(data["seconds"])), near=at)
         why = plain_line(str(data["why"]))
         return f"credential {plain_line(str(data['credential']))} is held until {until} UTC: {why}"
+    if event == "host_keys_off":
+        return unchecked(int(data["count"]), [str(name) for name in data["devices"]])
     return None
+
+
+def unchecked(count: int, some: Sequence[str]) -> str:
+    """The standing warning about devices whose host keys nobody looks at."""
+    names = ", ".join(map(plain_line, some)) + (
+        f" and {count - len(some):,} more" if count > len(some) else ""
+    )
+    devices = "1 device" if count == 1 else f"{count:,} devices"
+    return f"host keys are off for {devices}: secrets go to whoever answers in the place of {names}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +91,8 @@ def in_review(rows: Iterable[Mapping[str, Any]]) -> Guarded:
                 pause.ended = at
         elif (sentence := said(event, data, at)) is not None:
             told.append(sentence)
-            held[str(data["credential"])] = None
+            if event == "credential_held":
+                held[str(data["credential"])] = None
     return Guarded(tuple(one if isinstance(one, str) else one.said() for one in told), tuple(held))
 
 

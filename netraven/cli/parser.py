@@ -216,6 +216,7 @@ def _top() -> _Parser:
     commands = top.commands("COMMAND")
     _setting_up(commands)
     _devices(commands)
+    _host_keys(commands)
     _credentials(commands)
     _secrets(commands)
     _collecting(commands)
@@ -268,7 +269,9 @@ def _setting_up(commands: Any) -> None:
 
 
 def _devices(commands: Any) -> None:
-    device = _group(commands, "device", "the devices: import, list, show, remove, forget-host-key")
+    device = _group(
+        commands, "device", "the devices: import, list, show, remove, forget-host-key, ssh, ssh-report"
+    )
     load = _verb(
         device,
         "import",
@@ -296,9 +299,82 @@ def _devices(commands: Any) -> None:
         device,
         "forget-host-key",
         "devices:forget_host_key",
-        "after a device was replaced: take the host key that it shows next",
+        "after a device was replaced: take the host key that it shows next (as hostkey forget)",
     )
     forget.add_argument("name", metavar="NAME")
+    ssh = _verb(
+        device,
+        "ssh",
+        "device_ssh:show",
+        "what a device's SSH server offers, what of it is weak, and what NetRaven uses",
+        "Connects and exchanges keys; does not log in. What it sees is remembered.",
+    )
+    ssh.add_argument("device", metavar="DEVICE")
+    ssh.add_argument("--stored", action="store_true", help="do not connect: what was seen last")
+    _json(ssh)
+    weak = _verb(
+        device, "ssh-report", "device_ssh:report", "the devices whose SSH is weak, and those not yet seen"
+    )
+    weak.add_argument(
+        "--tag",
+        dest="tags",
+        action="append",
+        default=[],
+        metavar="T",
+        help="only with this tag; may be repeated",
+    )
+    _limits(weak, time=False)
+    _json(weak)
+
+
+def _host_keys(commands: Any) -> None:
+    hostkey = _group(commands, "hostkey", "SSH host keys: list, show, accept, forget, import")
+    shown = _verb(hostkey, "list", "hostkeys:show_all", "the keys on record, by device")
+    _selecting(shown)
+    shown.add_argument(
+        "--state",
+        choices=("trusted", "refused", "revoked"),
+        help="refused: shown once, and waiting for a person",
+    )
+    _limits(shown, time=False)
+    _json(shown)
+    one = _verb(hostkey, "show", "hostkeys:show", "every key of a device")
+    one.add_argument("device", metavar="DEVICE")
+    one.add_argument("--known-hosts", action="store_true", help="as lines of OpenSSH's known_hosts")
+    _json(one)
+    accept = _verb(
+        hostkey,
+        "accept",
+        "hostkeys:accept",
+        "trust the key that a device has shown and that was not let pass",
+        "It takes the place of the trusted keys of the same algorithm. Compare the fingerprint with the device's own\n"
+        "first (console: show ip ssh, show ssh server ...).",
+    )
+    accept.add_argument("device", metavar="DEVICE")
+    accept.add_argument(
+        "--fingerprint", metavar="SHA256:...", help="the key that is meant; without it you are asked"
+    )
+    accept.add_argument("--add", action="store_true", help="replace no other key")
+    accept.add_argument("--scan", action="store_true", help="fetch the key now, without logging in")
+    forget = _verb(
+        hostkey,
+        "forget",
+        "hostkeys:forget",
+        "take a device's keys off the record; the next one it shows is new",
+    )
+    forget.add_argument("device", metavar="DEVICE")
+    forget.add_argument("--algorithm", metavar="A", help="only keys of this one (ssh-rsa ...)")
+    load = _verb(
+        hostkey,
+        "import",
+        "hostkeys:load",
+        "trust the keys of an OpenSSH known_hosts file; a bad file changes nothing",
+        "Names are matched with the host, [host]:port and name of every device; hashed names, wildcards,\n"
+        "@cert-authority and @revoked are understood.",
+    )
+    load.add_argument("file", metavar="FILE", help="the file; - for stdin")
+    load.add_argument("--dry-run", action="store_true", help="say what would change, change nothing")
+    _json(load)
 
 
 _SECRETS = """\

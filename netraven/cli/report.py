@@ -101,10 +101,10 @@ def print_report(context: Context, facts: RunFacts, *, each_device: bool = False
     """``each_device``: also name the devices that were not collected."""
     where = console()
     _headline(where, facts)
+    _host_keys(where, context, facts)
     _numbers(where, facts)
     if facts.run.error:
         _line(where, Text("\nIt stopped because: ").append_text(cell(facts.run.error)))
-    _host_keys(where, context, facts)
     if each_device:
         _not_collected(where, facts)
     _credentials(where, facts)
@@ -174,19 +174,24 @@ def _host_keys(where: Console, context: Context, facts: RunFacts) -> None:
     changed = facts.named("host_key_changed")
     if not changed:
         return
-    names = ", ".join(plain_line(name) for name in changed[:10])
-    more = f" and {len(changed) - 10:,} more" if len(changed) > 10 else ""
     _line(where)
-    _line(where, Text(f"HOST KEY CHANGED: {names}{more}", style="bold white on red"))
+    headline = f"HOST KEY CHANGED on {counted(len(changed), 'device')}: nothing was sent"
+    _line(where, Text(headline, style="bold white on red"))
+    details = {str(d["name"]): str(d["detail"] or "") for d in facts.devices}
+    for name in changed[:10]:
+        text = Text(f"{plain_line(name)}: {plain_line(details[name], 1000)}")
+        for number, line in enumerate(_wrapped(where, text, 4)):
+            _line(where, Text("    " if number else "  ").append_text(line))
+    if len(changed) > 10:
+        listed = context.command("hostkey", "list", "--state", "refused")
+        where.print(f"  and {len(changed) - 10:,} more: {plain_line(listed, 1000)}", soft_wrap=True)
     for said in (
-        "Either the device was replaced, or something else answers in its place. Nothing was sent to it.",
-        "Find out which. If it was replaced, this takes its new key at the next run:",
+        "Either a device was replaced, or something else answers in its place. Find out which. If it was replaced, "
+        "compare the fingerprint with the device's own; this accepts it:",
     ):
         for line in _wrapped(where, Text(said), 2):
             _line(where, Text("  ").append_text(line))
-    where.print(
-        f"    {plain_line(context.command('device', 'forget-host-key', changed[0]), 1000)}", soft_wrap=True
-    )
+    where.print(f"    {plain_line(context.command('hostkey', 'accept', changed[0]), 1000)}", soft_wrap=True)
 
 
 def _not_collected(where: Console, facts: RunFacts) -> None:
@@ -235,7 +240,7 @@ def _guarded(where: Console, facts: RunFacts) -> None:
     if not facts.guarded:
         return
     _line(where)
-    _line(where, "What the lockout guard did:")
+    _line(where, "To be noticed:")
     for sentence in facts.guarded.sentences[:ROWS]:
         for number, line in enumerate(_wrapped(where, Text(sentence, style="yellow"), 4)):
             _line(where, Text("    " if number else "  ").append_text(line))

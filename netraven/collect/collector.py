@@ -137,6 +137,8 @@ class Collector:
         self._unreadable: set[tuple[str, int]] = set()
         self.guard.log_in = self.control
         self.guard.tell(confirmed=self._confirmed, noticed=self._noticed)
+        self._unchecked: set[str] = set()
+        """Devices whose host key is not looked at."""
         self.on_notice: Callable[[str, Mapping[str, object]], None] = lambda _event, _data: None
 
     def begin(self, target: Target) -> Visit:
@@ -144,7 +146,16 @@ class Collector:
         return Visit(self._reached(target), self.clock)
 
     def _reached(self, target: Target) -> Target:
-        return replace(target, access=self._means.access.of(target.device))
+        access = self._means.access.of(target.device)
+        if access.host_keys == "off":
+            self._unchecked.add(target.device.name)
+        return replace(target, access=access)
+
+    def tell_unchecked(self) -> None:
+        """Once a run: which devices were logged in to whoever answered in their place."""
+        if self._unchecked:
+            names = sorted(self._unchecked)
+            self._noticed("host_keys_off", {"count": len(names), "devices": names[:10]})
 
     async def visit(self, visit: Visit) -> Outcome | Later:
         """Try the device once. Raises only what ends the run (``NetRavenError``) and cancellation."""

@@ -33,7 +33,7 @@ from netraven.transport.channel import ShellChannel
 from netraven.transport.failures import Stage, login_failure, login_timeout, session_failure
 from netraven.transport.keys import OpenedKeys
 from netraven.transport.session import ShellSession
-from netraven.transport.ssh_algorithms import Algorithms, algorithms_for, lacking, nothing_in_common
+from netraven.transport.ssh_algorithms import Algorithms, algorithms_of, lacking, nothing_in_common
 from netraven.transport.ssh_client import Client, Connection, KeyMeans
 from netraven.transport.ssh_profile import options_for
 
@@ -115,13 +115,13 @@ class SshTransport:
         Where no algorithm is in common, what the device offers may lead to others: then there is a second connection,
         and no third. Nothing has been sent by then.
         """
-        offered = _algorithms(target)
+        offered = algorithms_of(target)
         client = Client(login, target, self._means)
         try:
             try:
                 connection = await self._log_in(client, target, offered, via)
             except NothingInCommon:
-                better = _algorithms(client.target)
+                better = algorithms_of(client.target)
                 if better == offered:
                     raise
                 await self._close(client)
@@ -237,15 +237,6 @@ async def _over(
 
 class NothingInCommon(Negotiation):
     """The device has said what it offers, and nothing of it was among what it was offered."""
-
-
-def _algorithms(target: Target) -> Algorithms:
-    return algorithms_for(
-        target.offer,
-        tuple(key.algorithm for key in target.host_keys),
-        legacy=target.access.legacy,
-        certificates=bool(target.trust.authorities),
-    )
 
 
 def _not_in_common(client: Client, algorithms: Algorithms) -> NothingInCommon | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from netraven.model import SshOffer
+from netraven.model import SshOffer, Target
 
 MOST_TAILORED = 3
 """Names in a category that is made for one device."""
@@ -126,6 +126,16 @@ CATEGORIES = (
 )
 """The fields of an offer, and what people call them."""
 NAMES = dict(CATEGORIES)
+
+
+def algorithms_of(target: Target) -> Algorithms:
+    """What a device is offered."""
+    return algorithms_for(
+        target.offer,
+        tuple(key.algorithm for key in target.host_keys),
+        legacy=target.access.legacy,
+        certificates=bool(target.trust.authorities),
+    )
 
 
 @lru_cache(maxsize=256)
