@@ -46,6 +46,8 @@ class Guarded:
 
     sentences: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What a person should know besides."""
 
     def __bool__(self) -> bool:
         return bool(self.sentences)
@@ -77,6 +79,7 @@ def in_review(rows: Iterable[Mapping[str, Any]]) -> Guarded:
     told: list[_Pause | str] = []
     open_: dict[str, _Pause] = {}
     held: dict[str, None] = {}
+    warnings: list[str] = []
     for row in rows:
         event, data, at = row["message"], row["data"] or {}, row["timestamp"]
         if event == "realm_paused":
@@ -90,10 +93,13 @@ def in_review(rows: Iterable[Mapping[str, Any]]) -> Guarded:
             if (pause := open_.pop(str(data["realm"]), None)) is not None:
                 pause.ended = at
         elif (sentence := said(event, data, at)) is not None:
-            told.append(sentence)
             if event == "credential_held":
+                told.append(sentence)
                 held[str(data["credential"])] = None
-    return Guarded(tuple(one if isinstance(one, str) else one.said() for one in told), tuple(held))
+            else:
+                warnings.append(sentence)
+    sentences = tuple(one if isinstance(one, str) else one.said() for one in told)
+    return Guarded(sentences, tuple(held), tuple(warnings))
 
 
 def _moment(seconds: object) -> datetime:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from rich.text import Text
 from netraven.cli.context import Context
 from netraven.cli.notices import EVENTS, Guarded, in_review
 from netraven.cli.screen import ROWS, Table, cell, clock, console, counted, percent, stamp, took
-from netraven.model import Run, RunStatus
+from netraven.model import Run, RunStatus, Selector
 from netraven.plain import plain_line
 
 if TYPE_CHECKING:
@@ -63,6 +63,8 @@ class RunFacts:
     """Nothing could be offered, and not for want of credentials that match: their secrets could not be read."""
     guarded: Guarded = field(default_factory=Guarded)
     """What the lockout guard did."""
+    waiting: Mapping[str, str] = field(default_factory=dict)
+    """Of some devices whose host key has changed, the fingerprint of the one that waits to be accepted."""
 
     @classmethod
     async def read(cls, store: SqlStore, run_id: int) -> RunFacts:
@@ -70,12 +72,17 @@ class RunFacts:
         unreadable = run.status is RunStatus.NO_CREDENTIALS and bool(
             await store.logs.events(run_id, ["secret_unreadable"])
         )
+        outcomes = await store.logs.outcomes(run_id)
+        changed = [str(d["name"]) for d in outcomes if d["reason"] == "host_key_changed"][:10]
+        selector = Selector(names=frozenset(changed))
+        waiting = [r async for r in store.host_keys.list(selector, state="refused")] if changed else []
         return cls(
             run,
-            await store.logs.outcomes(run_id),
+            outcomes,
             await store.logs.credential_use(run_id),
             unreadable,
             in_review(await store.logs.events(run_id, EVENTS)),
+            {record.device: record.key.fingerprint for record in waiting},
         )
 
     def document(self) -> dict[str, Any]:
@@ -191,7 +198,9 @@ def _host_keys(where: Console, context: Context, facts: RunFacts) -> None:
     ):
         for line in _wrapped(where, Text(said), 2):
             _line(where, Text("  ").append_text(line))
-    where.print(f"    {plain_line(context.command('hostkey', 'accept', changed[0]), 1000)}", soft_wrap=True)
+    shown = facts.waiting.get(changed[0])
+    words = ("hostkey", "accept", changed[0], *(("--fingerprint", shown) if shown else ()))
+    where.print(f"    {plain_line(context.command(*words), 1000)}", soft_wrap=True)
 
 
 def _not_collected(where: Console, facts: RunFacts) -> None:
@@ -237,10 +246,14 @@ def _credentials(where: Console, facts: RunFacts) -> None:
 
 
 def _guarded(where: Console, facts: RunFacts) -> None:
+    for warning in facts.guarded.warnings:
+        _line(where)
+        for number, line in enumerate(_wrapped(where, Text(f"WARNING: {warning}", style="yellow"), 2)):
+            _line(where, Text("  " if number else "").append_text(line))
     if not facts.guarded:
         return
     _line(where)
-    _line(where, "To be noticed:")
+    _line(where, "What the lockout guard did:")
     for sentence in facts.guarded.sentences[:ROWS]:
         for number, line in enumerate(_wrapped(where, Text(sentence, style="yellow"), 4)):
             _line(where, Text("    " if number else "  ").append_text(line))

@@ -185,6 +185,8 @@ class Connection(asyncssh.SSHServerConnection):
         self, pkttype: int, *args: bytes, handler: object = None, trivial: bool = True
     ) -> None:
         super().send_userauth_packet(pkttype, *args, handler=handler, trivial=trivial)  # type: ignore[arg-type]  # None is its default
+        if self.pending is not None and self.pending.method == "publickey":
+            return  # 60 is PK_OK there: the key may sign
         if pkttype == _INFO_REQUEST:  # the same question again means that the last answer was wrong
             self.settle(self._sent("expired" if self.ill.kind == "expired_password" else "refused"))
 

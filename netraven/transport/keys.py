@@ -41,8 +41,8 @@ def open_key(secret: Secret) -> asyncssh.SSHKeyPair:
     certificate = None if secret.certificate is None else _certificate(secret.certificate)
     if certificate is not None and certificate.key.public_data != key.public_data:
         raise UnusableKey("does not belong to its certificate")
-    (pair,) = asyncssh.load_keypairs([key if certificate is None else (key, certificate)])
-    return pair
+    # with a certificate asyncssh would go on to the key without it: one more try for a server to count
+    return asyncssh.load_keypairs([key if certificate is None else (key, certificate)])[0]
 
 
 def _certificate(text: str) -> asyncssh.SSHCertificate:
