@@ -102,7 +102,7 @@ class LabDevice:
         for key in ("auth", "tags"):
             if key in fields:
                 fields[key] = tuple(fields[key])
-        if "algorithms" in fields:
+        if fields.get("algorithms"):
             lists = {name: tuple(names) for name, names in fields["algorithms"].items()}
             fields["algorithms"] = LabAlgorithms(**lists)
         return cls(**fields)
