@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -144,15 +144,16 @@ class SqlHostKeys:
         """Trust these keys as well and add these rules; all of it, or nothing. A key that is revoked stays so."""
         opened = self._database.reading() if dry_run else self._database.writing()
         async with opened as connection:
-            new_keys = [pair for pair in dict.fromkeys(keys) if await _is_new(connection, *pair)]
-            there = {
+            there = await _states(connection, {device.id for device, _ in keys if device.id is not None})
+            states = {pair: there.get((pair[0].id, pair[1].key)) for pair in dict.fromkeys(keys)}
+            new_keys = [pair for pair, state in states.items() if state in (None, REFUSED)]
+            ruled = {
                 (row.kind, row.patterns, row.key) for row in await connection.execute(select(host_key_rules))
             }
             wanted = dict.fromkeys(rules)
-            new_rules = [rule for rule in wanted if (rule.kind, rule.patterns, rule.key.key) not in there]
+            new_rules = [rule for rule in wanted if (rule.kind, rule.patterns, rule.key.key) not in ruled]
             if not dry_run:
-                for device, key in sorted(new_keys, key=lambda pair: pair[0].id or 0):
-                    await _trust(connection, device, key, "imported", await _of(connection, device))
+                await _import(connection, [(*pair, states[pair] is not None) for pair in new_keys])
                 if new_rules:
                     await connection.execute(insert(host_key_rules), [_rule_row(rule) for rule in new_rules])
         known = len(dict.fromkeys(keys)) + len(wanted) - len(new_keys) - len(new_rules)
@@ -190,18 +191,44 @@ async def _lock(connection: AsyncConnection, device: Device) -> None:
     )
 
 
-async def _is_new(connection: AsyncConnection, device: Device, key: HostKey) -> bool:
-    return all(r.key != key or r.state == REFUSED for r in await _of(connection, device))
+async def _states(connection: AsyncConnection, ids: Iterable[int]) -> dict[tuple[int | None, bytes], str]:
+    """What every key of these devices is on record as."""
+    found: dict[tuple[int | None, bytes], str] = {}
+    ordered = sorted(ids)
+    for start in range(0, len(ordered), _PAGE):
+        statement = select(host_keys.c.device_id, host_keys.c.key, host_keys.c.state)
+        page = statement.where(host_keys.c.device_id.in_(ordered[start : start + _PAGE]))
+        found.update({(row.device_id, row.key): row.state for row in await connection.execute(page)})
+    return found
+
+
+async def _import(connection: AsyncConnection, keys: Sequence[tuple[Device, HostKey, bool]]) -> None:
+    """Trust keys, those that waited (True) among them; in one order, so that two imports do not wait for each other."""
+    ordered = sorted(keys, key=lambda one: (one[0].id or 0, one[1].key))
+    rows = [_key_row(device, key, "imported") for device, key, waited in ordered if not waited]
+    for device, key, waited in ordered:
+        if waited:
+            await _let_pass(connection, device, key, "imported")
+    if rows:
+        await connection.execute(insert(host_keys), rows)
 
 
 async def _trust(
     connection: AsyncConnection, device: Device, key: HostKey, origin: str, there: Sequence[KeyRecord]
 ) -> None:
     if any(record.key == key for record in there):
-        changed = update(host_keys).where(host_keys.c.device_id == device.id, host_keys.c.key == key.key)
-        await connection.execute(changed.values(state=TRUSTED, origin=origin))
-        return
-    row = {
+        await _let_pass(connection, device, key, origin)
+    else:
+        await connection.execute(insert(host_keys).values(_key_row(device, key, origin)))
+
+
+async def _let_pass(connection: AsyncConnection, device: Device, key: HostKey, origin: str) -> None:
+    changed = update(host_keys).where(host_keys.c.device_id == device.id, host_keys.c.key == key.key)
+    await connection.execute(changed.values(state=TRUSTED, origin=origin))
+
+
+def _key_row(device: Device, key: HostKey, origin: str) -> dict[str, Any]:
+    return {
         "device_id": device.id,
         "algorithm": key.algorithm,
         "key": key.key,
@@ -210,7 +237,6 @@ async def _trust(
         "state": TRUSTED,
         "origin": origin,
     }
-    await connection.execute(insert(host_keys).values(row))
 
 
 def _rule_row(rule: Rule) -> dict[str, Any]:

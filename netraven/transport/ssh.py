@@ -168,6 +168,7 @@ class SshTransport:
             raise failure from error
         if client.stage is Stage.OFFERED:
             client.stage = Stage.ACCEPTED
+            client.forget()
             await client.login.accepted()
         else:
             await client.remember_key()  # let in without a question: the key is on record all the same

@@ -262,6 +262,10 @@ class Client(asyncssh.SSHClient):
         self.stage = Stage.OFFERED
         self._reschedule(self.login_seconds)
 
+    def forget(self) -> None:
+        """The secret has done its work; a session may last for long."""
+        self._secret_out, self._keys = None, [] if self.key_shown else None
+
     async def _secret(self) -> Secret:
         """Get the secret from the login, which may take its time; the device's clock runs from here on."""
         left = self._stop_the_clock()

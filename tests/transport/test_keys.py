@@ -41,7 +41,7 @@ def keyed(*keys: asyncssh.SSHKey, auth: tuple[str, ...] = ("publickey",), **more
 async def logged_in(device: LabDevice, secret: Secret, **access: bool) -> tuple[Visit, Lab]:
     lab = Lab([device])
     async with lab:
-        goal = target(lab, access=Access(**access))  # type: ignore[arg-type]  # `legacy` only
+        goal = target(lab, access=Access(**access))  # type: ignore[arg-type]  # legacy only
         result = await visit(SshTransport(PATIENT), goal, NotedLogin(secret=secret))
         await quiet(lab)
     return result, lab
