@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -62,6 +62,7 @@ from netraven.storage.owner import current_owner
 
 if TYPE_CHECKING:
     from netraven.storage.store import SqlStore
+    from netraven.transport.ssh_scan import Look
     from netraven.transport.watch import Watch
 
 HEARTBEAT = 15.0
@@ -138,7 +139,7 @@ class NetRaven:
             platforms = Catalogue(settings.platforms_folder)
             raven = cls(
                 store=store,
-                transport=transport_for(settings.collect, platforms),
+                transport=transport_for(settings.collect, platforms, agent=settings.ssh.agent_socket),
                 settings=settings.collect,
                 realms=settings.realms,
                 access=access_rules(settings),
@@ -480,6 +481,22 @@ async def open_store(settings: Settings) -> AsyncIterator[SqlStore]:
         yield store
 
 
+async def look_at_ssh(settings: Settings, target: Target) -> Look:
+    """What the device's SSH server offers and which host key it shows, without logging in.
+
+    Raises ``InputError`` for a device behind a jump host.
+    """
+    from netraven.transport.ssh_scan import look
+
+    access = access_rules(settings).of(target.device)
+    if access.jump:
+        raise InputError(
+            f"{target.device.name} is behind a jump host, and this looks only straight at devices"
+        )
+    seconds = access.connect_timeout or settings.collect.connect_timeout
+    return await look(replace(target, access=access), seconds)
+
+
 def needs_key(credentials: Iterable[Credential]) -> bool:
     """Whether a run cannot do without the key that opens stored secrets."""
     return any(credential.source is None for credential in credentials)
@@ -585,9 +602,12 @@ def access_rules(settings: Settings) -> AccessRules:
 
 
 def transport_for(
-    settings: CollectSettings, catalogue: Catalogue, *, watch: Watch | None = None
+    settings: CollectSettings, catalogue: Catalogue, *, agent: str = "", watch: Watch | None = None
 ) -> Transport:
-    """``watch``: told of every byte that passes through shells, secrets included."""
+    """``agent``: the ssh agent's socket, where not $SSH_AUTH_SOCK. ``watch``: told of every byte that passes through
+    shells, secrets included.
+    """
+    from netraven.sources.agent import agent_socket
     from netraven.transport.dialects import Dialects
     from netraven.transport.reach import Reach
     from netraven.transport.ssh import Deadlines, SshTransport
@@ -595,17 +615,18 @@ def transport_for(
 
     deadlines = Deadlines(settings.connect_timeout, settings.login_timeout, settings.command_timeout)
     dialects = Dialects(catalogue)
-    ssh = SshTransport(deadlines, dialects, watch=watch)
+    ssh = SshTransport(deadlines, dialects, agent_socket=agent_socket(agent, os.environ), watch=watch)
     return Reach(ssh, TelnetTransport(deadlines, dialects, watch=watch))
 
 
 def _sources_of(settings: Settings) -> Sources:
-    return _sources(settings.secrets, settings.vault, settings.folder)
+    return _sources(settings.secrets, settings.vault, settings.folder, settings.ssh.agent_socket)
 
 
-def _sources(secrets: SecretsSettings, vault: VaultSettings, folder: Path) -> Sources:
+def _sources(secrets: SecretsSettings, vault: VaultSettings, folder: Path, agent: str = "") -> Sources:
     """Every kind of source there is. Nothing is read, run or asked before somebody wants a secret."""
-    from netraven.credentials.source import Command, EnvironmentVariable, SecretFile, VaultField
+    from netraven.credentials.source import AgentKey, Command, EnvironmentVariable, SecretFile, VaultField
+    from netraven.sources.agent import AgentSource
     from netraven.sources.command import CommandSource
     from netraven.sources.environment import EnvironmentSource
     from netraven.sources.file import FileSource
@@ -632,6 +653,7 @@ def _sources(secrets: SecretsSettings, vault: VaultSettings, folder: Path) -> So
             SecretFile: FileSource(folder, os.environ, timeout=timeout),
             Command: CommandSource(folder, os.environ, timeout=timeout),
             VaultField: VaultSource(access, os.environ),
+            AgentKey: AgentSource(agent, os.environ),
         },
         cache_seconds=secrets.cache_seconds,
     )

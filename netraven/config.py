@@ -134,6 +134,8 @@ class SshSettings:
     """The local address to connect from; empty: the system's choice."""
     keepalive: float = field(default=60.0, metadata={"least": 0.0})
     """After so many seconds without a byte TCP asks whether the device is still there; 0: never."""
+    agent_socket: str = ""
+    """Where the ssh agent listens, for credentials whose key it holds; empty: where SSH_AUTH_SOCK says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,6 +131,7 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
         "NETRAVEN_COLLECT__LOGIN_GRACE": "60",
         "NETRAVEN_COLLECT__OUTPUTS": "running, version",
         "NETRAVEN_SSH__HOST_KEYS": "strict",
+        "NETRAVEN_SSH__AGENT_SOCKET": "/run/agent",
         "NETRAVEN_SSH__SOURCE_ADDRESS": "192.0.2.1",
         "NETRAVEN_SSH__KEEPALIVE": "0",
         "NETRAVEN_JUMP__MAX_LOGINS": "3",
@@ -152,7 +153,7 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
     assert settings.collect == CollectSettings(
         9, 0, "priority", 1.5, 2.0, 30.0, 4.0, 0.0, 7.0, 60.0, ("running", "version")
     )
-    assert settings.ssh == SshSettings("strict", "192.0.2.1", 0.0)
+    assert settings.ssh == SshSettings("strict", "192.0.2.1", 0.0, "/run/agent")
     assert settings.jump == JumpSettings(3, 4, 5.0)
     assert (settings.ssh.host_keys, settings.log.level, settings.log.format) == ("strict", "debug", "json")
     assert settings.database_url == "postgresql+asyncpg://u:p@db/netraven"

@@ -20,6 +20,7 @@ from netraven.errors import SettingsError
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
+    from netraven.collect.access import AccessRules
     from netraven.storage.store import SqlStore
 
 T = TypeVar("T")
@@ -47,6 +48,13 @@ class Context:
         configure(settings.log.level, settings.log.format)
         _refuse_nowhere(settings)
         return settings
+
+    @cached_property
+    def access(self) -> AccessRules:
+        """How settings say that devices are reached."""
+        from netraven.app import access_rules
+
+        return access_rules(self.settings)
 
     def store(self) -> AbstractAsyncContextManager[SqlStore]:
         """The database, for what logs in to nothing."""

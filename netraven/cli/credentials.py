@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 from netraven.cli.context import Context
 from netraven.cli.screen import Table, clock, console, counted, percent, print_json, say, warn
-from netraven.cli.secret_input import (
-    password_from_prompt,
-    password_from_stdin,
-    private_key_from_file,
-    secret_from_environment,
-)
+from netraven.cli.secret_input import check_given, given, parts_of_key, password_from_prompt, source_of
 from netraven.credentials.source import parse_source
 from netraven.errors import InputError
 from netraven.inventory.names import wrong_with_name, wrong_with_tag
@@ -37,15 +33,21 @@ def add(
     password_stdin: bool,
     password_env: str | None,
     private_key: str | None,
+    agent: str | None,
+    passphrase_env: str | None,
+    certificate: str | None,
     source: str | None,
     enable_password_env: str | None,
     when: Literal["always", "aaa-down"] | None,
 ) -> int:
+    source = source_of(source, agent, password=password_stdin or password_env is not None)
     _check_words(name=name, username=username, realm=realm, tags=tags, source=source)
     context.run(_name_is_free(context, name))
-    secret = _given(password_stdin, password_env, private_key, enable_password_env)
-    if source is None and secret.password is None and secret.private_key is None:
-        secret = Secret(password=password_from_prompt(), enable=secret.enable)
+    secret = given(password_stdin, password_env, private_key, enable_password_env)
+    secret = replace(secret, **parts_of_key(passphrase_env, certificate))
+    if source is None and not secret.opens_something:
+        secret = replace(secret, password=password_from_prompt())
+    check_given(secret, username, private_key, source)
     credential = Credential(
         name=name,
         username=username,
@@ -78,25 +80,36 @@ def update(
     password_stdin: bool,
     password_env: str | None,
     private_key: str | None,
+    agent: str | None,
+    passphrase_env: str | None,
+    certificate: str | None,
     source: str | None,
     enable_password_env: str | None,
     when: Literal["always", "aaa-down"] | None,
     ask: bool,
     keep_previous: int | None,
 ) -> int:
+    source = source_of(source, agent, password=password_stdin or password_env is not None)
     _check_words(name=name, username=username, realm=realm, tags=tags, source=source)
-    context.run(_exists(context, name))
+    before = context.run(_known(context, name))
     if ask and (password_stdin or password_env or private_key or source):
         raise InputError(
-            "--ask, --password-stdin, --password-env, --private-key and --source exclude each other"
+            "--ask, --password-stdin, --password-env, --private-key, --agent and --source exclude each other"
         )
-    secret = _given(password_stdin, password_env, private_key, enable_password_env)
+    secret = given(password_stdin, password_env, private_key, enable_password_env)
     if ask:
-        secret = Secret(password=password_from_prompt(), enable=secret.enable)
-    elif secret.password is not None:
-        secret = Secret(password=secret.password, private_key="", enable=secret.enable)
-    elif secret.private_key is not None:
-        secret = Secret(password="", private_key=secret.private_key, enable=secret.enable)
+        secret = replace(secret, password=password_from_prompt())
+    if secret.password is not None and secret.private_key is None:
+        secret = replace(secret, private_key="", passphrase="", certificate="")
+    elif secret.private_key is not None and secret.password is None:
+        secret = replace(secret, password="")
+    secret = replace(secret, **parts_of_key(passphrase_env, certificate))
+    if secret.private_key:
+        check_given(secret, username or before.username, private_key, source)
+    elif (passphrase_env or certificate) and (source or before.source) is None:
+        raise InputError(
+            "--passphrase-env and --certificate belong to a key: give --private-key FILE as well"
+        )
     changes: dict[str, Any] = {"username": username, "realm": realm, "priority": priority, "source": source}
     changes["when"] = when
     changes |= {"tags": None if tags is None else frozenset(tags)}
@@ -129,14 +142,6 @@ async def _store_changed(context: Context, name: str, changes: Mapping[str, Any]
         _warn_about_tags(changed, known)
 
 
-def _given(stdin: bool, variable: str | None, key_file: str | None, enable_variable: str | None) -> Secret:
-    return Secret(
-        password=password_from_stdin() if stdin else secret_from_environment(variable) if variable else None,
-        private_key=private_key_from_file(key_file) if key_file else None,
-        enable=secret_from_environment(enable_variable) if enable_variable else None,
-    )
-
-
 def _check_words(
     *,
     name: str,
@@ -161,9 +166,9 @@ async def _name_is_free(context: Context, name: str) -> None:
             raise InputError(f"a credential named {name} exists already; `credential update` changes it")
 
 
-async def _exists(context: Context, name: str) -> None:
+async def _known(context: Context, name: str) -> Credential:
     async with context.store() as store:
-        await store.vault.get(name)
+        return (await store.vault.get(name)).credential
 
 
 async def _device_tags(store: SqlStore, tags: AbstractSet[str]) -> AbstractSet[str]:

@@ -7,10 +7,10 @@ import sys
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from netraven.app import access_rules
 from netraven.cli.context import Context
+from netraven.cli.notices import unchecked as said_unchecked
 from netraven.cli.screen import (
     ROWS,
     Table,
@@ -27,6 +27,9 @@ from netraven.cli.screen import (
 from netraven.errors import InputError
 from netraven.model import Access, Device, Selector
 from netraven.plain import plain_line
+
+if TYPE_CHECKING:
+    from netraven.storage.store import SqlStore
 
 MOST_BYTES = 256 << 20
 
@@ -87,12 +90,14 @@ async def show_all(context: Context, *, tag: list[str], limit: int | None, as_js
                     if limit is not None and shown == limit:
                         return
                     shown += 1
-                    yield _as_json(target.device)
+                    off = context.access.of(target.device).host_keys == "off"
+                    yield {**_as_json(target.device), "host_keys_off": off}
 
             await print_json_list(rows())
             return 0
         wanted = limit or ROWS
         devices = await store.inventory.list(selector, limit=wanted)
+        unchecked = await _unchecked(context, store, selector)
         count = await store.count(selector)
     if not devices:
         say("no devices")
@@ -107,7 +112,17 @@ async def show_all(context: Context, *, tag: list[str], limit: int | None, as_js
         say(f"\nThe first {len(devices):,} of {count:,} devices. --limit N shows more, --json all.")
     else:
         say(f"\n{counted(count, 'device')}")
+    if unchecked:
+        warn(said_unchecked(len(unchecked), unchecked[:10]))
     return 0
+
+
+async def _unchecked(context: Context, store: SqlStore, selector: Selector) -> list[str]:
+    """The devices whose host keys are not looked at; without such a setting no device is read for it."""
+    if not context.access.ever("host_keys", "off"):
+        return []
+    names = [target.device async for target in store.targets(selector)]
+    return [device.name for device in names if context.access.of(device).host_keys == "off"]
 
 
 def _as_json(device: Device) -> dict[str, Any]:
@@ -128,11 +143,13 @@ async def show(context: Context, *, name: str, as_json: bool) -> int:
         last = [row async for row in store.logs.connections(LogFilter(device=name, limit=1))]
         latest = await store.snapshots.latest(name)
         known = await store.inventory.facts(name)
-    device, access = target.device, access_rules(context.settings).of(target.device)
+    device, access = target.device, context.access.of(target.device)
+    off = access.host_keys == "off"
     if as_json:
         print_json(
             {
                 **_as_json(device),
+                "host_keys_off": off,
                 "host_keys": [
                     {"algorithm": k.algorithm, "fingerprint": k.fingerprint} for k in target.host_keys
                 ],
@@ -164,6 +181,8 @@ async def show(context: Context, *, name: str, as_json: bool) -> int:
         )
     if latest:
         facts.append(("config", f"unchanged since {clock(latest.first_seen_at)} UTC, {latest.sha256[:12]}"))
+    if off:
+        facts.append(("WARNING", said_unchecked(1, [device.name])))
     for label, value in facts:
         say(f"{label:9} {plain_line(str(value))}")
     return 0

@@ -11,6 +11,7 @@ import inspect
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -35,6 +36,8 @@ class OutputError(OSError):
 def run(argv: Sequence[str] | None = None) -> int:
     _open_closed_streams()
     _make_safe(sys.stdout, sys.stderr)
+    # Said by cryptography of what old devices have nothing better than; `device ssh` says what is weak.
+    warnings.filterwarnings("ignore", message="Diffie-Hellman over finite fields")
     stdout = sys.stdout
     sys.stdout = cast("TextIO", _Output(stdout))
     try:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from netraven.plain import plain_line
 
-CLEAR_TEXT = "telnet_clear_text"
-"""The line of a run's log that tells of telnet; the report says it, at the end."""
-EVENTS = ("realm_paused", "realm_resumed", "credential_held", "jump_host_unreachable")
+EVENTS = (
+    "realm_paused",
+    "realm_resumed",
+    "credential_held",
+    "jump_host_unreachable",
+    "host_keys_off",
+    "telnet_clear_text",
+)
 """Lines of a run's log that tell it."""
 
 
@@ -33,15 +38,24 @@ def said(event: str, data: Mapping[str, Any], at: datetime) -> str | None:
         return (
             f"jump host {plain_line(str(data['jump_host']))} is no way through: {data['error_type']}: {why}"
         )
+    if event == "host_keys_off":
+        return unchecked(int(data["count"]), [str(name) for name in data["devices"]])
+    if event == "telnet_clear_text":
+        count, some = int(data["count"]), [str(name) for name in data["devices"]]
+        devices = "1 device was" if count == 1 else f"{count:,} devices were"
+        return f"{devices} talked to over telnet, passwords went in clear text: {_named(count, some)}"
     return None
 
 
-def in_clear_text(data: Mapping[str, Any]) -> str:
-    """The sentence for the devices of a run that were talked to over telnet."""
-    count, names = int(data["devices"]), [plain_line(str(name)) for name in data["names"]]
-    more = f" and {count - len(names):,} more" if count > len(names) else ""
-    devices = "1 device was" if count == 1 else f"{count:,} devices were"
-    return f"{devices} talked to over telnet, passwords went in clear text: {', '.join(names)}{more}"
+def _named(count: int, some: Sequence[str]) -> str:
+    more = f" and {count - len(some):,} more" if count > len(some) else ""
+    return ", ".join(map(plain_line, some)) + more
+
+
+def unchecked(count: int, some: Sequence[str]) -> str:
+    """The standing warning about devices whose host keys nobody looks at."""
+    devices = "1 device" if count == 1 else f"{count:,} devices"
+    return f"host keys are off for {devices}: secrets go to whoever answers in the place of {_named(count, some)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +64,8 @@ class Guarded:
 
     sentences: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What a person should know besides."""
 
     def __bool__(self) -> bool:
         return bool(self.sentences)
@@ -81,6 +97,7 @@ def in_review(rows: Iterable[Mapping[str, Any]]) -> Guarded:
     told: list[_Pause | str] = []
     open_: dict[str, _Pause] = {}
     held: dict[str, None] = {}
+    warnings: list[str] = []
     for row in rows:
         event, data, at = row["message"], row["data"] or {}, row["timestamp"]
         if event == "realm_paused":
@@ -94,10 +111,13 @@ def in_review(rows: Iterable[Mapping[str, Any]]) -> Guarded:
             if (pause := open_.pop(str(data["realm"]), None)) is not None:
                 pause.ended = at
         elif (sentence := said(event, data, at)) is not None:
-            told.append(sentence)
             if event == "credential_held":
+                told.append(sentence)
                 held[str(data["credential"])] = None
-    return Guarded(tuple(one if isinstance(one, str) else one.said() for one in told), tuple(held))
+            else:
+                warnings.append(sentence)
+    sentences = tuple(one if isinstance(one, str) else one.said() for one in told)
+    return Guarded(sentences, tuple(held), tuple(warnings))
 
 
 def _moment(seconds: object) -> datetime:

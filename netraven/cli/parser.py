@@ -132,6 +132,8 @@ class _NeverAnArgument(argparse.Action):
         ways = (
             "--enable-password-env VAR"
             if "enable" in str(option)
+            else "--passphrase-env VAR"
+            if "passphrase" in str(option)
             else ("--password-stdin, --password-env VAR or --private-key FILE, or none of them to be asked")
         )
         parser.error(
@@ -215,6 +217,7 @@ def _top() -> _Parser:
     _setting_up(commands)
     _devices(commands)
     _platforms(commands)
+    _host_keys(commands)
     _credentials(commands)
     _secrets(commands)
     _collecting(commands)
@@ -287,7 +290,9 @@ def _platforms(commands: Any) -> None:
 
 
 def _devices(commands: Any) -> None:
-    device = _group(commands, "device", "the devices: import, list, show, remove, forget-host-key")
+    device = _group(
+        commands, "device", "the devices: import, list, show, remove, forget-host-key, ssh, ssh-report"
+    )
     load = _verb(
         device,
         "import",
@@ -315,9 +320,82 @@ def _devices(commands: Any) -> None:
         device,
         "forget-host-key",
         "devices:forget_host_key",
-        "after a device was replaced: take the host key that it shows next",
+        "after a device was replaced: take the host key that it shows next (as hostkey forget)",
     )
     forget.add_argument("name", metavar="NAME")
+    ssh = _verb(
+        device,
+        "ssh",
+        "device_ssh:show",
+        "what a device's SSH server offers, what of it is weak, and what NetRaven uses",
+        "Connects and exchanges keys; does not log in. What it sees is remembered.",
+    )
+    ssh.add_argument("device", metavar="DEVICE")
+    ssh.add_argument("--stored", action="store_true", help="do not connect: what was seen last")
+    _json(ssh)
+    weak = _verb(
+        device, "ssh-report", "device_ssh:report", "the devices whose SSH is weak, and those not yet seen"
+    )
+    weak.add_argument(
+        "--tag",
+        dest="tags",
+        action="append",
+        default=[],
+        metavar="T",
+        help="only with this tag; may be repeated",
+    )
+    _limits(weak, time=False)
+    _json(weak)
+
+
+def _host_keys(commands: Any) -> None:
+    hostkey = _group(commands, "hostkey", "SSH host keys: list, show, accept, forget, import")
+    shown = _verb(hostkey, "list", "hostkeys:show_all", "the keys on record, by device")
+    _selecting(shown)
+    shown.add_argument(
+        "--state",
+        choices=("trusted", "refused", "revoked"),
+        help="refused: shown once, and waiting for a person",
+    )
+    _limits(shown, time=False)
+    _json(shown)
+    one = _verb(hostkey, "show", "hostkeys:show", "every key of a device")
+    one.add_argument("device", metavar="DEVICE")
+    one.add_argument("--known-hosts", action="store_true", help="as lines of OpenSSH's known_hosts")
+    _json(one)
+    accept = _verb(
+        hostkey,
+        "accept",
+        "hostkeys:accept",
+        "trust the key that a device has shown and that was not let pass",
+        "It takes the place of the trusted keys of the same algorithm. Compare the fingerprint with the device's own\n"
+        "first (console: show ip ssh, show ssh server ...).",
+    )
+    accept.add_argument("device", metavar="DEVICE")
+    accept.add_argument(
+        "--fingerprint", metavar="SHA256:...", help="the key that is meant; without it you are asked"
+    )
+    accept.add_argument("--add", action="store_true", help="replace no other key")
+    accept.add_argument("--scan", action="store_true", help="fetch the key now, without logging in")
+    forget = _verb(
+        hostkey,
+        "forget",
+        "hostkeys:forget",
+        "take a device's keys off the record; the next one it shows is new",
+    )
+    forget.add_argument("device", metavar="DEVICE")
+    forget.add_argument("--algorithm", metavar="A", help="only keys of this one (ssh-rsa ...)")
+    load = _verb(
+        hostkey,
+        "import",
+        "hostkeys:load",
+        "trust the keys of an OpenSSH known_hosts file; a bad file changes nothing",
+        "Names are matched with the host, [host]:port and name of every device; hashed names, wildcards,\n"
+        "@cert-authority and @revoked are understood.",
+    )
+    load.add_argument("file", metavar="FILE", help="the file; - for stdin")
+    load.add_argument("--dry-run", action="store_true", help="say what would change, change nothing")
+    _json(load)
 
 
 _SECRETS = """\
@@ -355,22 +433,42 @@ def _credentials(commands: Any) -> None:
             choices=("always", "aaa-down"),
             help="aaa-down: break-glass, offered only while the device's AAA gives no verdict",
         )
-        secret = parser.add_mutually_exclusive_group()
-        secret.add_argument("--password-stdin", action="store_true", help="the password is one line on stdin")
-        secret.add_argument(
+        password = parser.add_mutually_exclusive_group()
+        password.add_argument(
+            "--password-stdin", action="store_true", help="the password is one line on stdin"
+        )
+        password.add_argument(
             "--password-env", metavar="VAR", help="the password is in this environment variable"
         )
-        secret.add_argument("--private-key", metavar="FILE", help="log in with this SSH key instead")
-        secret.add_argument(
+        place = parser.add_mutually_exclusive_group()
+        place.add_argument(
+            "--private-key",
+            metavar="FILE",
+            help="log in with this SSH key; with a password too, the key goes first",
+        )
+        place.add_argument(
+            "--agent",
+            nargs="?",
+            const="",
+            metavar="KEY",
+            help="the ssh agent has the key: its SHA256: fingerprint or its comment; without KEY any that it has",
+        )
+        place.add_argument(
             "--source",
             metavar="SOURCE",
             help="read password or key there for each run: env:NAME, file:PATH, command:PROGRAM ARGUMENTS..., "
             "vault:PATH#FIELD",
         )
         parser.add_argument(
+            "--passphrase-env", metavar="VAR", help="what opens the private key is in this variable"
+        )
+        parser.add_argument(
+            "--certificate", metavar="FILE", help="the key's OpenSSH certificate (KEY-cert.pub)"
+        )
+        parser.add_argument(
             "--enable-password-env", metavar="VAR", help="the enable secret is in this variable"
         )
-        for trap in ("--password", "--secret", "--enable-password", "--enable-secret"):
+        for trap in ("--password", "--secret", "--passphrase", "--enable-password", "--enable-secret"):
             parser.add_argument(trap, action=_NeverAnArgument)
     update.add_argument("--ask", action="store_true", help="ask for a new password")
     update.add_argument(

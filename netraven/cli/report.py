@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.text import Text
 
 from netraven.cli.context import Context
-from netraven.cli.notices import CLEAR_TEXT, EVENTS, Guarded, in_clear_text, in_review
+from netraven.cli.notices import EVENTS, Guarded, in_review
 from netraven.cli.screen import ROWS, Table, cell, clock, console, counted, percent, stamp, took
-from netraven.model import Run, RunStatus
+from netraven.model import Run, RunStatus, Selector
 from netraven.plain import plain_line
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ class RunFacts:
     """Nothing could be offered, and not for want of credentials that match: their secrets could not be read."""
     guarded: Guarded = field(default_factory=Guarded)
     """What the lockout guard did."""
-    clear_text: str = ""
-    """The warning about telnet, where it was used."""
+    waiting: Mapping[str, str] = field(default_factory=dict)
+    """Of some devices whose host key has changed, the fingerprint of the one that waits to be accepted."""
 
     @classmethod
     async def read(cls, store: SqlStore, run_id: int) -> RunFacts:
@@ -74,13 +74,17 @@ class RunFacts:
         unreadable = run.status is RunStatus.NO_CREDENTIALS and bool(
             await store.logs.events(run_id, ["secret_unreadable"])
         )
+        outcomes = await store.logs.outcomes(run_id)
+        changed = [str(d["name"]) for d in outcomes if d["reason"] == "host_key_changed"][:10]
+        selector = Selector(names=frozenset(changed))
+        waiting = [r async for r in store.host_keys.list(selector, state="refused")] if changed else []
         return cls(
             run,
-            await store.logs.outcomes(run_id),
+            outcomes,
             await store.logs.credential_use(run_id),
             unreadable,
             in_review(await store.logs.events(run_id, EVENTS)),
-            "".join([in_clear_text(row["data"]) for row in await store.logs.events(run_id, (CLEAR_TEXT,))]),
+            {record.device: record.key.fingerprint for record in waiting},
         )
 
     def document(self) -> dict[str, Any]:
@@ -106,18 +110,14 @@ def print_report(context: Context, facts: RunFacts, *, each_device: bool = False
     """``each_device``: also name the devices that were not collected."""
     where = console()
     _headline(where, facts)
+    _host_keys(where, context, facts)
     _numbers(where, facts)
     if facts.run.error:
         _line(where, Text("\nIt stopped because: ").append_text(cell(facts.run.error)))
-    _host_keys(where, context, facts)
     if each_device:
         _not_collected(where, facts)
     _credentials(where, facts)
     _guarded(where, facts)
-    if facts.clear_text:
-        _line(where)
-        for line in _wrapped(where, Text(facts.clear_text, style="yellow"), 0):
-            _line(where, line)
     _look_further(where, context, facts, each_device=each_device)
 
 
@@ -183,19 +183,26 @@ def _host_keys(where: Console, context: Context, facts: RunFacts) -> None:
     changed = facts.named("host_key_changed")
     if not changed:
         return
-    names = ", ".join(plain_line(name) for name in changed[:10])
-    more = f" and {len(changed) - 10:,} more" if len(changed) > 10 else ""
     _line(where)
-    _line(where, Text(f"HOST KEY CHANGED: {names}{more}", style="bold white on red"))
+    headline = f"HOST KEY CHANGED on {counted(len(changed), 'device')}: nothing was sent"
+    _line(where, Text(headline, style="bold white on red"))
+    details = {str(d["name"]): str(d["detail"] or "") for d in facts.devices}
+    for name in changed[:10]:
+        text = Text(f"{plain_line(name)}: {plain_line(details[name], 1000)}")
+        for number, line in enumerate(_wrapped(where, text, 4)):
+            _line(where, Text("    " if number else "  ").append_text(line))
+    if len(changed) > 10:
+        listed = context.command("hostkey", "list", "--state", "refused")
+        where.print(f"  and {len(changed) - 10:,} more: {plain_line(listed, 1000)}", soft_wrap=True)
     for said in (
-        "Either the device was replaced, or something else answers in its place. Nothing was sent to it.",
-        "Find out which. If it was replaced, this takes its new key at the next run:",
+        "Either a device was replaced, or something else answers in its place. Find out which. If it was replaced, "
+        "compare the fingerprint with the device's own; this accepts it:",
     ):
         for line in _wrapped(where, Text(said), 2):
             _line(where, Text("  ").append_text(line))
-    where.print(
-        f"    {plain_line(context.command('device', 'forget-host-key', changed[0]), 1000)}", soft_wrap=True
-    )
+    shown = facts.waiting.get(changed[0])
+    words = ("hostkey", "accept", changed[0], *(("--fingerprint", shown) if shown else ()))
+    where.print(f"    {plain_line(context.command(*words), 1000)}", soft_wrap=True)
 
 
 def _not_collected(where: Console, facts: RunFacts) -> None:
@@ -241,6 +248,10 @@ def _credentials(where: Console, facts: RunFacts) -> None:
 
 
 def _guarded(where: Console, facts: RunFacts) -> None:
+    for warning in facts.guarded.warnings:
+        _line(where)
+        for number, line in enumerate(_wrapped(where, Text(f"WARNING: {warning}", style="yellow"), 2)):
+            _line(where, Text("  " if number else "").append_text(line))
     if not facts.guarded:
         return
     _line(where)

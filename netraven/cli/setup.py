@@ -58,6 +58,7 @@ key_file = "netraven.key"
 
 [ssh]
 # host_keys = "accept-new" # remember the key of a new device, refuse a changed one; "strict" refuses new ones too
+# agent_socket = ""        # where the ssh agent listens that holds keys; otherwise $SSH_AUTH_SOCK
 # source_address = ""      # the local address to connect from
 # keepalive = 60.0         # seconds without a byte after which TCP asks whether the device is still there; 0: never
 

@@ -54,7 +54,7 @@ from netraven.ports import Clock, Secrets, Session, Strategy, Transport, Tunnel
 
 _log = events("netraven.collect")
 
-_NAMED = 5
+_NAMED = 10
 """How many devices a warning names."""
 
 
@@ -125,7 +125,10 @@ class Collector:
         return Visit(self._reached(target), self.clock)
 
     def _reached(self, target: Target) -> Target:
-        return replace(target, access=self._means.access.of(target.device))
+        access = self._means.access.of(target.device)
+        if access.host_keys == "off":
+            self._stands("host_keys_off", target.device)
+        return replace(target, access=access)
 
     async def visit(self, visit: Visit) -> Outcome | Later:
         """Try the device once. Raises only what ends the run (``NetRavenError``) and cancellation."""
@@ -134,7 +137,7 @@ class Collector:
                 gathered = await self._one_try(visit)
             finally:
                 if visit.clear_text:
-                    self._standing.setdefault("telnet_clear_text", set()).add(visit.device.name)
+                    self._stands("telnet_clear_text", visit.device)
         except Put as put:
             return put.later
         except Withheld as why:
@@ -195,10 +198,13 @@ class Collector:
         self.on_notice(event, data)
 
     def warn(self) -> None:
-        """Say, once the run is over, what should not stay as it is: which devices were talked to over telnet."""
+        """Say, once the run is over, what should not stay as it is: host keys that nobody looks at, telnet."""
         for event, devices in self._standing.items():
             names = sorted(devices)
-            self._noticed(event, {"devices": len(names), "names": names[:_NAMED]})
+            self._noticed(event, {"count": len(names), "devices": names[:_NAMED]})
+
+    def _stands(self, event: str, device: Device) -> None:
+        self._standing.setdefault(event, set()).add(device.name)
 
     def interrupted(self, visit: Visit) -> Outcome:
         """The outcome of a device whose visit was cancelled; it is written without waiting.

@@ -146,7 +146,7 @@ class Entrance:
                 offer = await self._offer(visit, choice, round_)
             except (Withheld, Put):
                 offer = None
-            if offer is None or offer.secret.password is None:
+            if offer is None or offer.secret.password is None or offer.secret.has_key:
                 if offer is not None:
                     offer.admission.close()
                 round_.put_back(choice)

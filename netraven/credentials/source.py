@@ -1,4 +1,5 @@
-"""Where a secret is kept, written as one line: ``env:NAME``, ``file:PATH``, ``command:ARGV...``, ``vault:PATH#FIELD``.
+"""Where a secret is kept, written as one line: ``env:NAME``, ``file:PATH``, ``command:ARGV...``, ``vault:PATH#FIELD``,
+``agent:KEY``.
 
 This module only understands the line. What reads the secret is ``netraven.sources``.
 """
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from netraven.errors import InputError
 from netraven.plain import plain_line
 
-FORMS = "env:NAME, file:PATH, command:PROGRAM ARGUMENTS..., vault:PATH#FIELD"
+FORMS = "env:NAME, file:PATH, command:PROGRAM ARGUMENTS..., vault:PATH#FIELD, agent:KEY"
 LONGEST = 4096
 """Characters of a source; no path and no command that a person writes is longer."""
 
@@ -44,7 +45,14 @@ class VaultField:
     field: str = "password"
 
 
-Place = EnvironmentVariable | SecretFile | Command | VaultField
+@dataclass(frozen=True, slots=True)
+class AgentKey:
+    """A key that the ssh agent holds: its ``SHA256:`` fingerprint or its comment; empty for any."""
+
+    name: str = ""
+
+
+Place = EnvironmentVariable | SecretFile | Command | VaultField | AgentKey
 
 
 def parse_source(source: str) -> Place:
@@ -100,4 +108,5 @@ _PARSERS: dict[str, Callable[[str], Place]] = {
     "file": _file,
     "command": _command,
     "vault": _vault,
+    "agent": lambda text: AgentKey(text.strip()),
 }

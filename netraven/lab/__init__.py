@@ -5,7 +5,7 @@ from netraven.lab.configurations import configuration
 from netraven.lab.dialects import DIALECTS
 from netraven.lab.fleet import Fleet, LabLogin, fleet
 from netraven.lab.lab import Lab
-from netraven.lab.model import WELL, Ill, LabDevice
+from netraven.lab.model import WELL, Ill, LabAlgorithms, LabDevice
 from netraven.lab.wirelog import Attempt, Event, WireLog, secret_hash
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Fleet",
     "Ill",
     "Lab",
+    "LabAlgorithms",
     "LabDevice",
     "LabLogin",
     "WireLog",

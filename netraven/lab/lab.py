@@ -56,6 +56,8 @@ class Box:
             raise ValueError(f"{device.name}: {device.dialect} has no enable")
         if self.device.ill != device.ill:
             self._struck = 0
+        if self.device.algorithms != device.algorithms:
+            self._options = None
         self.device = device
         self.dialect = DIALECTS[device.dialect]
 
@@ -205,7 +207,7 @@ class Lab:
     def host_key(self, name: str) -> str:
         """The public key that the next connection will be shown, in OpenSSH form: `ssh-ed25519 AAAA...`."""
         pair = next(iter(self._boxes[name].options().server_host_keys.values()))
-        return f"ssh-ed25519 {base64.b64encode(pair.public_data).decode()}"
+        return f"{pair.key_algorithm.decode()} {base64.b64encode(pair.public_data).decode()}"
 
     def csv(self) -> str:
         """The fleet as `netraven device import` reads it."""
@@ -255,6 +257,9 @@ class Lab:
 
         if self._base is None:
             raise RuntimeError("the lab has not been started")
+        if box.device.algorithms is not None:
+            key = server.host_key(self.seed, box.name, box.key_generation)
+            return server.options_offering(key, box.device.algorithms)
         if self._shared_keys is None or box.key_generation:
             return server.options_with(self._base, server.host_key(self.seed, box.name, box.key_generation))
         number = zlib.crc32(box.name.encode()) % self._shared_keys

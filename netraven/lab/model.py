@@ -27,7 +27,7 @@ IllKind = Literal[
     "evil_output",  # control sequences in both banners and in the configuration
 ]
 
-AUTH_METHODS = ("password", "keyboard-interactive")
+AUTH_METHODS = ("password", "keyboard-interactive", "publickey")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,19 @@ WELL = Ill()
 
 
 @dataclass(frozen=True, slots=True)
+class LabAlgorithms:
+    """What a device's SSH server offers; an empty category is as usual.
+
+    `host_keys`: algorithms of signatures; the device has a key for each, made anew when the lab starts it.
+    """
+
+    kex: tuple[str, ...] = ()
+    host_keys: tuple[str, ...] = ()
+    ciphers: tuple[str, ...] = ()
+    macs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class LabDevice:
     """One simulated device. `accepts` maps each user name to the password that opens the device for it."""
 
@@ -65,6 +78,10 @@ class LabDevice:
     config_size: int = 8192
     ill: Ill = WELL
     auth: tuple[str, ...] = ("password",)
+    authorized_keys: Mapping[str, str] = field(default_factory=dict)
+    """For each user name the lines of an authorized_keys file (OpenSSH): keys, and authorities of certificates."""
+    algorithms: LabAlgorithms | None = None
+    """None: what routers of today offer."""
     enable_password: str | None = field(default=None, repr=False)
     """Set: sessions start at the user prompt and `enable` asks for it."""
     think: float = 0.0
@@ -87,4 +104,7 @@ class LabDevice:
         for key in ("auth", "tags"):
             if key in fields:
                 fields[key] = tuple(fields[key])
+        if fields.get("algorithms"):
+            lists = {name: tuple(names) for name, names in fields["algorithms"].items()}
+            fields["algorithms"] = LabAlgorithms(**lists)
         return cls(**fields)

@@ -11,13 +11,14 @@ import copy
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 import asyncssh
 from asyncssh.auth import KbdIntChallenge, KbdIntResponse
 from asyncssh.packet import SSHPacket, SSHPacketLogger
 
-from netraven.lab.model import Ill
+from netraven.lab.model import Ill, LabAlgorithms
 from netraven.lab.session import Session
 from netraven.lab.telnet import TelnetConnection
 from netraven.lab.wirelog import Attempt, Verdict
@@ -41,6 +42,7 @@ _KEX_ALGS = [  # what routers of today offer, without asyncssh's own first choic
 _TOO_MANY = 2  # SSH_DISCONNECT_PROTOCOL_ERROR: what OpenSSH sends past MaxAuthTries
 _PKCS8_ED25519 = bytes.fromhex("302e020100300506032b657004220420")  # RFC 8410 section 7, then the 32 bytes
 _VERSION_LINE = b"SSH-2.0-Cisco-1.25\r\n"
+_USUAL = LabAlgorithms()
 EVIL_AUTH_BANNER = "Welcome\x1b]0;title of the lab\x07\x1b[2J\x9b31m \x1b]52;c;bGFi\x07notice\r\n"
 
 
@@ -50,14 +52,18 @@ def host_key(seed: int, name: str, generation: int) -> asyncssh.SSHKey:
     return asyncssh.import_private_key(_PKCS8_ED25519 + secret)
 
 
-def base_options(key: asyncssh.SSHKey) -> asyncssh.SSHServerConnectionOptions:
+def base_options(
+    key: asyncssh.SSHKey, algorithms: LabAlgorithms = _USUAL
+) -> asyncssh.SSHServerConnectionOptions:
+    named = {"encryption_algs": algorithms.ciphers, "mac_algs": algorithms.macs}
     return asyncssh.SSHServerConnectionOptions(
+        **{option: list(names) for option, names in named.items() if names},
         server_factory=Door,
         server_host_keys=[key],
         server_version="Lab",
         encoding=None,
         line_editor=False,
-        kex_algs=_KEX_ALGS,
+        kex_algs=list(algorithms.kex) or _KEX_ALGS,
         compression_algs=["none"],
         gss_host=None,
         login_timeout=600,
@@ -75,6 +81,23 @@ def options_with(
     options.server_host_keys = OrderedDict(
         (name, pair) for pair in pairs for name in pair.host_key_algorithms
     )
+    return options
+
+
+@lru_cache(maxsize=16)
+def _throwaway_key(algorithm: str) -> asyncssh.SSHKey:
+    kind = "ssh-rsa" if algorithm.startswith("rsa-sha2-") else algorithm
+    return asyncssh.generate_private_key(kind)
+
+
+def options_offering(key: asyncssh.SSHKey, algorithms: LabAlgorithms) -> asyncssh.SSHServerConnectionOptions:
+    """Options of a device that is set apart by what it offers."""
+    options = base_options(key, algorithms)
+    if algorithms.host_keys:
+        options.server_host_keys = OrderedDict(
+            (name.encode(), asyncssh.load_keypairs([_throwaway_key(name)])[0])
+            for name in algorithms.host_keys
+        )
     return options
 
 
@@ -163,6 +186,8 @@ class Connection(asyncssh.SSHServerConnection):
         self, pkttype: int, *args: bytes, handler: object = None, trivial: bool = True
     ) -> None:
         super().send_userauth_packet(pkttype, *args, handler=handler, trivial=trivial)  # type: ignore[arg-type]  # None is its default
+        if self.pending is not None and self.pending.method == "publickey":
+            return  # 60 is PK_OK there: the key may sign
         if pkttype == _INFO_REQUEST:  # the same question again means that the last answer was wrong
             self.settle(self._sent("expired" if self.ill.kind == "expired_password" else "refused"))
 
@@ -176,6 +201,8 @@ class Door(asyncssh.SSHServer):
 
     _connection: Connection
     _wrong = 0
+    _shown = ""
+    """The user and key of the last public key request."""
 
     def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
         self._connection = cast(Connection, conn)
@@ -195,7 +222,24 @@ class Door(asyncssh.SSHServer):
         return True
 
     def public_key_auth_supported(self) -> bool:
-        return False
+        return "publickey" in self._connection.device.auth
+
+    def validate_public_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        """Asked for a key that is shown, and again once it has signed: the first one is the attempt."""
+        connection, shown = self._connection, f"{username} {key.get_fingerprint()}"
+        if shown != self._shown:
+            self._shown = shown
+            connection.offered(username, "publickey", key.get_fingerprint())
+        return any(key == known for known in self._authorized(username, authorities=False))
+
+    def validate_ca_key(self, username: str, key: asyncssh.SSHKey) -> bool:
+        return any(key == known for known in self._authorized(username, authorities=True))
+
+    def _authorized(self, username: str, *, authorities: bool) -> list[asyncssh.SSHKey]:
+        lines = self._connection.device.authorized_keys.get(username, "").splitlines()
+        mark = "cert-authority "
+        chosen = [line.removeprefix(mark) for line in lines if line.startswith(mark) is authorities]
+        return [asyncssh.import_public_key(line) for line in chosen if line.strip()]
 
     def password_auth_supported(self) -> bool:
         return "password" in self._connection.device.auth

@@ -9,7 +9,7 @@ import base64
 import hashlib
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Literal
@@ -66,6 +66,23 @@ class Secret:
         """Whether public key authentication can be tried with it."""
         return self.private_key is not None or self.agent is not None
 
+    def with_kept(self, kept: Secret) -> Secret:
+        """What a source gave, with what is kept here: the enable secret, and what belongs to the source's key."""
+        if not self.has_key:
+            return replace(self, enable=kept.enable)
+        return replace(
+            self,
+            enable=kept.enable,
+            password=self.password if self.password is not None else kept.password,
+            passphrase=self.passphrase if self.passphrase is not None else kept.passphrase,
+            certificate=self.certificate if self.certificate is not None else kept.certificate,
+        )
+
+    @property
+    def opens_something(self) -> bool:
+        """Whether a device can be logged in to with it; enable secrets and passphrases alone open nothing."""
+        return self.password is not None or self.has_key
+
 
 @dataclass(frozen=True, slots=True)
 class Credential:
@@ -92,6 +109,10 @@ class Credential:
     id: int | None = field(default=None, compare=False)
     when: Literal["always", "aaa-down"] = "always"
     source: str | None = None
+    passphrase: str | None = field(default=None, repr=False, compare=False)
+    certificate: str | None = field(default=None, repr=False, compare=False)
+    agent: str | None = field(default=None, repr=False, compare=False)
+    """As in :class:`Secret`."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tags", _tag_set(self.tags))

@@ -43,7 +43,7 @@ def _private_key(text: str, what: str) -> Secret:
     try:
         load(text.encode(), password=None)
     except TypeError:
-        problem = "a private key with a passphrase, which nobody is there to type: store one without"
+        pass  # sealed: its passphrase is kept with the credential
     except (ValueError, UnsupportedAlgorithm):
         problem = "a private key that cannot be read"
     if problem:

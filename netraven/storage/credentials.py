@@ -13,6 +13,7 @@ from typing import Any, Literal
 from sqlalchemy import Row, Select, delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from netraven.credentials.key_text import is_sealed
 from netraven.credentials.sealing import Keyring, UnknownKey
 from netraven.credentials.source import parse_source
 from netraven.errors import InputError, RowRefused, SecretUnreadable
@@ -25,6 +26,8 @@ from netraven.storage.schema import credential_tags, credentials
 from netraven.storage.seals import COLUMNS, Seals
 
 _SECRET = ("id", "uid", "secret_version", "source_mark", *COLUMNS.values())
+_CLEAR = ("password", "private_key", "enable_password", "passphrase", "certificate", "agent")
+"""The fields of a credential that are secret."""
 _METRICS = ("success_rate", "attempts", "successes", "last_used", "last_success")
 
 
@@ -70,8 +73,13 @@ class SqlCredentials:
         """
         secret = await self._stored(credential)
         if credential.source is not None:
-            secret = replace(await self._from_source(credential), enable=secret.enable)
-        if secret.password is None and secret.private_key is None:
+            secret = (await self._from_source(credential)).with_kept(secret)
+            if secret.private_key and secret.passphrase is None and is_sealed(secret.private_key):
+                raise SecretUnreadable(
+                    f"credential {credential.name}: its private key has a passphrase that is not kept here: "
+                    "`credential update --passphrase-env VAR` does that"
+                )
+        if not secret.opens_something:
             raise SecretUnreadable(f"credential {credential.name} has no secret")
         return secret
 
@@ -143,8 +151,7 @@ class SqlCredentials:
             except SecretUnreadable as error:
                 found[names[row.id], row.secret_version] = str(error)
                 continue
-            has_one = secret.password is not None or secret.private_key is not None
-            if not has_one and (row.id, row.secret_version) not in sourced:
+            if not secret.opens_something and (row.id, row.secret_version) not in sourced:
                 found[names[row.id], row.secret_version] = f"credential {names[row.id]} has no secret"
         return found
 
@@ -177,7 +184,8 @@ class SqlCredentials:
     async def add(self, credential: Credential, secret: Secret) -> Credential:
         """Store a new credential with its secret sealed; the credential again, with its id.
 
-        One that has a ``source`` gets password or key from there; ``secret`` may add an enable secret. Raises
+        One that has a ``source`` gets password or key from there; ``secret`` may add an enable secret, a key's
+        passphrase and certificate, and for a key of an agent a password that follows it. Raises
         ``InputError`` where the name is taken or the source malformed, ``KeyringError`` without a keyring.
         """
         if credential.source is not None:
@@ -205,9 +213,8 @@ class SqlCredentials:
                 await tags.replace(connection, credential_tags, {key: credential.tags})
         except RowRefused as error:
             raise InputError(f"a credential named {credential.name} exists already") from error
-        return replace(
-            credential, id=key, secret_version=1, password=None, private_key=None, enable_password=None
-        )
+        clear = dict.fromkeys(_CLEAR)
+        return replace(credential, id=key, secret_version=1, **clear)  # type: ignore[arg-type]  # each may be None
 
     async def update(  # noqa: PLR0913 - each is a field that may change, and is given by name
         self,
@@ -257,7 +264,9 @@ class SqlCredentials:
         """The columns of a new secret version; none where nothing about the secret changes."""
         parts = _given(secret)
         if source is not None:
-            parts |= {"password": "", "private_key": ""}
+            parts = {"password": "", "private_key": "", "passphrase": "", "certificate": "", **parts}
+        elif parts.get("private_key"):  # what belonged to the old key goes with it
+            parts = {"passphrase": "", "certificate": "", **parts}
         same_source = source is not None and source == row.source and not _given(secret)
         if (not parts or same_source) and username in (None, row.username):
             return {}
@@ -271,7 +280,7 @@ class SqlCredentials:
             "source_mark": None,
             **self.seals.seal(merged, row.uid, version),
         }
-        if source is not None or merged.password or merged.private_key:
+        if source is not None or _replaces_source(row.source, merged):
             changes["source"] = source
         return changes
 
@@ -301,8 +310,15 @@ def _about(credential: Credential, error: SecretUnreadable) -> SecretUnreadable:
 
 def _check_source(source: str, secret: Secret | None) -> None:
     parse_source(source)
-    if secret is not None and (secret.password or secret.private_key):
+    if secret is not None and _replaces_source(source, secret):
         raise InputError("a credential has a source or a stored password or key, not both")
+
+
+def _replaces_source(source: str | None, secret: Secret) -> bool:
+    """Whether the stored secret and what the source gives cannot be one secret: an agent's key may have a password."""
+    if secret.private_key:
+        return True
+    return bool(secret.password) and not (source or "").startswith("agent:")
 
 
 async def _keep(

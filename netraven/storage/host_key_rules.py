@@ -27,8 +27,13 @@ class Rules:
         if not self.authorities and not self.revoked and not revoked:
             return _NOTHING
         return Trust(
-            tuple(key for patterns, key in self.authorities if host_matches(patterns, host, port)),
-            (*revoked, *(key for patterns, key in self.revoked if host_matches(patterns, host, port))),
+            tuple(
+                key for patterns, key in self.authorities if host_matches(patterns, host, port, any_port=True)
+            ),
+            (
+                *revoked,
+                *(key for patterns, key in self.revoked if host_matches(patterns, host, port, any_port=True)),
+            ),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Row, bindparam, delete, exists, func, insert, select, update
@@ -169,6 +169,12 @@ class SqlInventory:
         """What outputs told of a device: ``version``, ``serial``, ``model``, those that are known."""
         async with self._database.reading() as connection:
             return await learned.facts_of(connection, name)
+
+    async def offer_seen_at(self, name: str) -> datetime | None:
+        """When the device's SSH server was looked at last and offered something else than before."""
+        async with self._database.reading() as connection:
+            statement = select(devices.c.ssh_offer_at).where(devices.c.name == name)
+            return (await connection.execute(statement)).scalar_one_or_none()
 
     async def remove(self, name: str) -> None:
         """Remove a device with its versions, host keys and pairs; logs keep its name. ``InputError`` if unknown."""

@@ -95,5 +95,8 @@ async def _compare(database: Database, seals: Seals, row: Row[Any], secret: Secr
 
 def _marked(row: Row[Any], secret: Secret) -> tuple[str, str]:
     """What is marked: the secret, bound to its credential, so that two that share one do not show it."""
-    value = f"password:{secret.password}" if secret.private_key is None else f"key:{secret.private_key}"
+    if secret.private_key is not None:
+        value = f"key:{secret.private_key}"
+    else:
+        value = f"agent:{secret.agent}" if secret.password is None else f"password:{secret.password}"
     return value, f"credential:{row.uid}"

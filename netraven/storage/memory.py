@@ -174,14 +174,15 @@ class MemoryStore:
 
     async def reveal(self, credential: Credential) -> Secret:
         known = self._credentials.get(credential.key)
+        secret = Secret() if known is None else _secret_of(known)
         if known is not None and known.source is not None and self._sources is not None:
             try:
-                return replace(await self._sources.read(known.source), enable=known.enable_password)
+                secret = (await self._sources.read(known.source)).with_kept(secret)
             except SecretUnreadable as error:
                 raise SecretUnreadable(f"credential {credential.name}: {error}") from None
-        if known is None or (known.password is None and known.private_key is None):
+        if not secret.opens_something:
             raise SecretUnreadable(f"credential {credential.name!r} has no secret")
-        return Secret(known.password, known.private_key, known.enable_password)
+        return secret
 
     # Runs
 
@@ -301,3 +302,14 @@ class MemoryStore:
         self.outcomes.append(outcome)
         self._done.add((entry.run_id, outcome.device.name))
         return outcome
+
+
+def _secret_of(credential: Credential) -> Secret:
+    return Secret(
+        credential.password,
+        credential.private_key,
+        credential.enable_password,
+        credential.passphrase,
+        credential.certificate,
+        credential.agent,
+    )

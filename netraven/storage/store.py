@@ -20,6 +20,7 @@ from netraven.storage.credentials import SqlCredentials
 from netraven.storage.engine import Database
 from netraven.storage.guard_book import SqlGuardBook
 from netraven.storage.inventory import SqlInventory
+from netraven.storage.key_records import SqlHostKeys
 from netraven.storage.ledger import SqlLedger
 from netraven.storage.logs import SqlLogs
 from netraven.storage.resealing import Resealing
@@ -40,6 +41,7 @@ class SqlStore:
     ) -> None:
         self.database = database
         self.inventory = SqlInventory(database)
+        self.host_keys = SqlHostKeys(database)
         self.vault = SqlCredentials(database, seals, sources=sources)
         self.resealing = Resealing(database, self.vault.seals)
         self.acceptance = SqlAcceptance(database)

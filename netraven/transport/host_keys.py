@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from netraven.errors import HostKeyChanged, HostKeyUnknown
+from dataclasses import dataclass, replace
+from typing import cast
+
+import asyncssh
+from asyncssh.public_key import (
+    CERT_TYPE_HOST,
+    SSHOpenSSHCertificate,
+    decode_ssh_certificate,
+    decode_ssh_public_key,
+)
+
+from netraven.errors import DeviceFailure, HostKeyChanged, HostKeyUnknown
 from netraven.model import HostKey, Target
 
 
@@ -24,3 +35,73 @@ def judge(shown: HostKey, target: Target) -> bool:
     if target.access.host_keys == "strict":
         raise HostKeyUnknown(f"the device shows {key}, which is not on record; nothing was sent")
     return True
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a device shows of itself: a key, or one with a certificate of it."""
+
+    key: asyncssh.SSHKey
+    certificate: SSHOpenSSHCertificate | None = None
+
+    @property
+    def plain(self) -> HostKey:
+        """The key itself, whatever certifies it."""
+        return _fact(self.key)
+
+
+def shown_by(data: bytes) -> Shown | None:
+    """A key or an OpenSSH certificate as on the wire; None where it is neither, or says what must be understood and
+    is not (a critical option).
+    """
+    try:
+        certificate = decode_ssh_certificate(data)
+    except (asyncssh.KeyImportError, ValueError):
+        pass
+    else:
+        if certificate.is_x509_chain:
+            return None
+        return Shown(certificate.key, cast(SSHOpenSSHCertificate, certificate))
+    try:
+        return Shown(decode_ssh_public_key(data))
+    except (asyncssh.KeyImportError, ValueError):
+        return None
+
+
+def judge_certificate(shown: Shown, target: Target) -> bool:
+    """Whether the key is let pass by its certificate; False where plain keys' rules decide.
+
+    They do where nobody on record has signed it. A certificate of an authority on record that does not hold (expired,
+    of another host) makes the gate strict: its key passes only if it is on record itself.
+    """
+    certificate, trust = shown.certificate, target.trust
+    if certificate is None:
+        return False
+    signer = _fact(certificate.signing_key)
+    if signer not in trust.authorities or signer in trust.revoked or shown.plain in trust.revoked:
+        return False
+    problem = _wrong_with(certificate, target)
+    if problem is None:
+        return True
+    try:
+        judge(shown.plain, replace(target, access=replace(target.access, host_keys="strict")))
+    except DeviceFailure as failure:
+        raise type(failure)(f"its certificate does not hold ({problem}); {failure.detail}") from None
+    return False
+
+
+def _wrong_with(certificate: SSHOpenSSHCertificate, target: Target) -> str | None:
+    """The principals of a host certificate are names: that in the inventory and the one that is connected to count."""
+    problem = ""
+    for name in dict.fromkeys((target.device.host, target.device.name)):
+        try:
+            certificate.validate(CERT_TYPE_HOST, name)
+        except ValueError as error:
+            problem = problem or str(error).lower()
+        else:
+            return None
+    return problem
+
+
+def _fact(key: asyncssh.SSHKey) -> HostKey:
+    return HostKey(key.get_algorithm(), key.public_data)

@@ -20,6 +20,8 @@ from netraven.errors import (
     AuthNoVerdict,
     AuthRefused,
     DeviceFailure,
+    Negotiation,
+    NobodyListens,
     SessionLost,
     Unreachable,
 )
@@ -29,7 +31,9 @@ from netraven.transport.addresses import connect
 from netraven.transport.channel import ShellChannel
 from netraven.transport.dialects import Dialects
 from netraven.transport.failures import Stage, login_failure, login_timeout, session_failure
-from netraven.transport.ssh_client import Client, Connection
+from netraven.transport.keys import OpenedKeys
+from netraven.transport.ssh_algorithms import Algorithms, algorithms_of, lacking, nothing_in_common
+from netraven.transport.ssh_client import Client, Connection, KeyMeans
 from netraven.transport.ssh_profile import options_for
 from netraven.transport.watch import Watch, WatchedChannel
 
@@ -74,7 +78,8 @@ class SshTunnel:
 class SshTransport:
     """Opens shells, and connections to jump hosts, over SSH.
 
-    ``close_grace``: seconds that a closing connection is waited for. ``watch``: told of what passes through shells.
+    ``agent_socket``: where the ssh agent listens. ``close_grace``: seconds that a closing connection is waited for.
+    ``watch``: told of what passes through shells.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class SshTransport:
         deadlines: Deadlines,
         dialects: Dialects | None = None,
         *,
+        agent_socket: str = "",
         close_grace: float = 1.0,
         watch: Watch | None = None,
     ) -> None:
@@ -89,6 +95,7 @@ class SshTransport:
         self._dialects = dialects or Dialects()
         self._channel = ShellChannel if watch is None else partial(WatchedChannel, watch)
         self._close_grace = close_grace
+        self._means = KeyMeans(OpenedKeys(), agent_socket)
 
     @asynccontextmanager
     async def open(self, target: Target, login: Login, via: Tunnel | None = None) -> AsyncIterator[Session]:
@@ -120,33 +127,42 @@ class SshTransport:
     async def _connection(
         self, target: Target, login: Login, via: Tunnel | None
     ) -> AsyncIterator[Connection]:
-        """A connection that is logged in; closed in the end."""
-        client = Client(login, target)
-        known = tuple(key.algorithm for key in target.host_keys)
-        options = options_for(known, with_key=login.wants_key)
+        """A connection that is logged in; closed in the end.
+
+        Where no algorithm is in common, what the device offers may lead to others: then there is a second connection,
+        and no third. Nothing has been sent by then.
+        """
+        offered = algorithms_of(target)
+        client = Client(login, target, self._means)
+        try:
+            try:
+                connection = await self._log_in(client, target, offered, via)
+            except NothingInCommon:
+                better = algorithms_of(client.target)
+                if better == offered:
+                    raise
+                await self._close(client)
+                client = Client(login, client.target, self._means)
+                connection = await self._log_in(client, client.target, better, via)
+            yield connection
+        finally:
+            await self._close(client)
+
+    async def _log_in(
+        self, client: Client, target: Target, algorithms: Algorithms, via: Tunnel | None
+    ) -> Connection:
+        login = client.login
+        options = options_for(algorithms, with_key=login.wants_key, with_password=login.wants_password)
         options.host, options.port = target.device.host, target.device.port
         options.username = login.username
         options.protocol_factory = lambda: client
-        options.waiter = asyncio.get_running_loop().create_future()
-        try:
-            yield await self._log_in(client, options, target, via)
-        finally:
-            await self._close(client, options.waiter)
-
-    async def _log_in(
-        self,
-        client: Client,
-        options: asyncssh.SSHClientConnectionOptions,
-        target: Target,
-        via: Tunnel | None,
-    ) -> Connection:
+        options.waiter = client.waiter
         deadlines = self._deadlines.of(target.access)
-        waiter = cast("asyncio.Future[None]", options.waiter)
         try:
             async with asyncio.timeout(deadlines.connect) as deadline:
                 client.deadline, client.login_seconds = deadline, deadlines.login
                 connection = await _over(options, target.access, via, deadlines.connect)
-                await waiter
+                await client.waiter
         except Unreachable:
             raise
         except TimeoutError as error:
@@ -156,7 +172,9 @@ class SshTransport:
             await self._report(client, failure)
             raise failure from error
         except (OSError, asyncssh.Error, UnicodeError) as error:
-            failure = client.failure or login_failure(error, client.stage)
+            failure = (
+                client.failure or _not_in_common(client, algorithms) or login_failure(error, client.stage)
+            )
             if (
                 client.failure is not None and client.offered
             ):  # a key exchange anew, after the secret went out
@@ -167,6 +185,7 @@ class SshTransport:
             raise failure from error
         if client.stage is Stage.OFFERED:
             client.stage = Stage.ACCEPTED
+            client.forget()
             await client.login.accepted()
         else:
             await client.remember_key()  # let in without a question: the key is on record all the same
@@ -176,7 +195,9 @@ class SshTransport:
     async def _report(client: Client, failure: DeviceFailure) -> None:
         login = client.login
         if client.stage is Stage.OFFERED:
-            if isinstance(failure, AuthRefused):
+            if client.key_shown:
+                pass  # how many keys and passwords a device takes says nothing of passwords alone
+            elif isinstance(failure, AuthRefused):
                 await login.cut(client.tries)  # it did not ask again, it hung up
             elif client.tries > 1 and isinstance(failure, AuthNoVerdict):
                 await login.cut(client.tries - 1)
@@ -197,7 +218,8 @@ class SshTransport:
             raise session_failure(error) from error
         return cast(ShellChannel, shell)
 
-    async def _close(self, client: Client, waiter: asyncio.Future[None]) -> None:
+    async def _close(self, client: Client) -> None:
+        waiter = client.waiter
         if waiter.done() and not waiter.cancelled():
             waiter.exception()  # seen: it has been raised or the connection was given up
         waiter.cancel()
@@ -230,7 +252,25 @@ async def _over(
     try:
         _, spoken = await jump_host.connection.create_connection(speak, options.host, options.port)  # type: ignore[arg-type]  # asyncssh runs SSH over a channel in the same way
     except asyncssh.ChannelOpenError as error:
-        raise Unreachable(f"jump host {jump_host.name} does not reach it: {error.reason}") from error
+        kind = NobodyListens if error.code == asyncssh.OPEN_CONNECT_FAILED else Unreachable
+        raise kind(f"jump host {jump_host.name} does not reach it: {error.reason}") from error
     except (OSError, asyncssh.Error) as error:
         raise Unreachable(f"through jump host {jump_host.name}: {error}") from error
     return cast(Connection, spoken)
+
+
+class NothingInCommon(Negotiation):
+    """The device has said what it offers, and nothing of it was among what it was offered."""
+
+
+def _not_in_common(client: Client, algorithms: Algorithms) -> NothingInCommon | None:
+    """Why the key exchange failed, where that was for want of a common algorithm, whichever side ended it."""
+    offer = client.connection.offer() if client.connection is not None else None
+    if client.stage is not Stage.KEY_EXCHANGE or offer is None:
+        return None
+    lacks = lacking(offer, algorithms)
+    if not lacks:
+        return None
+    client.learn(offer)
+    device, legacy = client.target.device, client.target.access.legacy
+    return NothingInCommon(nothing_in_common(offer, lacks, device.name, device.tags, legacy=legacy))

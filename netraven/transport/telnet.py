@@ -42,10 +42,10 @@ _DAY = 86_400.0
 class TelnetChannel(ShellChannel, asyncio.Protocol):
     """A device's shell behind telnet; it runs over TCP, and in the same way through a jump host."""
 
-    def __init__(self, watch: Watch | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._watch = watch
         self._options = TelnetOptions()
+        self._watch: Watch | None = None
         self._wire: Any = None
 
     def connection_made(self, chan: Any) -> None:
@@ -57,9 +57,7 @@ class TelnetChannel(ShellChannel, asyncio.Protocol):
         if reply and self._wire is not None:
             self._wire.write(reply)
         if text:
-            if self._watch is not None:
-                self._watch("in", text)
-            super().data_received(text, datatype)
+            self._heard(text)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._wire = None
@@ -70,10 +68,18 @@ class TelnetChannel(ShellChannel, asyncio.Protocol):
         if self._watch is not None:
             self._watch("out", data)
 
-    def unread(self, text: bytes) -> None:
-        """Let what was read be read once more. Nothing may be pending."""
-        if text:
-            super().data_received(text, None)
+    def _heard(self, text: bytes) -> None:
+        if self._watch is not None:
+            self._watch("in", text)
+        super().data_received(text, None)
+
+    def open(self, greeting: bytes, watch: Watch | None) -> None:
+        """The login is over: ``greeting``, which was read for it, is read once more, before all else."""
+        since = bytes(self._buffer)
+        self.discard()
+        self._watch = watch
+        if greeting or since:
+            self._heard(greeting + since)
 
     async def stirred(self) -> None:
         """Until something arrives or the connection ends."""
@@ -85,7 +91,10 @@ class TelnetChannel(ShellChannel, asyncio.Protocol):
 
 
 class TelnetTransport:
-    """Opens shells over telnet."""
+    """Opens shells over telnet.
+
+    ``watch``: told of what passes through shells, once they are open.
+    """
 
     def __init__(
         self, deadlines: Deadlines, dialects: Dialects | None = None, *, watch: Watch | None = None
@@ -102,10 +111,12 @@ class TelnetTransport:
             raise NoMethod("telnet asks for a password, and the credential has none")
         if not login.username.isprintable():
             raise NoMethod("the user name has characters that cannot be typed over telnet")
-        channel = TelnetChannel(self._watch)
+        channel = TelnetChannel()
         try:
+            dialogue = TelnetLogin(platform, login.username)
             deadlines = self._deadlines.of(target.access)
-            await _Entry(channel, TelnetLogin(platform, login.username), login, deadlines).enter(target, via)
+            await _Entry(channel, dialogue, login, deadlines).enter(target, via)
+            channel.open(dialogue.greeting, self._watch)
             yield self._dialects.session(channel, platform, command_timeout=deadlines.command)
         except SessionLost as error:
             if via is None or via.alive:
@@ -137,7 +148,7 @@ class _Entry:
         self._connected = False
 
     async def enter(self, target: Target, via: Tunnel | None) -> None:
-        """Returns once the shell is open; what it has printed by then is left to be read."""
+        """Returns once the shell is open."""
         try:
             async with asyncio.timeout(self._deadlines.connect) as self._clock:
                 await self._connect(target, via)
@@ -150,7 +161,6 @@ class _Entry:
             await self._fail(self._too_late(), error)
         except (OSError, asyncssh.Error, UnicodeError) as error:
             await self._fail(self._cut_off(error), error)
-        self._channel.unread(self._dialogue.greeting)
         if self._offered:
             await self._login.accepted()
 

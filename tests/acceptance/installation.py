@@ -87,7 +87,13 @@ class Installation:
             for credential in credentials:
                 await raven.store.vault.add(
                     credential,
-                    Secret(credential.password, credential.private_key, credential.enable_password),
+                    Secret(
+                        credential.password,
+                        credential.private_key,
+                        credential.enable_password,
+                        credential.passphrase,
+                        credential.certificate,
+                    ),
                 )
 
     async def metrics(self) -> dict[str, CredentialMetrics]:

@@ -10,9 +10,16 @@ import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncssh
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from netraven import Credential, NetRavenError, Settings
 from netraven.config import DatabaseSettings
@@ -37,6 +44,21 @@ def private_key() -> tuple[str, bytes]:
     key = Ed25519PrivateKey.generate()
     text = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()).decode()
     return text, key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
+
+
+def sealed_key(passphrase: str) -> tuple[str, bytes, str]:
+    """A key under a passphrase, its 32 secret bytes, and a certificate of it."""
+    key = Ed25519PrivateKey.generate()
+    form = BestAvailableEncryption(passphrase.encode())
+    text = key.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, form).decode()
+    public = asyncssh.import_public_key(key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH))
+    authority = asyncssh.generate_private_key("ssh-ed25519")
+    certificate = authority.generate_user_certificate(public, "id", principals=["netops"])
+    return (
+        text,
+        key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption()),
+        certificate.export_certificate().decode(),
+    )
 
 
 def keys_of(installation: Path) -> dict[str, str | bytes]:
@@ -93,11 +115,15 @@ IMPATIENT = {
 READING = (
     "credential list", "credential match none", "device list", "device show none", "run list", "run show 1",
     "log connections", "log attempts", "log job", "config show none", "db check",
+    "hostkey list", "hostkey show none", "device ssh none --stored", "device ssh-report",
 )  # fmt: skip
 FAILING = (
     "credential add netops --username x --password-env CANARY_PASSWORD",  # the name is taken
     "credential add other --username x --password-env CANARY_PASSWORD --private-key nothing",
     "credential add other --username x --private-key spoilt.pem",
+    "credential add other --username x --private-key sealed.pem",
+    "credential add other --username x --private-key sealed.pem --passphrase-env CANARY_PASSWORD",
+    "credential add other --username x --private-key key.pem --certificate sealed-cert.pub",
     "credential add other --username x --password canary",  # never as an argument
     "credential update nobody --password-env CANARY_PASSWORD",
     "credential match nobody",
@@ -118,9 +144,18 @@ async def test_commands_show_no_secret(
     work.mkdir()
     (work / "key.pem").write_text(key_text)
     (work / "spoilt.pem").write_text(key_text[:120] + key_text[140:])
+    passphrase = canary("passphrase")
+    sealed_text, sealed_bytes, certificate = sealed_key(passphrase)
+    (work / "sealed.pem").write_text(sealed_text)
+    (work / "sealed-cert.pub").write_text(certificate)
     outside = environment(NETRAVEN_LOG__LEVEL="debug", **IMPATIENT)  # what processes get: no secret
     monkeypatch.chdir(work)
-    for name, value in {**outside, "CANARY_PASSWORD": password, "CANARY_ENABLE": enable}.items():
+    for name, value in {
+        **outside,
+        "CANARY_PASSWORD": password,
+        "CANARY_ENABLE": enable,
+        "CANARY_PASSPHRASE": passphrase,
+    }.items():
         monkeypatch.setenv(name, value)
     settings = home / "netraven.toml"
 
@@ -129,7 +164,8 @@ async def test_commands_show_no_secret(
     hunt = Canaries(
         {
             "password": password, "refused password": refused, "enable secret": enable,
-            "private key": key_text, "private key bytes": key_bytes, **keys_of(home),
+            "private key": key_text, "private key bytes": key_bytes, **keys_of(home), "passphrase": passphrase,
+            "sealed key": sealed_text, "sealed key bytes": sealed_bytes, "certificate": certificate,
         }
     )  # fmt: skip
     hunt.hunt("init", first.stdout + first.stderr)
@@ -150,6 +186,11 @@ async def test_commands_show_no_secret(
             add.format("netops", 2) + "--password-env CANARY_PASSWORD --enable-password-env CANARY_ENABLE"
         )
         await run(add.format("key", 3) + "--private-key key.pem")
+        await run(
+            add.format("sealed", 4)
+            + "--private-key sealed.pem --passphrase-env CANARY_PASSPHRASE --certificate sealed-cert.pub "
+            + "--password-env CANARY_PASSWORD"
+        )
         words = ("--config", str(settings), "collect", "--json")
         async with started(*NETRAVEN, *words, cwd=ROOT, env=outside) as collect:
             await lab.until(lambda: lab.count("attempt") > 8, collect)
@@ -280,10 +321,13 @@ async def test_what_is_kept_in_memory_shows_no_secret(
     """An embedding program that logs everything, at every level and of every library, and prints every object."""
     password, enable, garbage = canary("password"), canary("enable"), canary("garbage")
     key_text, key_bytes = private_key()
+    passphrase = canary("passphrase")
+    sealed_text, sealed_bytes, certificate = sealed_key(passphrase)
     keyring = load_keyring(installation.folder / "netraven.key", {})
     hunt = Canaries(
         {
-            "password": password, "enable secret": enable, "spoilt key": garbage,
+            "password": password, "enable secret": enable, "spoilt key": garbage, "passphrase": passphrase,
+            "sealed key": sealed_text, "sealed key bytes": sealed_bytes, "certificate": certificate,
             "private key": key_text, "private key bytes": key_bytes, **keys_of(installation.folder),
         }
     )  # fmt: skip
@@ -292,6 +336,7 @@ async def test_what_is_kept_in_memory_shows_no_secret(
         logging.getLogger(name).setLevel(1)
         caplog.set_level(1, logger=name)
     well = LabDevice("well", accepts={"netops": password})
+    keys_only = LabDevice("keys-only", accepts={"netops": password}, auth=("publickey",))
     enables = LabDevice("enables", accepts={"netops": password}, enable_password=enable)
     wrong = LabDevice("wrong", accepts={"netops": password}, enable_password="another")
     refuses = LabDevice("refuses", accepts={}, ill=Ill("refuses"))
@@ -300,10 +345,21 @@ async def test_what_is_kept_in_memory_shows_no_secret(
         Credential("netops", "netops", password, EVERYWHERE, 1, enable_password=enable),
         Credential("key", "keyuser", None, EVERYWHERE, 2, private_key=key_text),
         Credential(
+            "sealed",
+            "keyuser",
+            None,
+            EVERYWHERE,
+            2,
+            private_key=sealed_text,
+            passphrase=passphrase,
+            certificate=certificate,
+        ),
+        Credential("mistyped", "keyuser", None, EVERYWHERE, 2, private_key=sealed_text, passphrase=garbage),
+        Credential(
             "spoilt", "keyuser", None, EVERYWHERE, 3, private_key=f"-----BEGIN {garbage}\n{garbage}\n"
         ),
     ]
-    async with Lab([well, enables, wrong, refuses, evil]) as lab:
+    async with Lab([well, enables, wrong, refuses, evil, keys_only]) as lab:
         await installation.stock(lab, credentials)
         async with installation.open(login_timeout=5.0) as raven:
             report = await raven.collect()
@@ -313,6 +369,7 @@ async def test_what_is_kept_in_memory_shows_no_secret(
                     raven, raven.store, raven.store.vault, raven.store.database, report, report.run, keyring,
                     installation.settings, *report.outcomes, *credentials, *await raven.store.credentials(),
                     *await raven.store.vault.list(), Secret(password, key_text, enable), locate(installation.url),
+                    Secret(password, sealed_text, enable, passphrase, certificate),
                     vars(raven), vars(raven.store), vars(raven.store.vault),
                 ],
             )  # fmt: skip

@@ -6,7 +6,7 @@ import base64
 
 from netraven import RunStatus, Status
 from netraven.lab import Lab, LabDevice
-from netraven.model import HostKey
+from netraven.model import HostKey, Selector
 from tests.acceptance.installation import PATIENT, Installation, credential
 from tests.acceptance.processes import Command
 
@@ -36,8 +36,8 @@ async def test_a_changed_host_key_gets_no_secret(installation: Installation) -> 
     assert "nothing was sent" in outcome.detail
     assert (await installation.metrics())["other"] == metrics["other"]
     assert len(await installation.attempts(report.run.id)) == 1
-    # and it stays so: the new key was not remembered in passing
-    assert await installation.count("host_keys") == 2
+    # and it stays so: the new key was not remembered in passing, it waits for a person
+    assert [state for _, state in await _states(installation)] == ["trusted", "trusted", "refused"]
 
 
 async def test_the_report_and_the_exit_code_tell_of_a_changed_host_key(
@@ -51,7 +51,7 @@ async def test_the_report_and_the_exit_code_tell_of_a_changed_host_key(
             ended = await command("collect", config=installation.file)
             assert ended.code == 1
             assert "HOST KEY CHANGED" in ended.out
-            assert "forget-host-key r1" in ended.out
+            assert "hostkey accept r1 --fingerprint SHA256:" in ended.out
         ended = await command("collect", "--json", config=installation.file)
         assert ended.code == 1
         assert ended.json["devices"][0]["reason"] == "host_key_changed"
@@ -72,7 +72,15 @@ async def test_an_unknown_host_key_gets_no_secret_where_the_policy_is_strict(
             (outcome,) = (await raven.collect()).outcomes
         assert lab.log.attempts() == []
     assert outcome.reason == "host_key_unknown"
-    assert await installation.count("host_keys") == 0
+    assert await _states(installation) == [("r1", "refused")]
+
+
+async def _states(installation: Installation) -> list[tuple[str, str]]:
+    async with installation.open() as raven:
+        keys = raven.store.host_keys.list(Selector())
+        return sorted(
+            [(r.device, r.state) async for r in keys], key=lambda pair: (pair[1] == "refused", pair)
+        )
 
 
 async def test_the_key_on_record_is_the_one_that_the_device_shows(installation: Installation) -> None:

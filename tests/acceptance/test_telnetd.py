@@ -9,7 +9,7 @@ import pytest
 
 from tests.acceptance import frr, small_device, telnetd
 from tests.acceptance.at_the_prompt import Operator
-from tests.acceptance.system import User, free_port, public_file, temporary_user
+from tests.acceptance.system import User, free_port, program, public_file, run, temporary_user
 
 pytestmark = [pytest.mark.servers, pytest.mark.slow, pytest.mark.xdist_group("telnet")]
 
@@ -92,3 +92,16 @@ async def test_a_real_router_over_telnet(
             outcome = (await operator.collect())[router]
             assert (outcome["status"], outcome["attempts"]) == ("collected", 1), outcome
             assert "router bgp 64512" in await operator.text(router)
+
+
+async def test_a_password_that_has_to_be_changed_is_offered_once(operator: Operator, tmp_path: Path) -> None:
+    async with telnetd.running(tmp_path / "telnetd") as server:
+        with temporary_user(PASSWORD) as user:
+            run(program("chage", "passwd"), "-d", "0", user.name)
+            operator.settings(f'[tags.fleet]\ntransport = "telnet"\ntelnet_port = {server.port}')
+            await operator.device("r1", 22, "cisco_iosxe", "fleet")
+            await operator.password("right", user.name, "fleet", PASSWORD)
+            outcome = (await operator.collect())["r1"]
+            assert "has expired" in outcome["detail"]
+            assert await operator.attempts() == [("right", "refused")]
+            assert server.heard(PASSWORD) == 1

@@ -208,8 +208,10 @@ def test_a_changed_host_key_stands_out(ready: Path, lab: RunningLab, nr: Command
     lab.lab.change_host_key("r1")
     said = nr("collect", "--device", "r1")
     assert said.code == 1
-    assert "HOST KEY CHANGED: r1" in said.out
-    (command,) = re.findall(r"netraven (device forget-host-key .*)", said.out)
+    assert "HOST KEY CHANGED on 1 device: nothing was sent" in said.out
+    assert said.out.index("HOST KEY CHANGED") < said.out.index("devices  "), "it stands at the top"
+    assert len(set(re.findall(r"SHA256:[\w+/]{43}", said.out))) == 2
+    (command,) = re.findall(r"netraven (hostkey accept .*)", said.out)
     assert nr(*command.split()).code == 0
     assert nr("collect", "--device", "r1").code == 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sqlite3
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from netraven.errors import SecretUnreadable
 from tests.cli.conftest import Command, environment
 
 SECRET = "c4n4ry-0f-the-t3st"
@@ -299,3 +301,156 @@ def test_a_password_is_no_argument_of_any_process(home: Path) -> None:
     )
     assert said.returncode == 0, said.stderr
     assert _revealed(home, "c").password == SECRET
+
+
+# ---- keys: sealed, certified, with a password, in an agent
+
+
+def _pair(tmp: Path, passphrase: str = "", name: str = "id") -> str:
+    """A key that ssh-keygen makes, and its text."""
+    words = ["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-C", "mine@lab", "-f", str(tmp / name)]
+    subprocess.run(words, check=True)
+    return (tmp / name).read_text()
+
+
+def _certify(tmp: Path, name: str = "id", *more: str) -> None:
+    if not (tmp / "ca").exists():
+        _pair(tmp, name="ca")
+    words = ["ssh-keygen", "-q", "-s", str(tmp / "ca"), "-I", "id", *more, str(tmp / f"{name}.pub")]
+    subprocess.run(words, check=True, capture_output=True)
+
+
+def _columns(home: Path) -> dict[str, bool]:
+    """Which parts of the secret are stored."""
+    with sqlite3.connect(home / "netraven.db") as db:
+        db.row_factory = sqlite3.Row
+        row = db.execute("SELECT * FROM credentials").fetchone()
+    return {
+        name.removeprefix("sealed_"): value is not None
+        for name, value in dict(row).items()
+        if name.startswith("sealed_")
+    }
+
+
+def test_a_sealed_key_is_kept_with_its_passphrase(
+    home: Path, nr: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = _pair(home, SECRET)
+    words = ("credential", "add", "c", "--username", "u", "--tags", "t", "--private-key", "id")
+    without = nr(*words)
+    assert without.code == 2
+    assert "--passphrase-env" in without.err
+    monkeypatch.setenv("P", "not this")
+    wrong = nr(*words, "--passphrase-env", "P")
+    assert wrong.code == 2
+    assert "not opened by its passphrase" in wrong.err
+    monkeypatch.setenv("P", SECRET)
+    assert nr(*words, "--passphrase-env", "P").code == 0
+    kept = _revealed(home, "c")
+    assert (kept.private_key, kept.passphrase, kept.password) == (text, SECRET, None)
+    assert SECRET.encode() not in (home / "netraven.db").read_bytes()
+    trap = nr("credential", "update", "c", "--passphrase", SECRET)
+    assert trap.code == 2
+    assert "--passphrase-env" in trap.err
+    assert SECRET not in trap.err
+    # another key takes the passphrase of the old one away
+    _pair(home, name="new")
+    assert nr("credential", "update", "c", "--private-key", "new").code == 0
+    assert _columns(home)["passphrase"] is False
+
+
+def test_a_key_and_a_password_are_one_secret(
+    home: Path, nr: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = _pair(home)
+    monkeypatch.setenv("P", SECRET)
+    words = ("credential", "add", "c", "--username", "u", "--tags", "t")
+    assert nr(*words, "--private-key", "id", "--password-env", "P").code == 0
+    kept = _revealed(home, "c")
+    assert (kept.private_key, kept.password) == (text, SECRET)
+    monkeypatch.setenv("P", "another one")
+    assert nr("credential", "update", "c", "--password-env", "P").code == 0
+    assert _revealed(home, "c").private_key is None, "a new password alone is a new secret"
+
+
+def test_a_certificate_has_to_belong_to_the_key_and_is_warned_of(home: Path, nr: Command) -> None:
+    _pair(home)
+    _pair(home, name="other")
+    _certify(home, "id", "-n", "u")
+    _certify(home, "other", "-n", "u")
+    words = (
+        "credential",
+        "add",
+        "c",
+        "--username",
+        "u",
+        "--tags",
+        "t",
+        "--private-key",
+        "id",
+        "--certificate",
+    )
+    foreign = nr(*words, "other-cert.pub")
+    assert foreign.code == 2
+    assert "does not belong to its certificate" in foreign.err
+    assert nr(*words, "id.pub").code == 2
+    assert nr(*words, "id-cert.pub").code == 0
+    assert (_revealed(home, "c").certificate or "").startswith("ssh-ed25519-cert-v01@openssh.com ")
+    _certify(home, "id", "-n", "u", "-V", "20200101:20210101")
+    late = nr("credential", "update", "c", "--private-key", "id", "--certificate", "id-cert.pub")
+    assert late.code == 0
+    assert "expired" in late.err
+    assert nr("credential", "update", "c", "--certificate", "id-cert.pub").code == 2
+
+
+def test_a_key_of_an_agent_is_a_source(home: Path, nr: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    words = ("credential", "add", "c", "--username", "u", "--tags", "t", "--agent", "mine@lab")
+    assert nr(*words).code == 0
+    assert nr("credential", "list", "--json").json[0]["source"] == "agent:mine@lab"
+    with pytest.raises(SecretUnreadable, match="SSH_AUTH_SOCK is not set"):
+        _revealed(home, "c")
+    _pair(home)
+    socket = f"/tmp/nrcli{os.getpid()}"
+    agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
+    try:
+        monkeypatch.setenv("SSH_AUTH_SOCK", socket)
+        while not Path(socket).exists():
+            assert agent.poll() is None
+        with pytest.raises(SecretUnreadable, match="holds no key"):
+            _revealed(home, "c")
+        subprocess.run(["ssh-add", "-q", str(home / "id")], check=True)
+        assert _revealed(home, "c").agent == "mine@lab"
+        nr("credential", "update", "c", "--agent", "someone@else")
+        with pytest.raises(SecretUnreadable, match="does not hold the key 'someone@else'"):
+            _revealed(home, "c")
+    finally:
+        agent.terminate()
+        agent.wait()
+        Path(socket).unlink(missing_ok=True)
+
+
+def test_an_agents_key_may_have_a_password_behind_it(
+    home: Path, nr: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("P", SECRET)
+    words = ("credential", "add", "c", "--username", "u", "--tags", "t", "--agent", "--password-env", "P")
+    assert nr(*words).code == 0
+    assert nr("credential", "list", "--json").json[0]["source"] == "agent:"
+    assert _columns(home)["password"] is True
+    assert nr("credential", "update", "c", "--password-env", "P").code == 0
+
+
+def test_a_sourced_key_is_opened_by_the_passphrase_that_is_kept(
+    home: Path, nr: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = _pair(home, SECRET)
+    words = ("credential", "add", "c", "--username", "u", "--tags", "t", "--source", "file:id")
+    assert nr(*words).code == 0
+    with pytest.raises(SecretUnreadable, match="passphrase that is not kept here"):
+        _revealed(home, "c")
+    monkeypatch.setenv("P", SECRET)
+    assert nr("credential", "update", "c", "--passphrase-env", "P").code == 0
+    kept = _revealed(home, "c")
+    assert (kept.private_key, kept.passphrase) == (text, SECRET)
+    assert nr("credential", "list", "--json").json[0]["source"] == "file:id"

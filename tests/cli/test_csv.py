@@ -110,9 +110,30 @@ def test_import_upserts_and_a_dry_run_does_not(home: Path, nr: Command) -> None:
     assert "would add 1, would change 1, unchanged 1" in nr("device", "import", "d.csv", "--dry-run").out
     assert "added 1, changed 1, unchanged 1" in nr("device", "import", "d.csv").out
     assert nr("device", "list", "--json").json == [
-        {"name": "r1", "host": "h1", "port": 22, "platform": "cisco_iosxe", "tags": ["a"]},
-        {"name": "r2", "host": "h9", "port": 23, "platform": "cisco_nxos", "tags": ["b", "c"]},
-        {"name": "r3", "host": "h", "port": 22, "platform": "cisco_iosxe", "tags": []},
+        {
+            "name": "r1",
+            "host": "h1",
+            "port": 22,
+            "platform": "cisco_iosxe",
+            "tags": ["a"],
+            "host_keys_off": False,
+        },
+        {
+            "name": "r2",
+            "host": "h9",
+            "port": 23,
+            "platform": "cisco_nxos",
+            "tags": ["b", "c"],
+            "host_keys_off": False,
+        },
+        {
+            "name": "r3",
+            "host": "h",
+            "port": 22,
+            "platform": "cisco_iosxe",
+            "tags": [],
+            "host_keys_off": False,
+        },
     ]
 
 

@@ -16,8 +16,10 @@ from tests.cli.conftest import Command, environment
 HEAVY = ("sqlalchemy", "asyncssh", "scrapli", "rich", "structlog", "cryptography", "asyncio", "alembic")
 COMMANDS = (
     "init", "demo", "device import", "device list", "device show", "device remove", "device forget-host-key",
-    "credential add", "credential update", "credential list", "credential remove", "credential match", "collect",
-    "run list", "run show", "log connections", "log attempts", "log job", "config show", "db upgrade", "db check",
+    "device ssh", "device ssh-report", "hostkey list", "hostkey show", "hostkey accept", "hostkey forget",
+    "hostkey import", "credential add", "credential update", "credential list", "credential remove", "credential match",
+    "collect", "run list", "run show", "log connections", "log attempts", "log job", "config show",
+    "db upgrade", "db check",
 )  # fmt: skip
 
 
@@ -56,9 +58,11 @@ def test_every_command_has_help(command: str, nr: Command) -> None:
 def test_every_handler_exists(command: str) -> None:
     from importlib import import_module
 
-    fillers = {"credential add": ["--username", "u"], "run show": ["1"]}
+    fillers = {"credential add": ["--username", "u"], "run show": ["1"], "device ssh": ["x"]}
     needed = fillers.get(command, [])
-    if any(word in command for word in ("show", "import", "remove", "add", "update", "match", "forget")):
+    if any(
+        word in command for word in ("show", "import", "remove", "add", "update", "match", "forget", "accept")
+    ):
         needed = needed or ["x"]
         needed = ["x", *needed] if command == "credential add" else needed
     module, _, function = parse([*command.split(), *needed]).handler.partition(":")

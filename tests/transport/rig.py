@@ -7,6 +7,7 @@ import base64
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import asyncssh
 from asyncssh.auth import ClientAuth
@@ -33,17 +34,19 @@ class NotedLogin:
         *,
         username: str = "netops",
         private_key: str | None = None,
+        secret: Secret | None = None,
         before_secret: Callable[[], Awaitable[None]] | None = None,
         more: Sequence[str] = (),
     ) -> None:
         self.username = username
-        self.wants_key = private_key is not None
-        self.wants_password = password is not None
+        secret = secret or Secret(password, private_key)
+        self.wants_key = secret.has_key
+        self.wants_password = secret.password is not None
         self.refused_keys: list[HostKey] = []
         self.offers: list[SshOffer] = []
         self.told: list[str] = []
         self.failure: DeviceFailure | None = None
-        self._secret = Secret(password, private_key)
+        self._secret = secret
         self._before_secret = before_secret
         self._more = list(more)
         self.clear_text = False
@@ -125,10 +128,11 @@ def key_of(lab: Lab, name: str = "r1") -> HostKey:
     return HostKey(algorithm, base64.b64decode(text))
 
 
-def target(lab: Lab, name: str = "r1", *host_keys: HostKey) -> Target:
+def target(lab: Lab, name: str = "r1", *host_keys: HostKey, **known: Any) -> Target:
+    """``known``: further fields."""
     host, port = lab.endpoint(name)
     platform = next(d.dialect for d in lab.devices if d.name == name)
-    return Target(Device(name, host, platform, port), host_keys)
+    return Target(Device(name, host, platform, port), host_keys, **known)
 
 
 async def visit(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import asyncssh
@@ -180,7 +181,7 @@ async def test_a_run_offers_each_credential_once_and_the_ledger_says_the_same() 
         assert report.outcomes[0].status is Status.COLLECTED
         assert seen(lab) == [("wrong", "refused"), ("right", "accepted")]
         assert ledger == [("first", "refused"), ("second", "accepted")]
-        assert warned == [{"devices": 1, "names": ["r1"]}]
+        assert warned == [{"count": 1, "devices": ["r1"]}]
 
 
 # ---- through a jump host
@@ -261,3 +262,11 @@ class _Via:
         self, target: Target, login: Login, via: Tunnel | None = None
     ) -> AbstractAsyncContextManager[Session]:
         return self._transport.open(target, login, self._tunnel)
+
+
+async def test_a_platform_is_found_out_over_telnet_too() -> None:
+    async with Lab([telnet_router()]) as lab:
+        goal = target(lab)
+        goal = replace(goal, device=replace(goal.device, platform="auto"))
+        result = await visit(TelnetTransport(PATIENT), goal)
+        assert lab.configuration("r1").strip() in result.text
