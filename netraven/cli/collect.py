@@ -51,6 +51,8 @@ async def collect(
     if as_json:
         print_json(facts.document())
         note(one_line(facts.run))
+        for warning in facts.guarded.warnings:
+            warn(warning)
     else:
         print_report(context, facts)
     return exit_code(facts)

@@ -9,14 +9,9 @@ from typing import Any
 
 from netraven.plain import plain_line
 
-EVENTS = (
-    "realm_paused",
-    "realm_resumed",
-    "credential_held",
-    "jump_host_unreachable",
-    "host_keys_off",
-    "telnet_clear_text",
-)
+STANDING = ("host_keys_off", "telnet_clear_text")
+"""What is noticed at the end of every run, until somebody changes it: said once, when all is over."""
+EVENTS = ("realm_paused", "realm_resumed", "credential_held", "jump_host_unreachable", *STANDING)
 """Lines of a run's log that tell it."""
 
 

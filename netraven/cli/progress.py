@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from netraven.cli.notices import said
+from netraven.cli.notices import STANDING, said
 from netraven.cli.screen import cell, console, counted, note, took
 from netraven.model import Outcome, Run, Status, utcnow
 
@@ -60,7 +60,7 @@ class Tally:
             self.skipped += 1
 
     def noticed(self, event: str, data: Mapping[str, object]) -> None:
-        if (sentence := said(event, data, utcnow())) is not None:
+        if event not in STANDING and (sentence := said(event, data, utcnow())) is not None:
             self.tell(sentence)
 
     def tell(self, sentence: str) -> None:

@@ -39,12 +39,11 @@ def test_devices_by_telnet_are_collected_and_warned_of_once(
     add(stocked, '[tags.edge]\ntransport = "telnet"\n')
     said = nr("collect")
     assert said.code == 0, said.out + said.err
-    warning = (
-        "7 devices were talked to over telnet, passwords went in clear text: t0, t1, t2, t3, t4 and 2 more"
-    )
-    assert (said.out + said.err).count("telnet") == 1
-    assert warning in said.out + said.err
-    assert warning in nr("run", "show", 1).out
+    warning = "7 devices were talked to over telnet, passwords went in clear text: t0, t1, t2, t3, t4, t5, t6"
+    text = " ".join((said.out + said.err).split())
+    assert text.count("telnet") == 1
+    assert warning in text
+    assert warning in " ".join(nr("run", "show", 1).out.split())
     for secret in PASSWORDS.values():
         assert secret not in said.out + said.err + nr("log", "job", 1).out + nr("config", "show", "t0").out
     ledger = [
