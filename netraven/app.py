@@ -243,6 +243,8 @@ class NetRaven:
         on_outcome: Callable[[Outcome], None] = lambda _: None,
     ) -> Run:
         """The same without keeping the outcomes: memory does not grow with the fleet. ``on_outcome`` is told each."""
+        outputs = tuple(outputs)
+        self._check_outputs(outputs)
         return await self._run(
             _selector(tags, names),
             concurrency=self._settings.concurrency if concurrency is None else concurrency,
@@ -432,6 +434,18 @@ class NetRaven:
                 raise
             return run
 
+    def _check_outputs(self, outputs: tuple[str, ...]) -> None:
+        asked = {**self._access.outputs(), **dict.fromkeys(outputs, "")}
+        if not asked:
+            return
+        known = self.platforms.kinds()
+        for kind, where in asked.items():
+            if kind not in known:
+                said = f"{where}.outputs: " if where else ""
+                raise InputError(
+                    f"{said}no platform has an output of the kind {kind!r}. Known are: {', '.join(sorted(known))}"
+                )
+
     async def _check(self, selector: Selector) -> None:
         if selector.tags and (unknown := sorted(selector.tags - await self._store.known_tags())):
             raise InputError(f"no device or credential carries the tag {', '.join(map(repr, unknown))}")
@@ -608,9 +622,10 @@ def transport_for(
     shells, secrets included.
     """
     from netraven.sources.agent import agent_socket
+    from netraven.transport.deadlines import Deadlines
     from netraven.transport.dialects import Dialects
     from netraven.transport.reach import Reach
-    from netraven.transport.ssh import Deadlines, SshTransport
+    from netraven.transport.ssh import SshTransport
     from netraven.transport.telnet import TelnetTransport
 
     deadlines = Deadlines(settings.connect_timeout, settings.login_timeout, settings.command_timeout)

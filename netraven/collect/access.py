@@ -50,6 +50,14 @@ class AccessRules:
                 named.setdefault(name, where)
         return named
 
+    def outputs(self) -> Mapping[str, str]:
+        """Every kind of output that is asked for, and by which rule; the defaults are ``collect``."""
+        asked = dict.fromkeys(self._defaults.outputs or (), "collect")
+        for where, words in self._all():
+            for kind in words.get("outputs", ()):
+                asked.setdefault(kind, where)
+        return asked
+
     def ever(self, field: str, value: object) -> bool:
         """Whether any rule, or the defaults, say this of a field."""
         return getattr(self._defaults, field) == value or any(
