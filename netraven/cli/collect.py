@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from netraven.app import NetRaven, needs_key
+from netraven.app import NetRaven
+from netraven.assembly import needs_key
 from netraven.cli.context import Context
 from netraven.cli.plan import one_line as plan_in_one_line
 from netraven.cli.plan import warn_of_unused_realms

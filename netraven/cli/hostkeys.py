@@ -177,7 +177,7 @@ async def _waiting(context: Context, store: SqlStore, target: Target, fingerprin
 
 
 async def _scanned(context: Context, target: Target) -> HostKey:
-    from netraven.app import look_at_ssh
+    from netraven.assembly import look_at_ssh
 
     found = await look_at_ssh(context.settings, target)
     if found.key is None:

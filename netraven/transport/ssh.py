@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import asyncssh
 
@@ -39,6 +39,8 @@ from netraven.transport.ssh_client import Client, Connection, KeyMeans
 from netraven.transport.ssh_profile import options_for
 from netraven.transport.watch import Watch, WatchedChannel
 
+T = TypeVar("T")
+
 _TERMINAL = (511, 24)
 """Columns and rows; wide, so that devices do not wrap the echo of a command."""
 
@@ -56,6 +58,20 @@ class SshTunnel:
 
     async def ended(self) -> None:
         await self.connection.wait_closed()
+
+    async def connect(self, factory: Callable[[], T], host: str, port: int) -> T:
+        """A connection through the jump host, spoken by what ``factory`` makes. Raises ``Unreachable``.
+
+        asyncssh runs SSH, and whatever else has a TCP session's methods, over a channel as over TCP.
+        """
+        try:
+            _, spoken = await self.connection.create_connection(cast("Any", factory), host, port)
+        except asyncssh.ChannelOpenError as error:
+            kind = NobodyListens if error.code == asyncssh.OPEN_CONNECT_FAILED else Unreachable
+            raise kind(f"jump host {self.name} does not reach it: {error.reason}") from error
+        except (OSError, asyncssh.Error) as error:
+            raise Unreachable(f"through jump host {self.name}: {error}") from error
+        return cast("T", spoken)
 
 
 class SshTransport:
@@ -242,15 +258,7 @@ async def _over(
 
     if via is None:
         return await connect(speak, options.host, options.port, access, seconds)
-    jump_host = cast(SshTunnel, via)
-    try:
-        _, spoken = await jump_host.connection.create_connection(speak, options.host, options.port)  # type: ignore[arg-type]  # asyncssh runs SSH over a channel in the same way
-    except asyncssh.ChannelOpenError as error:
-        kind = NobodyListens if error.code == asyncssh.OPEN_CONNECT_FAILED else Unreachable
-        raise kind(f"jump host {jump_host.name} does not reach it: {error.reason}") from error
-    except (OSError, asyncssh.Error) as error:
-        raise Unreachable(f"through jump host {jump_host.name}: {error}") from error
-    return cast(Connection, spoken)
+    return await cast(SshTunnel, via).connect(speak, options.host, options.port)
 
 
 class NothingInCommon(Negotiation):

@@ -129,10 +129,4 @@ async def _connect(channel: TelnetChannel, target: Target, via: Tunnel | None, s
     if via is None:
         await connect(lambda: channel, host, port, target.access, seconds)
         return
-    jump_host = cast(SshTunnel, via)
-    try:
-        await jump_host.connection.create_connection(lambda: channel, host, port)  # type: ignore[arg-type,return-value]  # a TCP session in all that is called
-    except asyncssh.ChannelOpenError as error:
-        raise Unreachable(f"jump host {jump_host.name} does not reach it: {error.reason}") from error
-    except (OSError, asyncssh.Error) as error:
-        raise Unreachable(f"through jump host {jump_host.name}: {error}") from error
+    await cast(SshTunnel, via).connect(lambda: channel, host, port)
