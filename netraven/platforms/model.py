@@ -112,7 +112,7 @@ class Platform:
     telnet_refused: str | None = None
     """What the device prints when it refuses a login, where it is nothing usual."""
     tested: str = "dialogue"
-    """How we tested it: ``dialogue`` (a recorded one), ``lab`` (our simulator), ``server`` (a program of others)."""
+    """How we tested it: ``dialogue`` (one that we wrote), ``lab`` (our simulator), ``server`` (a program of others)."""
     origin: str = "shipped"
     """``shipped``, or the user's file that it was read from."""
 

@@ -277,7 +277,7 @@ TELNET = {
     "password": Key(_PROMPT, "a regular expression", "the question for the password"),
     "refused": Key(_PROMPT, "a regular expression", "what the device prints when it refuses a login"),
 }
-TESTED = ("dialogue", "lab", "server")
+TESTED = ("unconfirmed", "dialogue", "lab", "server")
 PLATFORM = {
     "title": Key(_text, "text", "as people call it; required where nothing is extended"),
     "extends": Key(_word(NAME), "a platform", "take everything of that one, then override key by key"),
