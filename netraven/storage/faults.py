@@ -6,6 +6,7 @@ never get into a message, for they hold what devices and people wrote.
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -70,6 +71,8 @@ def mapped(where: str) -> Iterator[None]:
             raise RowRefused(f"database {where}: a value does not fit its column") from error
         kind = Undone if state.startswith("40") else DatabaseError
         raise kind(f"database {where}: {_reason(error)}") from error
+    except sqlite3.Error as error:  # of a statement that went to the driver itself
+        raise DatabaseError(f"database {where}: {_sqlite_reason(error) or 'SQLite refuses'}") from error
     except SQLAlchemyError as error:
         raise DatabaseError(f"database {where}: {type(error).__name__}") from error
     except (OverflowError, UnicodeError) as error:  # the driver cannot even pass the value on
@@ -84,10 +87,8 @@ def mapped(where: str) -> Iterator[None]:
 
 def _reason(error: DBAPIError) -> str:
     original = error.orig
-    name = str(getattr(original, "sqlite_errorname", ""))
-    for code, text in _SQLITE.items():
-        if name == code or name.startswith(code + "_"):
-            return text
+    if text := _sqlite_reason(original):
+        return text
     state = str(getattr(original, "sqlstate", None) or "")
     for length in (5, 2):
         if text := _POSTGRESQL.get(state[:length], ""):
@@ -95,6 +96,11 @@ def _reason(error: DBAPIError) -> str:
     if error.connection_invalidated:
         return _POSTGRESQL["08"]
     return _first_line(error)
+
+
+def _sqlite_reason(error: BaseException | None) -> str:
+    name = str(getattr(error, "sqlite_errorname", ""))
+    return next((text for code, text in _SQLITE.items() if name == code or name.startswith(code + "_")), "")
 
 
 def _first_line(error: DBAPIError) -> str:

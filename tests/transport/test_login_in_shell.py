@@ -33,9 +33,11 @@ class Wlc:
     async def speak(self, process: Any) -> None:
         async def line(question: str) -> str:
             process.stdout.write(question)
-            said = str(await process.stdin.readline()).rstrip("\r\n")
-            self.typed.append(said)
-            return said
+            said = str(await process.stdin.readline())
+            if not said:
+                raise EOFError
+            self.typed.append(said.rstrip("\r\n"))
+            return self.typed[-1]
 
         try:
             process.stdout.write("\r\n(Cisco Controller) \r\n")
@@ -49,6 +51,8 @@ class Wlc:
             while command := await line("(Cisco Controller) >"):
                 shown = {"config paging disable": "", "show run-config commands": CONFIG}
                 process.stdout.write(command + "\r\n" + shown.get(command, "Incorrect usage.\r\n") + "\r\n")
+        except EOFError:
+            pass
         finally:
             process.exit(0)
 
