@@ -30,6 +30,11 @@ async def show(context: Context, *, device: str, stored: bool, as_json: bool) ->
         target = await store.inventory.get(device)
         target = replace(target, access=context.access.of(target.device))
         seen_at = await store.inventory.offer_seen_at(device)
+        if target.access.transport == "telnet" and not stored:
+            raise InputError(
+                f'{device} is reached over telnet (transport = "telnet"): there is no SSH to look at. '
+                "--stored shows what was seen before"
+            )
         if target.access.jump and not stored:
             warn(
                 f"{plain_line(device)} is behind a jump host: this is what was seen when it was collected last"

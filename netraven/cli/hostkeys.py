@@ -118,8 +118,8 @@ async def show(context: Context, *, device: str, known_hosts: bool, as_json: boo
         return 0
     for record in records:
         say(
-            f"{record.key.algorithm:20} {record.key.fingerprint}  {STATES[record.state]}, {record.origin} "
-            f"{clock(record.first_seen_at)} UTC"
+            f"{record.key.algorithm:20} {record.key.fingerprint}  {STATES[record.state]} ({record.origin}), "
+            f"first seen {clock(record.first_seen_at)} UTC"
         )
     for key in target.trust.authorities:
         say(f"{key.algorithm:20} {key.fingerprint}  may sign its host certificates")
@@ -243,9 +243,8 @@ async def load(context: Context, *, file: str, dry_run: bool, as_json: bool) -> 
     would = "would trust" if dry_run else "trusted"
     rules_said = counted(done.rules, "authority or revoked key", "authorities or revoked keys")
     say(
-        f"{would} {counted(done.keys, 'key')} of {counted(devices, 'device')}, "
-        f"{'would add' if dry_run else 'added'} {rules_said}"
-        f", {done.known:,} known already" + (" (nothing was written)" if dry_run else "")
+        f"keys for {counted(devices, 'device')}: {would} {done.keys:,}, {done.known:,} known already; "
+        f"{'would add' if dry_run else 'added'} {rules_said}" + (" (nothing was written)" if dry_run else "")
     )
     if nobody:
         warn(f"{counted(len(nobody), 'line')} for no device of the inventory: {_some(nobody)}")

@@ -200,10 +200,8 @@ def lacking(offer: SshOffer, offered: Algorithms) -> Sequence[str]:
     ]
 
 
-def nothing_in_common(
-    offer: SshOffer, lacks: Iterable[str], device: str, tags: Iterable[str], *, legacy: bool
-) -> str:
-    """Why the key exchange failed, in one line, and what would help. ``lacks``: see :func:`lacking`."""
+def nothing_in_common(offer: SshOffer, lacks: Iterable[str], device: str, *, legacy: bool) -> str:
+    """Why the key exchange failed, in one line that begins with what would help. ``lacks``: see :func:`lacking`."""
     missing = [(category, NAMES[category], getattr(offer, category)) for category in lacks]
     said = "; ".join(
         f"no common {name}: the device offers {', '.join(theirs[:8]) or 'none'}"
@@ -215,9 +213,10 @@ def nothing_in_common(
     )
     if legacy or not helps:
         return said
-    tag = next(iter(sorted(tags)), None)
-    or_tag = f" or for all of a tag, as [tags.{_toml_key(tag)}]" if tag else " or a tag"
-    return f"{said}. These are weak; `legacy = true` under [devices.{_toml_key(device)}]{or_tag}, allows them"
+    return (
+        "nothing in common but weak algorithms; `legacy = true` under [devices."
+        f"{_toml_key(device)}], or [tags.NAME] of old devices, allows them: {said}"
+    )
 
 
 def _toml_key(name: str) -> str:

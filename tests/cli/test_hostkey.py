@@ -149,3 +149,8 @@ def test_a_device_that_does_not_answer_is_said_to_be_so(ready: Path, nr: Command
     said = nr("device", "ssh", "r1", "--stored")
     assert said.code == 2
     assert "nothing was seen of it yet" in said.err
+
+
+def test_a_run_says_where_keys_wait_that_are_not_on_record(ready: Path, nr: Command) -> None:
+    settings(ready, '[devices.r1]\nhost_keys = "strict"\n')
+    assert "hostkey list --state refused" in nr("collect", "--device", "r1").out

@@ -83,12 +83,12 @@ async def test_an_old_device_is_learned_on_one_connection_and_opened_on_the_next
 async def test_weak_algorithms_are_not_used_unless_they_are_allowed_and_the_failure_says_how() -> None:
     async with Lab([router(algorithms=OLD)]) as lab:
         goal = target(lab)
-        result = await visit(SshTransport(PATIENT), replace(goal, device=replace(goal.device, tags={"old"})))
+        result = await visit(SshTransport(PATIENT), goal)
         assert result.reason == "negotiation"
         assert result.told == []
         assert "no common key exchange: the device offers diffie-hellman-group14-sha1" in result.detail
         assert "`legacy = true` under [devices.r1]" in result.detail
-        assert "[tags.old]" in result.detail
+        assert result.detail.index("legacy = true") < 60  # reports cut long lines at their end
         assert connections(lab) == 1  # a second one could offer nothing else
         assert len(result.login.offers) == 1
         await quiet(lab)
