@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from netraven.cli.context import Context
-from netraven.cli.screen import ROWS, Table, clock, console, counted, print_json, say, warn
+from netraven.cli.screen import ROWS, Table, clock, console, counted, note, print_json, say, warn
 from netraven.errors import InputError
 from netraven.model import JUMP_HOST, OfferSeen, Selector, SshOffer, Target, utcnow
 from netraven.plain import plain_line
@@ -49,7 +49,8 @@ async def show(context: Context, *, device: str, stored: bool, as_json: bool) ->
                 await store.commit([OfferSeen(target.device, look.offer, seen_at)])
         records = await store.host_keys.of(target.device)
     if look.offer is None and not as_json:
-        raise InputError(f"{device}: {look.problem}")
+        note(f"error: {plain_line(device)}: {plain_line(look.problem or '', 1000)}")
+        return 1
     if as_json:
         print_json(_document(target, look, records, seen_at, stored=stored))
     else:

@@ -34,15 +34,18 @@ cannot be written, 70 a fault of NetRaven, 130 interrupted, 141 whoever read the
 
 PLATFORMS = """# Platforms
 
-What can stand in the `platform` column of the device list, and what is collected. This page is written from the files
+What can stand in the `platform` column of the device list: these, `auto` (found out [from what the device
+shows](../explanation/dialogue.md)), and [files of your own](../how-to/add-a-platform.md). This page is written from the files
 in [`netraven/platforms/data`](../../netraven/platforms/data); `netraven platform show NAME` tells the rest. Where a
-driver is named, prompts, paging and privilege levels come from scrapli or scrapli-community. Your own are
-[files as well](../how-to/add-a-platform.md).
+driver is named, prompts, paging and privilege levels come from scrapli or scrapli-community.
+
+Of the outputs only `running`, the configuration, is collected unless [`outputs`](settings.md) or `collect --output` say
+more. Each kind has versions of its own: `netraven config show DEVICE --kind version`.
 
 How it was tested: `server`, against a program that others wrote (FRR's shell, for one); `lab`, against our simulated
 devices over real SSH; `dialogue`, with a recorded dialogue that we wrote from vendors' documentation.
 
-| platform | title | driver | collects | tested |
+| platform | title | driver | outputs | tested |
 |---|---|---|---|---|
 """
 
@@ -83,7 +86,7 @@ def test_the_platform_table_is_what_the_data_says() -> None:
     for name in known_platforms():
         platform = load_platform(name)
         outputs = platform.outputs.values()
-        commands = "<br>".join(f"{o.kind}: `{_cell(o.command)}`" for o in outputs) or "nothing is collected"
+        commands = "<br>".join(f"{o.kind}: `{_cell(o.command)}`" for o in outputs) or "none"
         driver = f"`{platform.driver}`" if platform.driver else "its own" if outputs else ""
         parts.append(f"| `{name}` | {_cell(platform.title)} | {driver} | {commands} | {platform.tested} |\n")
     settle(DOCS / "reference" / "platforms.md", "".join(parts))
