@@ -49,7 +49,7 @@ _SHOWN = {"name", "accepts", "tags", "ill", "telnet", "algorithms"}
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m netraven.lab",
-        description="Simulated devices on loopback, over SSH or telnet. Prints a JSON line when ready, and one at the end.",
+        description="Simulated devices on loopback, SSH or telnet. Prints a JSON line when ready, and one at the end.",
         epilog=_EPILOG.format(
             keys=textwrap.fill(", ".join(sorted({f.name for f in fields(LabDevice)} - _SHOWN)), 100).replace(
                 "\n", "\n  "
