@@ -35,12 +35,11 @@ cannot be written, 70 a fault of NetRaven, 130 interrupted, 141 whoever read the
 PLATFORMS = """# Platforms
 
 What can stand in the `platform` column of the device list: these, `auto` (found out [from what the device
-shows](../explanation/dialogue.md)), and [files of your own](../how-to/add-a-platform.md). This page is written from files
-in [`netraven/platforms/data`](../../netraven/platforms/data); `netraven platform show NAME` tells the rest. Where a
+shows](../explanation/dialogue.md)), and [files of your own](../how-to/add-a-platform.md). This page is written from
+files in [`netraven/platforms/data`](../../netraven/platforms/data); `netraven platform show NAME` tells the rest. Where a
 driver is named, prompts, paging and privilege levels come from scrapli or scrapli-community.
 
-Of the outputs only `running`, the configuration, is collected unless [`outputs`](settings.md) or `collect --output` say
-more. Each kind has versions of its own: `netraven config show DEVICE --kind version`.
+Of the outputs only `running`, the configuration, is collected unless you [say more](../how-to/outputs.md).
 
 How it was tested: `server`, against a program that others wrote (FRR's shell, for one); `lab`, against our simulated
 devices over real SSH; `dialogue`, with a recorded dialogue that we wrote from vendors' documentation.
