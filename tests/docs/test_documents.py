@@ -36,8 +36,8 @@ PLATFORMS = """# Platforms
 
 What can stand in the `platform` column of the device list: these, `auto` (found out [from what the device
 shows](../explanation/dialogue.md)), and [files of your own](../how-to/add-a-platform.md). This page is written from
-files in [`netraven/platforms/data`](../../netraven/platforms/data); `netraven platform show NAME` tells the rest. Where a
-driver is named, prompts, paging and privilege levels come from scrapli or scrapli-community.
+files in [`netraven/platforms/data`](../../netraven/platforms/data); `netraven platform show NAME` tells the rest. Where
+a driver is named, prompts, paging and privilege levels come from scrapli or scrapli-community.
 
 Of the outputs only `running`, the configuration, is collected unless you [say more](../how-to/outputs.md).
 
