@@ -274,7 +274,7 @@ def _look_further(where: Console, context: Context, facts: RunFacts, *, each_dev
     if refused is not None:
         words = ("log", "attempts", "--run", run.id, "--device", refused["name"])
         commands.append((context.command(*words), "what one device was offered, and its answers"))
-    if facts.named("host_key_unknown"):
+    if facts.named("host_key_unknown") or facts.guarded.keys_wait:
         listed = context.command("hostkey", "list", "--state", "refused")
         commands.append((listed, "keys that wait for `hostkey accept`"))
     collected = next((d for d in facts.devices if d["status"] == "collected"), None)
