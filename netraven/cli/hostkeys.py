@@ -6,6 +6,7 @@ import base64
 import contextlib
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,7 @@ def _as_json(record: KeyRecord) -> dict[str, Any]:
 async def show(context: Context, *, device: str, known_hosts: bool, as_json: bool) -> int:
     async with context.store() as store:
         target = await store.inventory.get(device)
-        records = await store.host_keys.of(target.device)
+        records = [_as_ruled(record, target) for record in await store.host_keys.of(target.device)]
     if as_json:
         document = [
             {**_as_json(record), "known_hosts": _line(target.device, record.key)} for record in records
@@ -126,6 +127,11 @@ async def show(context: Context, *, device: str, known_hosts: bool, as_json: boo
     return 0
 
 
+def _as_ruled(record: KeyRecord, target: Target) -> KeyRecord:
+    """A key that a rule for many hosts revokes is revoked for this one, whatever was said of it before."""
+    return replace(record, state="revoked") if record.key in target.trust.revoked else record
+
+
 def _prints(keys: Sequence[HostKey]) -> list[dict[str, str]]:
     return [{"algorithm": key.algorithm, "fingerprint": key.fingerprint} for key in keys]
 
@@ -146,6 +152,10 @@ async def accept(context: Context, *, device: str, fingerprint: str | None, add:
         if fingerprint is not None and key.fingerprint != fingerprint:
             raise InputError(
                 f"{device} shows {key.fingerprint} ({key.algorithm}), not {fingerprint}. Nothing was changed."
+            )
+        if key in target.trust.revoked:
+            raise InputError(
+                f"{key.fingerprint} is revoked for {device}: it is not let pass, whatever is accepted"
             )
         if fingerprint is None:
             _ask(device, target, key)

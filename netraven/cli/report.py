@@ -194,14 +194,16 @@ def _host_keys(where: Console, context: Context, facts: RunFacts) -> None:
     if len(changed) > 10:
         listed = context.command("hostkey", "list", "--state", "refused")
         where.print(f"  and {len(changed) - 10:,} more: {plain_line(listed, 1000)}", soft_wrap=True)
-    for said in (
-        "Either a device was replaced, or something else answers in its place. Find out which. If it was replaced, "
-        "compare the fingerprint with the device's own; this accepts it:",
-    ):
-        for line in _wrapped(where, Text(said), 2):
-            _line(where, Text("  ").append_text(line))
-    shown = facts.waiting.get(changed[0])
-    words = ("hostkey", "accept", changed[0], *(("--fingerprint", shown) if shown else ()))
+    said = "Either a device was replaced, or something else answers in its place. Find out which. "
+    waits = next((name for name in changed if name in facts.waiting), None)
+    if waits is not None:
+        said += "If it was replaced, compare the fingerprint with the device's own; this accepts it:"
+        words: tuple[str, ...] = ("hostkey", "accept", waits, "--fingerprint", facts.waiting[waits])
+    else:  # the key is revoked, or somebody has decided meanwhile
+        said += "No key waits to be accepted; this lists what is on record:"
+        words = ("hostkey", "show", changed[0])
+    for line in _wrapped(where, Text(said), 2):
+        _line(where, Text("  ").append_text(line))
     where.print(f"    {plain_line(context.command(*words), 1000)}", soft_wrap=True)
 
 
