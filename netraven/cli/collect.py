@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 from collections.abc import Sequence
 
 from netraven.app import NetRaven, needs_key
 from netraven.cli.context import Context
 from netraven.cli.plan import one_line as plan_in_one_line
-from netraven.cli.plan import warn_of_unused_realms
 from netraven.cli.progress import watcher
 from netraven.cli.report import RunFacts, one_line, print_report
 from netraven.cli.screen import note, print_json, warn
+from netraven.cli.slips import check_outputs, warn_of_slips
 from netraven.credentials.strategy import strategy_named
-from netraven.errors import InputError, NetRavenError
+from netraven.errors import NetRavenError
 from netraven.model import RunStatus
 from netraven.plain import plain, plain_line
-from netraven.platforms import Catalogue
 
 SPARE_FILES = 64
 """Open files beside one socket for each session: database, logs, name lookups."""
@@ -40,11 +38,12 @@ async def collect(
     wanted = concurrency or context.settings.collect.concurrency
     strategy_named(strategy or context.settings.collect.strategy)  # a wrong one is told before all else
     async with NetRaven.open(context.settings) as raven:
-        check_outputs(outputs, raven.platforms)
+        told = dict.fromkeys(outputs, "--output") or context.access.outputs()
+        check_outputs(told, raven.platforms)
         planned = await raven.plan(tags, names, strategy=strategy, sample=SAMPLE)
         if needs_key(await raven.store.credentials()):
             raven.store.require_key()  # without it there is no run that a plan would be for
-        warn_of_unused_realms(context, await raven.store.credentials())
+        await warn_of_slips(context, raven.store)
         for name, why in raven.platforms.broken().items():
             warn(f"platform {plain_line(name)} cannot be used, its devices fail:\n{plain(str(why))}")
         note(plan_in_one_line(planned))
@@ -59,19 +58,6 @@ async def collect(
     else:
         print_report(context, facts)
     return exit_code(facts)
-
-
-def check_outputs(kinds: Sequence[str], platforms: Catalogue) -> None:
-    """Refuse a kind of output that no platform has: most likely a slip of the pen, and nothing would be collected."""
-    if not kinds:
-        return
-    broken = platforms.broken()
-    known = {k for name in platforms.names() if name not in broken for k in platforms.load(name).outputs}
-    for kind in kinds:
-        if kind not in known:
-            close = difflib.get_close_matches(kind, known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
-            raise InputError(f"no platform has an output of the kind {kind!r}; {hint}")
 
 
 def exit_code(facts: RunFacts) -> int:

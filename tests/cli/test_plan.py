@@ -188,3 +188,16 @@ def test_credentials_of_jump_hosts_are_not_called_useless(
     assert plan["devices"] == 1
     assert "jumper" in [account["username"] for account in plan["accounts"]]
     assert "bastions" in nr("plan", "--device", "r2", "--json").json["unmatched_credentials"]
+
+
+def test_tags_and_devices_that_there_are_none_of_are_likely_slips(ready: Path, nr: Command) -> None:
+    with (ready / "netraven.toml").open("a") as file:
+        file.write("[tags.egde]\nlegacy = true\n[tags.edge]\nlegacy = true\n")
+        file.write('[devices.r11]\nhost_keys = "strict"\n[devices.r1]\nhost_keys = "strict"\n')
+    for words in (("plan",), ("collect", "--device", "r2")):
+        said = nr(*words).err
+        assert "nothing carries the tag 'egde'" in said
+        assert "did you mean [tags.edge]?" in said
+        assert "no device is named 'r11'" in said
+        assert "'r1'" not in said
+        assert "'edge'" not in said
