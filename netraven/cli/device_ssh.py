@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from netraven.cli.context import Context
+from netraven.cli.hostkeys import STATES
 from netraven.cli.screen import ROWS, Table, clock, console, counted, note, print_json, say, warn
 from netraven.errors import InputError
 from netraven.model import JUMP_HOST, OfferSeen, Selector, SshOffer, Target, utcnow
@@ -99,12 +100,14 @@ def _print(target: Target, look: Look, records: Any, seen_at: Any) -> None:
     when = f"  (as seen {clock(seen_at)} UTC)" if seen_at is not None else ""
     say(f"{'server':{_LABEL}} {plain_line(offer.version)}{when}")
     if look.key is not None:
-        known = next((r.state for r in records if r.key == look.key), "not on record")
+        known = next((STATES[r.state] for r in records if r.key == look.key), "not on record")
         by = ", with a certificate" if look.certified else ""
         say(f"{'host key':{_LABEL}} {look.key.fingerprint} ({look.key.algorithm}{by}): {known}")
     for record in records:
         if record.key != look.key:
-            say(f"{'on record':{_LABEL}} {record.key.fingerprint} ({record.key.algorithm}): {record.state}")
+            say(
+                f"{'on record':{_LABEL}} {record.key.fingerprint} ({record.key.algorithm}): {STATES[record.state]}"
+            )
     say()
     profile = algorithms_of(_as_seen(target, offer))
     for category, name in CATEGORIES:

@@ -223,11 +223,6 @@ async def remove(context: Context, *, names: list[str]) -> int:
 
 
 async def forget_host_key(context: Context, *, name: str) -> int:
-    async with context.store() as store:
-        count = await store.inventory.forget_host_keys(name)
-    say(
-        f"forgot {counted(count, 'host key')} of {plain_line(name)}; the next one that it shows is taken"
-        if count
-        else f"there is no host key of {plain_line(name)} on record"
-    )
-    return 0
+    from netraven.cli.hostkeys import forget
+
+    return await forget(context, device=name, algorithm=None)

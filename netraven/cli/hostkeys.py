@@ -189,6 +189,8 @@ async def _waiting(context: Context, store: SqlStore, target: Target, fingerprin
 async def _scanned(context: Context, target: Target) -> HostKey:
     from netraven.app import look_at_ssh
 
+    if context.access.of(target.device).transport == "telnet":
+        raise InputError(f"{target.device.name} is reached over telnet, which has no host keys")
     found = await look_at_ssh(context.settings, target)
     if found.key is None:
         raise InputError(f"{target.device.name} showed no host key: {found.problem}")
