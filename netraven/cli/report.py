@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MEANINGS = {
     "auth_refused": "no credential that matches was accepted",
     "auth_no_verdict": "a secret was sent and not answered; no other was tried",
-    "unreachable": "no connection, so no secret was sent",
+    "unreachable": "no connection to it, or none any more through its jump host",
     "host_key_changed": "shows another host key than before; no secret was sent",
     "host_key_unknown": "its host key is not on record; no secret was sent",
     "negotiation": "no SSH algorithm or login method in common; no secret was sent",
@@ -284,6 +284,7 @@ def _look_further(where: Console, context: Context, facts: RunFacts, *, each_dev
         commands.append((context.command("config", "show", collected["name"]), "a configuration"))
     _look_at_holds(context, facts, commands)
     if run.status is RunStatus.NO_DEVICES:
+        commands.append((context.command("device", "list"), "which devices there are, and their tags"))
         commands.append((context.command("device", "import", "FILE"), "add devices"))
     if facts.unreadable:
         commands.append((context.command("log", "job", "--run", run.id), "why the secrets could not be read"))
