@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 
-from netraven.collect import moments
+from netraven.assembly import (
+    access_rules,
+    guard_standing,
+    needs_key,
+    policy_of,
+    sources,
+    sources_of,
+    transport_for,
+)
 from netraven.collect.access import AccessRules
 from netraven.collect.collector import Collector, Limits, Means
 from netraven.collect.fleet import Fleet
@@ -31,10 +38,8 @@ from netraven.config import (
     Settings,
     VaultSettings,
     load_settings,
-    realm_named,
 )
 from netraven.credentials.evidence import Knowledge
-from netraven.credentials.holds import Standing
 from netraven.credentials.lockout import Policy
 from netraven.credentials.matching import CredentialIndex
 from netraven.credentials.plan import Plan, plan_run
@@ -42,7 +47,6 @@ from netraven.credentials.strategy import strategy_named
 from netraven.errors import DatabaseError, InputError, NetRavenError, SettingsError
 from netraven.model import (
     AUTO,
-    Access,
     Counts,
     Credential,
     Device,
@@ -57,13 +61,11 @@ from netraven.model import (
     utcnow,
 )
 from netraven.platforms import Catalogue
-from netraven.ports import Inventory, Ledger, Runs, Secrets, Sources, Transport
+from netraven.ports import Inventory, Ledger, Runs, Secrets, Transport
 from netraven.storage.owner import current_owner
 
 if TYPE_CHECKING:
     from netraven.storage.store import SqlStore
-    from netraven.transport.ssh_scan import Look
-    from netraven.transport.watch import Watch
 
 HEARTBEAT = 15.0
 """Seconds between two signs of life of a run; one that gives none for 90 s is taken for dead by other hosts."""
@@ -133,7 +135,7 @@ class NetRaven:
 
         settings = config if isinstance(config, Settings) else load_settings(config)
         async with SqlStore.open(
-            settings.database_url, key_file=settings.key_file, sources=_sources_of(settings)
+            settings.database_url, key_file=settings.key_file, sources=sources_of(settings)
         ) as store:
             await store.runs.recover()
             platforms = Catalogue(settings.platforms_folder)
@@ -181,7 +183,7 @@ class NetRaven:
             if problem := realm.problem():
                 raise SettingsError(f"realm {name!r}: {problem}")
         store = MemoryStore(
-            devices, credentials, sources=_sources(SecretsSettings(), VaultSettings(), Path.cwd())
+            devices, credentials, sources=sources(SecretsSettings(), VaultSettings(), Path.cwd())
         )
         raven = cls(
             store=store,
@@ -243,6 +245,8 @@ class NetRaven:
         on_outcome: Callable[[Outcome], None] = lambda _: None,
     ) -> Run:
         """The same without keeping the outcomes: memory does not grow with the fleet. ``on_outcome`` is told each."""
+        outputs = tuple(outputs)
+        self._check_outputs(outputs)
         return await self._run(
             _selector(tags, names),
             concurrency=self._settings.concurrency if concurrency is None else concurrency,
@@ -444,6 +448,18 @@ class NetRaven:
                 raise
             return run
 
+    def _check_outputs(self, outputs: tuple[str, ...]) -> None:
+        asked = {**self._access.outputs(), **dict.fromkeys(outputs, "")}
+        if not asked:
+            return
+        known = self.platforms.kinds()
+        for kind, where in asked.items():
+            if kind not in known:
+                said = f"{where}.outputs: " if where else ""
+                raise InputError(
+                    f"{said}no platform has an output of the kind {kind!r}. Known are: {', '.join(sorted(known))}"
+                )
+
     async def _check(self, selector: Selector) -> None:
         if selector.tags and (unknown := sorted(selector.tags - await self._store.known_tags())):
             raise InputError(f"no device or credential carries the tag {', '.join(map(repr, unknown))}")
@@ -479,59 +495,6 @@ class _RunLog:
     def finished(self, collector: Collector, counts: Counts) -> None:
         collector.warn()
         self("run_finished", **asdict(counts))
-
-
-@asynccontextmanager
-async def open_store(settings: Settings) -> AsyncIterator[SqlStore]:
-    """The database alone, for what logs in to nothing. Runs whose process has died are marked as interrupted."""
-    from netraven.storage.store import SqlStore
-
-    async with SqlStore.open(
-        settings.database_url, key_file=settings.key_file, sources=_sources_of(settings)
-    ) as store:
-        await store.runs.recover()
-        yield store
-
-
-async def look_at_ssh(settings: Settings, target: Target) -> Look:
-    """What the device's SSH server offers and which host key it shows, without logging in.
-
-    Raises ``InputError`` for a device behind a jump host.
-    """
-    from netraven.transport.ssh_scan import look
-
-    access = access_rules(settings).of(target.device)
-    if access.jump:
-        raise InputError(
-            f"{target.device.name} is behind a jump host, and this looks only straight at devices"
-        )
-    seconds = access.connect_timeout or settings.collect.connect_timeout
-    return await look(replace(target, access=access), seconds)
-
-
-def needs_key(credentials: Iterable[Credential]) -> bool:
-    """Whether a run cannot do without the key that opens stored secrets."""
-    return any(credential.source is None for credential in credentials)
-
-
-def policy_of(realms: Mapping[str, RealmSettings], realm: str) -> Policy:
-    """What settings say of a realm, as the lockout guard reads it."""
-    told = realm_named(realms, realm)
-    return Policy(
-        threshold=told.threshold,
-        margin=told.margin,
-        window=told.window,
-        adaptive=told.mode == "adaptive",
-        most_in_flight=told.max_logins_in_flight,
-        local=told.scope == "local",
-    )
-
-
-async def guard_standing(store: Any, realms: Mapping[str, RealmSettings]) -> Standing:
-    """How accounts and realms stand, as lockout guards last wrote it down."""
-    book = store.guard_book
-    rules = partial(policy_of, realms)
-    return Standing(await book.states(), await book.pauses(), rules=rules, now=moments.now())
 
 
 class _Tally:
@@ -599,73 +562,3 @@ def _selector(tags: Iterable[str], names: Iterable[str]) -> Selector:
     if isinstance(tags, str) or isinstance(names, str):
         raise TypeError("tags and names are collections of strings, not one string")
     return Selector(frozenset(tags), frozenset(names))
-
-
-def access_rules(settings: Settings) -> AccessRules:
-    """What settings say of the ways to devices."""
-    defaults = Access(
-        host_keys=cast("Any", settings.ssh.host_keys),
-        source_address=settings.ssh.source_address or None,
-        keepalive=settings.ssh.keepalive,
-        outputs=settings.collect.outputs or None,
-    )
-    told = [{name: rule.told for name, rule in rules.items()} for rules in (settings.tags, settings.devices)]
-    return AccessRules(defaults, *told)
-
-
-def transport_for(
-    settings: CollectSettings, catalogue: Catalogue, *, agent: str = "", watch: Watch | None = None
-) -> Transport:
-    """``agent``: the ssh agent's socket, where not $SSH_AUTH_SOCK. ``watch``: told of every byte that passes through
-    shells, secrets included.
-    """
-    from netraven.sources.agent import agent_socket
-    from netraven.transport.dialects import Dialects
-    from netraven.transport.reach import Reach
-    from netraven.transport.ssh import Deadlines, SshTransport
-    from netraven.transport.telnet import TelnetTransport
-
-    deadlines = Deadlines(settings.connect_timeout, settings.login_timeout, settings.command_timeout)
-    dialects = Dialects(catalogue)
-    ssh = SshTransport(deadlines, dialects, agent_socket=agent_socket(agent, os.environ), watch=watch)
-    return Reach(ssh, TelnetTransport(deadlines, dialects, watch=watch))
-
-
-def _sources_of(settings: Settings) -> Sources:
-    return _sources(settings.secrets, settings.vault, settings.folder, settings.ssh.agent_socket)
-
-
-def _sources(secrets: SecretsSettings, vault: VaultSettings, folder: Path, agent: str = "") -> Sources:
-    """Every kind of source there is. Nothing is read, run or asked before somebody wants a secret."""
-    from netraven.credentials.source import AgentKey, Command, EnvironmentVariable, SecretFile, VaultField
-    from netraven.sources.agent import AgentSource
-    from netraven.sources.command import CommandSource
-    from netraven.sources.environment import EnvironmentSource
-    from netraven.sources.file import FileSource
-    from netraven.sources.reader import SourceReader
-    from netraven.sources.vault import VaultAccess, VaultSource
-
-    folder, timeout = folder.absolute(), secrets.command_timeout
-
-    def file(name: str) -> Path | None:
-        return folder / Path(name).expanduser() if name else None
-
-    access = VaultAccess(
-        vault.url,
-        vault.mount,
-        vault.namespace,
-        file(vault.token_file),
-        vault.role_id,
-        file(vault.secret_id_file),
-        vault.timeout,
-    )
-    return SourceReader(
-        {
-            EnvironmentVariable: EnvironmentSource(os.environ),
-            SecretFile: FileSource(folder, os.environ, timeout=timeout),
-            Command: CommandSource(folder, os.environ, timeout=timeout),
-            VaultField: VaultSource(access, os.environ),
-            AgentKey: AgentSource(agent, os.environ),
-        },
-        cache_seconds=secrets.cache_seconds,
-    )

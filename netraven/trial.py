@@ -12,7 +12,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from netraven.app import NetRaven, access_rules, open_store, transport_for
+from netraven.app import NetRaven
+from netraven.assembly import access_rules, open_store, transport_for
 from netraven.config import Settings
 from netraven.errors import InputError
 from netraven.model import Capture, Credential, Outcome, Secret, Target

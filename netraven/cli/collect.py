@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from netraven.app import NetRaven, needs_key
+from netraven.app import NetRaven
+from netraven.assembly import needs_key
 from netraven.cli.context import Context
 from netraven.cli.plan import one_line as plan_in_one_line
 from netraven.cli.progress import watcher
 from netraven.cli.report import RunFacts, one_line, print_report
 from netraven.cli.screen import note, print_json, warn
-from netraven.cli.slips import check_outputs, warn_of_slips
+from netraven.cli.slips import warn_of_slips
 from netraven.credentials.strategy import strategy_named
 from netraven.errors import NetRavenError
 from netraven.model import RunStatus
@@ -38,8 +39,6 @@ async def collect(
     wanted = concurrency or context.settings.collect.concurrency
     strategy_named(strategy or context.settings.collect.strategy)  # a wrong one is told before all else
     async with NetRaven.open(context.settings) as raven:
-        told = dict.fromkeys(outputs, "--output") or context.access.outputs()
-        check_outputs(told, raven.platforms)
         planned = await raven.plan(tags, names, strategy=strategy, sample=SAMPLE)
         if needs_key(await raven.store.credentials()):
             raven.store.require_key()  # without it there is no run that a plan would be for

@@ -52,13 +52,13 @@ class Context:
     @cached_property
     def access(self) -> AccessRules:
         """How settings say that devices are reached."""
-        from netraven.app import access_rules
+        from netraven.assembly import access_rules
 
         return access_rules(self.settings)
 
     def store(self) -> AbstractAsyncContextManager[SqlStore]:
         """The database, for what logs in to nothing."""
-        from netraven.app import open_store
+        from netraven.assembly import open_store
 
         return open_store(self.settings)
 

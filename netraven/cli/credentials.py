@@ -189,7 +189,7 @@ def _warn_about_tags(credential: Credential, carried: AbstractSet[str]) -> None:
 
 
 async def show_all(context: Context, *, as_json: bool) -> int:
-    from netraven.app import guard_standing
+    from netraven.assembly import guard_standing
 
     async with context.store() as store:
         records = await store.vault.list()
@@ -269,7 +269,7 @@ def print_holds(context: Context, holds: Mapping[str, Hold | None]) -> None:
 
 
 async def release(context: Context, *, name: str) -> int:
-    from netraven.app import guard_standing
+    from netraven.assembly import guard_standing
 
     async with context.store() as store:
         credential = (await store.vault.get(name)).credential

@@ -24,7 +24,7 @@ _LABEL = 13
 async def show(context: Context, *, device: str, stored: bool, as_json: bool) -> int:
     from dataclasses import replace
 
-    from netraven.app import look_at_ssh
+    from netraven.assembly import look_at_ssh
     from netraven.transport.ssh_scan import Look
 
     async with context.store() as store:

@@ -187,7 +187,7 @@ async def _waiting(context: Context, store: SqlStore, target: Target, fingerprin
 
 
 async def _scanned(context: Context, target: Target) -> HostKey:
-    from netraven.app import look_at_ssh
+    from netraven.assembly import look_at_ssh
 
     if context.access.of(target.device).transport == "telnet":
         raise InputError(f"{target.device.name} is reached over telnet, which has no host keys")

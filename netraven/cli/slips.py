@@ -1,18 +1,16 @@
-"""What settings and options speak of that is not there: most likely a slip of the pen, and its words do nothing."""
+"""What settings speak of and is not there: most likely a slip of the pen, and its words do nothing."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from netraven.cli.context import Context
 from netraven.cli.screen import warn
-from netraven.errors import InputError
 from netraven.plain import plain_line
 
 if TYPE_CHECKING:
-    from netraven.platforms import Catalogue
     from netraven.storage.store import SqlStore
 
 
@@ -44,21 +42,3 @@ def _said(name: str) -> str:
 def _meant(section: str, name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
     return f", did you mean [{section}.{plain_line(close[0])}]?" if close else ""
-
-
-def check_outputs(told: Mapping[str, str], platforms: Catalogue) -> None:
-    """Refuse kinds of output that no platform has: devices would count as collected, and nothing would be.
-
-    ``told``: each kind, and where it was told.
-    """
-    if not told:
-        return
-    broken = platforms.broken()
-    if broken:  # it may be the broken one that has the kind
-        return
-    known = {kind for name in platforms.names() for kind in platforms.load(name).outputs}
-    for kind, where in told.items():
-        if kind not in known:
-            close = difflib.get_close_matches(kind, sorted(known), n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(sorted(known))}"
-            raise InputError(f"{where}: no platform has an output of the kind {_said(kind)}; {hint}")

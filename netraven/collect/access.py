@@ -53,14 +53,6 @@ class AccessRules:
         """Those that rules speak of, by name."""
         return self._devices.keys()
 
-    def outputs(self) -> Mapping[str, str]:
-        """Every kind of output that a rule names, and which rule (``tags.core``)."""
-        told = dict.fromkeys(self._defaults.outputs or (), "collect.outputs")
-        for where, words in self._all():
-            for kind in words.get("outputs", ()):
-                told.setdefault(kind, f"{where}.outputs")
-        return told
-
     def jump_hosts(self) -> Mapping[str, str]:
         """Every jump host that a rule names, and which rule (``tags.dc1``)."""
         named: dict[str, str] = {}
@@ -68,6 +60,14 @@ class AccessRules:
             for name in words.get("jump", ()):
                 named.setdefault(name, where)
         return named
+
+    def outputs(self) -> Mapping[str, str]:
+        """Every kind of output that is asked for, and by which rule; the defaults are ``collect``."""
+        asked = dict.fromkeys(self._defaults.outputs or (), "collect")
+        for where, words in self._all():
+            for kind in words.get("outputs", ()):
+                asked.setdefault(kind, where)
+        return asked
 
     def ever(self, field: str, value: object) -> bool:
         """Whether any rule, or the defaults, say this of a field."""

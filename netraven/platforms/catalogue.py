@@ -83,6 +83,14 @@ class Catalogue:
             self._detectable = tuple(platform for platform in found if platform.detection)
         return self._detectable
 
+    def kinds(self) -> frozenset[str]:
+        """Every kind of output that some platform has."""
+        found: set[str] = set()
+        for name in self.names():
+            with contextlib.suppress(InputError):
+                found.update(self.load(name).outputs)
+        return frozenset(found)
+
     def check(self, file: Path) -> Platform:
         """The platform of a file as if it lay in the user's folder. Raises ``InputError``."""
         if file.suffix not in SUFFIXES:

@@ -146,6 +146,8 @@ def platform_of(name: str, data: Mapping[str, Any], origin: str) -> Platform:
         return_char=data.get("return_char", "\n"),
         command_timeout=_seconds(timeouts.get("command")),
         detection=tuple(_detection(way) for way in data.get("detect", ())),
+        username_suffix=data.get("username_suffix", ""),
+        login_in_shell=data.get("login_in_shell", False),
         telnet_login=telnet.get("login"),
         telnet_password=telnet.get("password"),
         telnet_refused=telnet.get("refused"),

@@ -102,13 +102,17 @@ class Platform:
     command_timeout: float | None = None
     """Seconds for each command; None: what settings say."""
     detection: tuple[Detection, ...] = ()
+    username_suffix: str = ""
+    """What is put behind the user name when the login is over SSH; RouterOS reads terminal options there."""
+    login_in_shell: bool = False
+    """Whether its SSH lets everybody in, and the shell asks for user name and password."""
     telnet_login: str | None = None
-    """Regular expression of telnet's question for a user name, where it is no usual one."""
+    """Regular expression of the shell's question for a user name, where it is no usual one."""
     telnet_password: str | None = None
     telnet_refused: str | None = None
     """What the device prints when it refuses a login, where it is nothing usual."""
     tested: str = "dialogue"
-    """How we tested it: ``dialogue`` (a recorded one), ``lab`` (our simulator), ``server`` (a program of others)."""
+    """How we tested it: ``dialogue`` (one that we wrote), ``lab`` (our simulator), ``server`` (a program of others)."""
     origin: str = "shipped"
     """``shipped``, or the user's file that it was read from."""
 

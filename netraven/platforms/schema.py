@@ -134,6 +134,11 @@ def _seconds(check: Check, place: Place, value: Any) -> None:
         check.fault(place, f"is {value!s:.20}", f"seconds from above 0 to {LONGEST_WAIT:,.0f} are expected")
 
 
+def _truth(check: Check, place: Place, value: Any) -> None:
+    if not isinstance(value, bool):
+        check.fault(place, f"is {_kind_of(value)}", "true or false is expected")
+
+
 def _rank(check: Check, place: Place, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         check.fault(place, f"is {_kind_of(value)}", "a whole number is expected")
@@ -272,7 +277,7 @@ TELNET = {
     "password": Key(_PROMPT, "a regular expression", "the question for the password"),
     "refused": Key(_PROMPT, "a regular expression", "what the device prints when it refuses a login"),
 }
-TESTED = ("dialogue", "lab", "server")
+TESTED = ("unconfirmed", "dialogue", "lab", "server")
 PLATFORM = {
     "title": Key(_text, "text", "as people call it; required where nothing is extended"),
     "extends": Key(_word(NAME), "a platform", "take everything of that one, then override key by key"),
@@ -302,6 +307,12 @@ PLATFORM = {
     "return_char": Key(
         _one_of("\n", "\r", "\r\n"), "text", 'ends a typed line: `"\\n"` (unless told), `"\\r"` or `"\\r\\n"`'
     ),
+    "username_suffix": Key(
+        _text, "text", "put behind the user name of an SSH login: terminal options of RouterOS"
+    ),
+    "login_in_shell": Key(
+        _truth, "true or false", "its SSH lets everybody in, and the shell asks who it is; as over telnet"
+    ),
     "tested": Key(_one_of(*TESTED), "text", "in files that NetRaven ships: how it was tested"),
     "outputs": Key(
         _names(KIND, _output),
@@ -327,7 +338,7 @@ PLATFORM = {
         "tables",
         "how `platform = auto` knows it; what is left out says nothing",
     ),
-    "telnet": Key(_table_of(TELNET), "a table", "texts of a telnet login"),
+    "telnet": Key(_table_of(TELNET), "a table", "texts of a login over telnet, or in the shell"),
 }
 SECTIONS: Mapping[str, Mapping[str, Key]] = {
     "": PLATFORM,

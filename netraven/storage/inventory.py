@@ -8,7 +8,20 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Row, bindparam, delete, exists, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    bindparam,
+    case,
+    delete,
+    exists,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from netraven.errors import InputError
@@ -34,10 +47,18 @@ PAGE = 500
 
 _FIELDS = ("name", "host", "port", "platform")
 _INSERT = insert(devices).returning(devices.c.id, sort_by_parameter_order=True)
+_GIVEN: dict[str, Any] = {name: bindparam(f"b_{name}") for name in ("host", "port", "platform")}
+_ANOTHER = or_(*(devices.c[name] != given for name, given in _GIVEN.items()))
+"""Another address or platform: what was learned may be of another device."""
 _UPDATE = (
     update(devices)
     .where(devices.c.id == bindparam("b_id", type_=Id))
-    .values({name: bindparam(f"b_{name}") for name in ("host", "port", "platform", "updated_at")})
+    .values(
+        **_GIVEN,
+        updated_at=bindparam("b_updated_at"),
+        detected_platform=case((_ANOTHER, null()), else_=devices.c.detected_platform),
+        tries_per_connection=case((_ANOTHER, null()), else_=devices.c.tries_per_connection),
+    )
 )
 
 

@@ -9,6 +9,8 @@ import asyncssh
 _HIGH_WATER = 1 << 20
 """Bytes that may wait to be read before the device is told to pause."""
 
+_DAY = 86_400.0
+
 
 class ShellChannel(asyncssh.SSHClientSession[bytes]):
     """A shell's output as it arrives, and its input. One reader at a time."""
@@ -61,6 +63,16 @@ class ShellChannel(asyncssh.SSHClientSession[bytes]):
         if self._paused and self._channel is not None:
             self._paused = False
             self._channel.resume_reading()
+
+    def unread(self, text: bytes) -> None:
+        """Let what was read be read once more, before all else."""
+        if text:
+            self._buffer[:0] = text
+            self._wake()
+
+    async def stirred(self) -> None:
+        """Until something arrives or the shell ends."""
+        await self.quiet(_DAY)
 
     def write(self, data: bytes) -> None:
         """Raises ``OSError`` once the shell has ended."""

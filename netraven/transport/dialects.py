@@ -5,6 +5,8 @@ from __future__ import annotations
 from netraven.errors import InputError, InternalFault
 from netraven.model import AUTO, Target
 from netraven.platforms import Catalogue, Platform, shipped
+from netraven.transport.drivers import prompts_of
+from netraven.transport.login_dialogue import LoginDialogue
 from netraven.transport.session import ShellSession
 from netraven.transport.shell import Shell
 
@@ -32,6 +34,11 @@ class Dialects:
         if not platform.collects:
             raise InternalFault(f"nothing is collected from a device of platform {platform.name}")
         return platform
+
+    def login(self, platform: Platform | None, username: str) -> LoginDialogue:
+        """How a shell of the platform asks who it is."""
+        prompts = prompts_of(platform) if platform is not None else ()
+        return LoginDialogue(platform, username, prompts)
 
     def session(
         self, shell: Shell, platform: Platform | None, *, command_timeout: float, hints: str = ""

@@ -48,6 +48,16 @@ def open_driver(
     return driver
 
 
+def prompts_of(platform: Platform) -> tuple[str, ...]:
+    """Regular expressions of the prompts that the platform is known by."""
+    _, arguments = _driver_class(platform)
+    levels = arguments.get("privilege_levels")
+    if levels:
+        return tuple(level.pattern for level in levels.values())
+    pattern = arguments.get("comms_prompt_pattern")
+    return (pattern,) if pattern else ()
+
+
 _NO_TIMEOUTS = {"timeout_ops": 0, "timeout_transport": 0}
 """The session has the deadlines."""
 

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import Any, TypeVar, cast
 
 import asyncssh
 
@@ -26,38 +25,24 @@ from netraven.errors import (
     Unreachable,
 )
 from netraven.model import Access, Target
+from netraven.platforms import Platform
 from netraven.ports import Login, Session, Tunnel
 from netraven.transport.addresses import connect
 from netraven.transport.channel import ShellChannel
+from netraven.transport.deadlines import Deadlines
 from netraven.transport.dialects import Dialects
 from netraven.transport.failures import Stage, login_failure, login_timeout, session_failure
 from netraven.transport.keys import OpenedKeys
+from netraven.transport.shell_login import ShellLogin, check_typed
 from netraven.transport.ssh_algorithms import Algorithms, algorithms_of, lacking, nothing_in_common
 from netraven.transport.ssh_client import Client, Connection, KeyMeans
 from netraven.transport.ssh_profile import options_for
 from netraven.transport.watch import Watch, WatchedChannel
 
+T = TypeVar("T")
+
 _TERMINAL = (511, 24)
 """Columns and rows; wide, so that devices do not wrap the echo of a command."""
-
-
-@dataclass(frozen=True, slots=True)
-class Deadlines:
-    """Seconds for each step with a device; what a device's own access says goes before."""
-
-    connect: float = 10.0
-    """DNS, TCP and key exchange, up to the device's question for a secret."""
-    login: float = 20.0
-    """From the secret to its verdict. Waiting for a permit does not count."""
-    command: float = 60.0
-    """Each command."""
-
-    def of(self, access: Access) -> Deadlines:
-        return Deadlines(
-            access.connect_timeout or self.connect,
-            access.login_timeout or self.login,
-            access.command_timeout or self.command,
-        )
 
 
 class SshTunnel:
@@ -73,6 +58,20 @@ class SshTunnel:
 
     async def ended(self) -> None:
         await self.connection.wait_closed()
+
+    async def connect(self, factory: Callable[[], T], host: str, port: int) -> T:
+        """A connection through the jump host, spoken by what ``factory`` makes. Raises ``Unreachable``.
+
+        asyncssh runs SSH, and whatever else has a TCP session's methods, over a channel as over TCP.
+        """
+        try:
+            _, spoken = await self.connection.create_connection(cast("Any", factory), host, port)
+        except asyncssh.ChannelOpenError as error:
+            kind = NobodyListens if error.code == asyncssh.OPEN_CONNECT_FAILED else Unreachable
+            raise kind(f"jump host {self.name} does not reach it: {error.reason}") from error
+        except (OSError, asyncssh.Error) as error:
+            raise Unreachable(f"through jump host {self.name}: {error}") from error
+        return cast("T", spoken)
 
 
 class SshTransport:
@@ -102,8 +101,10 @@ class SshTransport:
         """Connect and log in with one attempt on the wire. Raises ``DeviceFailure`` subclasses."""
         platform = self._dialects.of(target)
         try:
-            async with self._connection(target, login, via) as connection:
+            async with self._connection(target, login, via, platform) as (client, connection):
                 shell = await self._shell(connection, target.access)
+                if platform is not None and platform.login_in_shell and not client.offered:
+                    await self._log_in_inside(shell, platform, target, login)
                 yield self._dialects.session(
                     shell,
                     platform,
@@ -120,20 +121,21 @@ class SshTransport:
     @asynccontextmanager
     async def tunnel(self, target: Target, login: Login, via: Tunnel | None = None) -> AsyncIterator[Tunnel]:
         """Connect and log in to a jump host. Raises ``DeviceFailure`` subclasses."""
-        async with self._connection(target, login, via) as connection:
+        async with self._connection(target, login, via) as (_, connection):
             yield SshTunnel(target.device.name, connection)
 
     @asynccontextmanager
     async def _connection(
-        self, target: Target, login: Login, via: Tunnel | None
-    ) -> AsyncIterator[Connection]:
+        self, target: Target, login: Login, via: Tunnel | None, platform: Platform | None = None
+    ) -> AsyncIterator[tuple[Client, Connection]]:
         """A connection that is logged in; closed in the end.
 
         Where no algorithm is in common, what the device offers may lead to others: then there is a second connection,
         and no third. Nothing has been sent by then.
         """
         offered = algorithms_of(target)
-        client = Client(login, target, self._means)
+        suffix = platform.username_suffix if platform is not None else ""
+        client = Client(login, target, self._means, username=login.username + suffix)
         try:
             try:
                 connection = await self._log_in(client, target, offered, via)
@@ -142,9 +144,9 @@ class SshTransport:
                 if better == offered:
                     raise
                 await self._close(client)
-                client = Client(login, client.target, self._means)
+                client = client.again()
                 connection = await self._log_in(client, client.target, better, via)
-            yield connection
+            yield client, connection
         finally:
             await self._close(client)
 
@@ -154,7 +156,7 @@ class SshTransport:
         login = client.login
         options = options_for(algorithms, with_key=login.wants_key, with_password=login.wants_password)
         options.host, options.port = target.device.host, target.device.port
-        options.username = login.username
+        options.username = client.username
         options.protocol_factory = lambda: client
         options.waiter = client.waiter
         deadlines = self._deadlines.of(target.access)
@@ -205,6 +207,14 @@ class SshTransport:
         elif client.stage is Stage.REFUSED and not client.told:
             await login.rejected(failure)
 
+    async def _log_in_inside(
+        self, shell: ShellChannel, platform: Platform, target: Target, login: Login
+    ) -> None:
+        check_typed(login)
+        dialogue = self._dialects.login(platform, login.username)
+        await ShellLogin(shell, dialogue, login, self._deadlines.of(target.access)).enter()
+        shell.unread(dialogue.greeting)
+
     async def _shell(self, connection: Connection, access: Access) -> ShellChannel:
         seconds = self._deadlines.of(access).command
         try:
@@ -248,15 +258,7 @@ async def _over(
 
     if via is None:
         return await connect(speak, options.host, options.port, access, seconds)
-    jump_host = cast(SshTunnel, via)
-    try:
-        _, spoken = await jump_host.connection.create_connection(speak, options.host, options.port)  # type: ignore[arg-type]  # asyncssh runs SSH over a channel in the same way
-    except asyncssh.ChannelOpenError as error:
-        kind = NobodyListens if error.code == asyncssh.OPEN_CONNECT_FAILED else Unreachable
-        raise kind(f"jump host {jump_host.name} does not reach it: {error.reason}") from error
-    except (OSError, asyncssh.Error) as error:
-        raise Unreachable(f"through jump host {jump_host.name}: {error}") from error
-    return cast(Connection, spoken)
+    return await cast(SshTunnel, via).connect(speak, options.host, options.port)
 
 
 class NothingInCommon(Negotiation):

@@ -79,8 +79,10 @@ class Client(asyncssh.SSHClient):
     the password was enough. Another secret follows only where no key went out.
     """
 
-    def __init__(self, login: Login, target: Target, means: KeyMeans) -> None:
+    def __init__(self, login: Login, target: Target, means: KeyMeans, *, username: str = "") -> None:
+        """``username``: as the device is to see it, where that is not the login's."""
         self.login = login
+        self.username = username or login.username
         self.target = target
         self._means = means
         self._key: HostKey | None = None
@@ -105,6 +107,10 @@ class Client(asyncssh.SSHClient):
         self._password_sent = False
         self._ready: Secret | None = None
         """The next secret, where it was asked for before the device's question."""
+
+    def again(self) -> Client:
+        """For one more connection to the same device, with what this one has learned of it."""
+        return Client(self.login, self.target, self._means, username=self.username)
 
     @property
     def offered(self) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from netraven.app import open_store
+from netraven.assembly import open_store
 from netraven.config import load_settings
 from netraven.model import Verdict
 from netraven.storage.store import SqlStore

@@ -37,7 +37,7 @@ def _revealed(home: Path, name: str) -> Any:
     """What is stored, as a run would get it."""
     import asyncio
 
-    from netraven.app import open_store
+    from netraven.assembly import open_store
     from netraven.config import load_settings
 
     async def read() -> Any:

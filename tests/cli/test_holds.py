@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from netraven.app import open_store
+from netraven.assembly import open_store
 from netraven.collect import moments
 from netraven.config import load_settings
 from netraven.credentials.holds import secret_key

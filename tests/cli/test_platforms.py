@@ -141,20 +141,6 @@ def test_a_trial_that_fails_says_why(ready: Path, nr: Command) -> None:
     assert nr("platform", "check", "mine.toml", "--credential", "netops").code == 2
 
 
-def test_a_kind_of_output_that_no_platform_has_is_refused_before_the_run(ready: Path, nr: Command) -> None:
-    said = nr("collect", "--device", "r1", "--output", "verison")
-    assert said.code == 2
-    assert "--output: no platform has an output of the kind 'verison'; did you mean 'version'?" in said.err
-    plain = (ready / "netraven.toml").read_text()
-    (ready / "netraven.toml").write_text(plain + '[tags.edge]\noutputs = ["verison"]\n')
-    assert "tags.edge.outputs: no platform has an output of the kind 'verison'" in nr("collect").err
-    (ready / "netraven.toml").write_text(plain)
-    assert nr("run", "list", "--json").json == []
-    (ready / "platforms").mkdir()
-    (ready / "platforms" / "mine.toml").write_text(BOX + 'license = "show license"\n')
-    assert nr("collect", "--device", "r1", "--output", "license", "--output", "running").code == 0
-
-
 def test_a_trial_shows_lines_with_the_blanks_at_their_start(ready: Path, nr: Command) -> None:
     (ready / "mine.toml").write_text(MINE)
     said = nr("platform", "check", "mine.toml", "--device", "r1")

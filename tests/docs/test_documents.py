@@ -41,8 +41,10 @@ a driver is named, prompts, paging and privilege levels come from scrapli or scr
 
 Of the outputs only `running`, the configuration, is collected unless you [say more](../how-to/outputs.md).
 
-How it was tested: `server`, against a program that others wrote (FRR's shell, for one); `lab`, against our simulated
-devices over real SSH; `dialogue`, with a recorded dialogue that we wrote from vendors' documentation.
+How it was tested: `server`, against a program that others wrote (FRR's shell, OpenSSH); `lab`, against our simulated
+devices over real SSH (`cisco_iosxe` and `arista_eos` also against FakeNOS); `dialogue`, against a dialogue that we
+wrote after vendors' documents: engine and data fit it, and no device of that kind has been seen; `unconfirmed`, the
+same, and we found no document for its commands. If yours answers otherwise, `netraven platform check` shows how.
 
 | platform | title | driver | outputs | tested |
 |---|---|---|---|---|

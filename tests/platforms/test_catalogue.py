@@ -14,6 +14,7 @@ from netraven.lab import DIALECTS
 from netraven.model import AUTO
 from netraven.platforms import Catalogue, Platform, known_platforms, load_platform
 from netraven.platforms.drivers import known_drivers
+from netraven.platforms.schema import TESTED
 from netraven.transport.channel import ShellChannel
 from netraven.transport.drivers import open_driver
 
@@ -36,7 +37,7 @@ def test_a_shipped_file_is_without_faults(name: str) -> None:
     assert platform.name == name
     assert platform.title
     assert platform.origin == "shipped"
-    assert platform.tested in {"dialogue", "lab", "server"}
+    assert platform.tested in TESTED
     assert platform.collects == (name != "jump_host")
 
 

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 
 from netraven.errors import InputError, RowRefused
-from netraven.model import Device, HostKey, HostKeySeen, Selector
+from netraven.model import ConnectionCut, Device, HostKey, HostKeySeen, PlatformFound, Selector
 from netraven.storage.inventory import PAGE, Upserted
 from netraven.storage.store import SqlStore
 from tests.storage.facts import add_credential, add_device
@@ -74,3 +77,26 @@ async def test_unknown_names_and_tags_are_told(store: SqlStore) -> None:
     for call in (store.inventory.get, store.inventory.remove):
         with pytest.raises(InputError, match="no such device: 'r2'"):
             await call("r2")
+
+
+async def test_what_was_learned_of_a_device_goes_with_its_address_or_platform(store: SqlStore) -> None:
+    router = Device("r1", "192.0.2.1", "auto", tags=frozenset({"edge"}))
+    await store.inventory.upsert_devices([router])
+
+    async def learn() -> None:
+        known = (await store.inventory.get("r1")).device
+        await store.commit([PlatformFound(known, "cisco_iosxe"), ConnectionCut(known, 2)])
+
+    async def learned() -> tuple[str | None, int | None]:
+        target = await store.inventory.get("r1")
+        return target.detected, target.tries_per_connection
+
+    await learn()
+    await store.inventory.upsert_devices([replace(router, tags=frozenset({"core"}))])
+    assert await learned() == ("cisco_iosxe", 2)
+    changes: list[dict[str, Any]] = [{"host": "192.0.2.2"}, {"port": 2222}, {"platform": "arista_eos"}]
+    for changed in changes:
+        router = replace(router, **changed)
+        await store.inventory.upsert_devices([router])
+        assert await learned() == (None, None), changed
+        await learn()

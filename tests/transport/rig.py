@@ -16,7 +16,8 @@ from netraven.errors import DeviceFailure
 from netraven.lab import Lab, LabDevice
 from netraven.model import Capture, Device, HostKey, Secret, SshOffer, Target
 from netraven.ports import Transport
-from netraven.transport.ssh import Deadlines, SshTransport
+from netraven.transport.deadlines import Deadlines
+from netraven.transport.ssh import SshTransport
 
 PATIENT = Deadlines(connect=20.0, login=20.0, command=20.0)
 """Nothing on loopback takes that long."""

@@ -271,7 +271,9 @@ def _seconds(size: int) -> float:
 def test_a_byte_of_a_long_output_costs_what_one_of_a_short_output_costs() -> None:
     short = min(_seconds(1 << 20) for _ in range(5)) / (1 << 20)
     long = min(_seconds(50 << 20) for _ in range(2)) / (50 << 20)
-    assert long / short < 3, "measured: 1.1; work that grows with the length would give 50"
+    assert long / short < 10, (
+        "measured: 0.9 to 1.2 (3.2 on a busy machine); work that grows with the length gives 50"
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ import pytest
 
 from netraven.lab import AAA, Ill, Lab, LabDevice
 from netraven.model import Device, Secret, Target
-from netraven.transport.ssh import Deadlines, SshTransport
+from netraven.transport.deadlines import Deadlines
+from netraven.transport.ssh import SshTransport
 from tests.transport.rig import PATIENT, NotedLogin, Visit, alone, collect, quiet, router, target, visit
 
 AUTH = [("password",), ("keyboard-interactive",), ("password", "keyboard-interactive")]

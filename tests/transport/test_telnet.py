@@ -11,7 +11,7 @@ import pytest
 from netraven.collect.access import telnet_port
 from netraven.errors import DeviceFailure, NetRavenError
 from netraven.model import Access, Device, Secret, Target
-from netraven.transport.ssh import Deadlines
+from netraven.transport.deadlines import Deadlines
 from netraven.transport.telnet import TelnetTransport
 from netraven.transport.telnet_options import DO, ECHO, IAC, NAWS, SB, SE, SGA, TTYPE, WILL, WONT
 from tests.transport.rig import NotedLogin, Visit, visit

@@ -17,8 +17,9 @@ from netraven.lab import AAA, DIALECTS, Ill, Lab, LabDevice
 from netraven.model import Access, HostKey, Target
 from netraven.ports import Login, Session, Tunnel
 from netraven.storage.memory import MemoryStore
+from netraven.transport.deadlines import Deadlines
 from netraven.transport.reach import Reach
-from netraven.transport.ssh import Deadlines, SshTransport
+from netraven.transport.ssh import SshTransport
 from netraven.transport.telnet import TelnetTransport
 from tests.transport.rig import PATIENT, NotedLogin, Visit, alone, quiet, router, visit
 

@@ -1,4 +1,4 @@
-"""The login dialogue of telnet without I/O: what a device has printed, and what is to be done next.
+"""The login dialogue of a shell without I/O: what a device has printed, and what is to be done next.
 
 Nothing but the device's words tells how a login fares, so a question is believed only where it stands alone at the
 very end, in a line that is not ended, and nothing follows for a while. What is typed is typed once: a question that
@@ -8,6 +8,7 @@ comes back is a refusal. Moves are asked for when the device has fallen quiet, s
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from enum import Enum, IntEnum
 
 from netraven.plain import plain_line
@@ -88,18 +89,19 @@ _UNKNOWN = Platform("unknown")
 """Where the dialect is still to be found out, the usual questions have to do."""
 
 
-class TelnetLogin:
+class LoginDialogue:
     """One login."""
 
-    def __init__(self, platform: Platform | None, username: str) -> None:
+    def __init__(self, platform: Platform | None, username: str, prompts: Sequence[str] = ()) -> None:
+        """``prompts``: regular expressions of the platform's prompts, beside those that its data holds."""
         platform = platform or _UNKNOWN
         self._username = username
         self.stage = Stage.START
         self._user = _also(_USER, platform.telnet_login)
         self._password = _also(_PASSWORD, platform.telnet_password)
         self._refused = _also(_REFUSED, platform.telnet_refused)
-        prompts = [level.prompt for level in platform.levels]
-        self._prompt = _also(_PROMPT, platform.prompt, *prompts)
+        levels = [level.prompt for level in platform.levels]
+        self._prompt = _also(_PROMPT, platform.prompt, *levels, *prompts)
         self._heard = bytearray()
         self._secret = ""
         self._returns = 0

@@ -12,26 +12,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netraven.platforms import Platform, load_platform
-from netraven.transport.telnet_login import BRIEF, QUIET, STILL, Move, TelnetLogin
+from netraven.transport.login_dialogue import BRIEF, QUIET, STILL, LoginDialogue, Move
 
 FUZZ_SECONDS = float(os.environ.get("NETRAVEN_TEST_FUZZ_SECONDS", "2"))
 PLATFORM = load_platform("cisco_iosxe")
 
 
-def at_start(text: str, platform: Platform = PLATFORM) -> TelnetLogin:
-    login = TelnetLogin(platform, "netops")
+def at_start(text: str, platform: Platform = PLATFORM) -> LoginDialogue:
+    login = LoginDialogue(platform, "netops")
     login.heard(text.replace("\n", "\r\n").encode())
     return login
 
 
-def after_name(text: str) -> TelnetLogin:
+def after_name(text: str) -> LoginDialogue:
     login = at_start("Username: ")
     login.username_typed()
     login.heard(text.replace("\n", "\r\n").encode())
     return login
 
 
-def after_secret(text: str, secret: str = "s3cret", platform: Platform = PLATFORM) -> TelnetLogin:
+def after_secret(text: str, secret: str = "s3cret", platform: Platform = PLATFORM) -> LoginDialogue:
     login = at_start("Password: ", platform)
     login.secret_typed(secret)
     login.heard(text.replace("\n", "\r\n").encode())
