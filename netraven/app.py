@@ -6,9 +6,10 @@ import asyncio
 import contextlib
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -273,12 +274,14 @@ class NetRaven:
         await self._check(selector)
         devices = await self._store.count(selector, collected_only=True)
         share = 1.0 if sample is None or devices <= 2 * sample else sample / devices
+        hosts = {name: target async for name, target in self._jump_hosts()}
         plan = await plan_run(
             self._store.targets(selector, share=share, collected_only=True),
             await self._store.credentials(),
             strategy=chosen,
             knowledge=Knowledge(await self._store.learned()),
             standing=await guard_standing(self._store, self._realms),
+            way=partial(self._way, hosts),
         )
         return plan if share == 1.0 else plan.scaled(devices)
 
@@ -415,6 +418,16 @@ class NetRaven:
         if names:
             async for target in self._store.targets(Selector(names=names)):
                 yield target.device.name, target
+
+    def _way(self, hosts: Mapping[str, Target], device: Device) -> Sequence[Target]:
+        """The jump hosts on the way to a device, as far as there is one."""
+        if not hosts:
+            return ()
+        try:
+            chain = self._access.chain(device, {name: target.device for name, target in hosts.items()})
+        except InputError:
+            return ()
+        return [hosts[name] for name in chain]
 
     @property
     def _jump_limits(self) -> JumpLimits:

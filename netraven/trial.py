@@ -40,9 +40,8 @@ class Trial:
         async with open_store(settings) as store:
             shown: Any = store
             if credential is not None:
-                shown = _OneCredential(store, credential)
-                if not await shown.credentials():
-                    raise InputError(f"no such credential: {credential!r}")
+                shown = _OneCredential(store, credential, device)
+                await shown.check()
             transport = transport_for(
                 settings.collect,
                 Catalogue(settings.platforms_folder).with_platform(self.platform),
@@ -62,17 +61,26 @@ class Trial:
 
 
 class _OneCredential:
-    """The store, with one credential to offer."""
+    """The store, with one credential to offer to the device; jump hosts on the way are offered theirs."""
 
-    def __init__(self, store: Any, name: str) -> None:
+    def __init__(self, store: Any, name: str, device: str) -> None:
         self._store = store
         self._name = name
+        self._device = device
+
+    async def check(self) -> None:
+        if all(one.name != self._name for one in await self._store.credentials()):
+            raise InputError(f"no such credential: {self._name!r}")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
 
     async def credentials(self) -> Sequence[Credential]:
-        return [one for one in await self._store.credentials() if one.name == self._name]
+        tags = (await self._store.inventory.get(self._device)).device.tags
+        return [
+            one if one.name == self._name else replace(one, tags=one.tags - tags)
+            for one in await self._store.credentials()
+        ]
 
 
 class _TrialTransport:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 from itertools import pairwise
+from types import SimpleNamespace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netraven.trial import _Dialogue
+from netraven.errors import InputError
+from netraven.model import Credential, Device, Target
+from netraven.trial import _Dialogue, _OneCredential
 
 SECRETS = (re.compile(r"^key (?P<secret>\S+)", re.MULTILINE),)
 PASSED = b"Password: \r\nkey abcdef\r\nenable hunter2 again hunter2\r\nr1# "
@@ -41,3 +45,24 @@ def test_a_line_without_end_is_told_in_pieces() -> None:
     dialogue.flush()
     assert sum(told) == 1_000_000
     assert len(told) < 20
+
+
+async def test_one_credential_for_the_device_leaves_jump_hosts_theirs() -> None:
+    async def credentials() -> list[Credential]:
+        edge = frozenset({"edge"})
+        return [
+            Credential("svc", "svc", tags=edge),
+            Credential("other", "root", tags=edge),
+            Credential("bastions", "jumper", tags=frozenset({"bastions"})),
+        ]
+
+    async def get(name: str) -> Target:
+        return Target(Device(name, "192.0.2.1", "cisco_iosxe", tags=frozenset({"edge"})))
+
+    store = SimpleNamespace(credentials=credentials, inventory=SimpleNamespace(get=get))
+    shown = _OneCredential(store, "svc", "r1")
+    await shown.check()
+    offered = {one.name: sorted(one.tags) for one in await shown.credentials()}
+    assert offered == {"svc": ["edge"], "other": [], "bastions": ["bastions"]}
+    with pytest.raises(InputError, match="no such credential: 'nobody'"):
+        await _OneCredential(store, "nobody", "r1").check()

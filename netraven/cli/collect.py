@@ -9,10 +9,10 @@ from netraven.app import NetRaven
 from netraven.assembly import needs_key
 from netraven.cli.context import Context
 from netraven.cli.plan import one_line as plan_in_one_line
-from netraven.cli.plan import warn_of_unused_realms
 from netraven.cli.progress import watcher
 from netraven.cli.report import RunFacts, one_line, print_report
 from netraven.cli.screen import note, print_json, warn
+from netraven.cli.slips import warn_of_slips
 from netraven.credentials.strategy import strategy_named
 from netraven.errors import NetRavenError
 from netraven.model import RunStatus
@@ -42,7 +42,7 @@ async def collect(
         planned = await raven.plan(tags, names, strategy=strategy, sample=SAMPLE)
         if needs_key(await raven.store.credentials()):
             raven.store.require_key()  # without it there is no run that a plan would be for
-        warn_of_unused_realms(context, await raven.store.credentials())
+        await warn_of_slips(context, raven.store)
         for name, why in raven.platforms.broken().items():
             warn(f"platform {plain_line(name)} cannot be used, its devices fail:\n{plain(str(why))}")
         note(plan_in_one_line(planned))

@@ -238,7 +238,7 @@ async def show_all(context: Context, *, as_json: bool) -> int:
             credential.priority,
             (", ".join(sorted(credential.tags)) or "none")
             + ("; only while AAA is down" if credential.when == "aaa-down" else ""),
-            credential.source or "stored",
+            _read_at(credential.source),
             metrics.attempts,
             metrics.successes,
             percent(metrics.success_rate),
@@ -373,7 +373,7 @@ async def match(context: Context, *, device: str, strategy: str | None, as_json:
         if choice.credential.when == "aaa-down":
             reason = "break-glass: only while its device's AAA gives no verdict"
         if (source := choice.credential.source) is not None:
-            reason += f"; secret from {source}"
+            reason += f"; secret from {_read_at(source)}"
         if (why := unreadable.get(choice.credential.key)) is not None:
             marked.setdefault(why, []).append(name)
             reason += "; not offered: its secret cannot be read"
@@ -388,3 +388,8 @@ async def match(context: Context, *, device: str, strategy: str | None, as_json:
     ends = "the first that is accepted ends it" if offered else "none can be offered"
     say(f"\n{counted(len(order), 'credential')}, strategy {chosen.name}; {ends}.")
     return 0
+
+
+def _read_at(source: str | None) -> str:
+    """Where a secret is read, as a person is told."""
+    return "agent: any of its keys" if source == "agent:" else source or "stored"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.text import Text
 
 from netraven.cli.context import Context
-from netraven.cli.screen import ROWS, Table, clock, console, counted, print_json, say, warn
+from netraven.cli.hostkeys import STATES
+from netraven.cli.screen import ROWS, Table, clock, console, counted, note, print_json, say, warn
 from netraven.errors import InputError
 from netraven.model import JUMP_HOST, OfferSeen, Selector, SshOffer, Target, utcnow
 from netraven.plain import plain_line
@@ -30,6 +31,11 @@ async def show(context: Context, *, device: str, stored: bool, as_json: bool) ->
         target = await store.inventory.get(device)
         target = replace(target, access=context.access.of(target.device))
         seen_at = await store.inventory.offer_seen_at(device)
+        if target.access.transport == "telnet" and not stored:
+            raise InputError(
+                f'{device} is reached over telnet (transport = "telnet"): there is no SSH to look at. '
+                "--stored shows what was seen before"
+            )
         if target.access.jump and not stored:
             warn(
                 f"{plain_line(device)} is behind a jump host: this is what was seen when it was collected last"
@@ -44,7 +50,8 @@ async def show(context: Context, *, device: str, stored: bool, as_json: bool) ->
                 await store.commit([OfferSeen(target.device, look.offer, seen_at)])
         records = await store.host_keys.of(target.device)
     if look.offer is None and not as_json:
-        raise InputError(f"{device}: {look.problem}")
+        note(f"error: {plain_line(device)}: {plain_line(look.problem or '', 1000)}")
+        return 1
     if as_json:
         print_json(_document(target, look, records, seen_at, stored=stored))
     else:
@@ -93,12 +100,14 @@ def _print(target: Target, look: Look, records: Any, seen_at: Any) -> None:
     when = f"  (as seen {clock(seen_at)} UTC)" if seen_at is not None else ""
     say(f"{'server':{_LABEL}} {plain_line(offer.version)}{when}")
     if look.key is not None:
-        known = next((r.state for r in records if r.key == look.key), "not on record")
+        known = next((STATES[r.state] for r in records if r.key == look.key), "not on record")
         by = ", with a certificate" if look.certified else ""
         say(f"{'host key':{_LABEL}} {look.key.fingerprint} ({look.key.algorithm}{by}): {known}")
     for record in records:
         if record.key != look.key:
-            say(f"{'on record':{_LABEL}} {record.key.fingerprint} ({record.key.algorithm}): {record.state}")
+            say(
+                f"{'on record':{_LABEL}} {record.key.fingerprint} ({record.key.algorithm}): {STATES[record.state]}"
+            )
     say()
     profile = algorithms_of(_as_seen(target, offer))
     for category, name in CATEGORIES:

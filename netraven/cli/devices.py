@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import sys
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict
@@ -170,7 +171,7 @@ async def show(context: Context, *, name: str, as_json: bool) -> int:
         *known.items(),
         *_telnet(access, device),
         ("tags", ", ".join(sorted(device.tags)) or "none: no credential matches it"),
-        *(("reached", f"{key} = {value}") for key, value in told(access).items()),
+        *(("reached", f"{key} = {_as_written(value)}") for key, value in told(access).items()),
         *(("host key", f"{key.algorithm} {key.fingerprint}") for key in target.host_keys),
     ]
     if last:
@@ -192,6 +193,11 @@ def told(access: Access) -> dict[str, Any]:
     """In which points a device is reached otherwise than a device that nothing is said of."""
     usual = Access()
     return {key: value for key, value in asdict(access).items() if value != getattr(usual, key)}
+
+
+def _as_written(value: object) -> str:
+    """As it stands in the settings: TOML and JSON write these alike."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _telnet(access: Access, device: Device) -> list[tuple[str, object]]:
@@ -217,11 +223,6 @@ async def remove(context: Context, *, names: list[str]) -> int:
 
 
 async def forget_host_key(context: Context, *, name: str) -> int:
-    async with context.store() as store:
-        count = await store.inventory.forget_host_keys(name)
-    say(
-        f"forgot {counted(count, 'host key')} of {plain_line(name)}; the next one that it shows is taken"
-        if count
-        else f"there is no host key of {plain_line(name)} on record"
-    )
-    return 0
+    from netraven.cli.hostkeys import forget
+
+    return await forget(context, device=name, algorithm=None)

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +101,7 @@ def _as_json(record: KeyRecord) -> dict[str, Any]:
 async def show(context: Context, *, device: str, known_hosts: bool, as_json: bool) -> int:
     async with context.store() as store:
         target = await store.inventory.get(device)
-        records = await store.host_keys.of(target.device)
+        records = [_as_ruled(record, target) for record in await store.host_keys.of(target.device)]
     if as_json:
         document = [
             {**_as_json(record), "known_hosts": _line(target.device, record.key)} for record in records
@@ -118,12 +119,17 @@ async def show(context: Context, *, device: str, known_hosts: bool, as_json: boo
         return 0
     for record in records:
         say(
-            f"{record.key.algorithm:20} {record.key.fingerprint}  {STATES[record.state]}, {record.origin} "
-            f"{clock(record.first_seen_at)} UTC"
+            f"{record.key.algorithm:20} {record.key.fingerprint}  {STATES[record.state]} ({record.origin}), "
+            f"first seen {clock(record.first_seen_at)} UTC"
         )
     for key in target.trust.authorities:
         say(f"{key.algorithm:20} {key.fingerprint}  may sign its host certificates")
     return 0
+
+
+def _as_ruled(record: KeyRecord, target: Target) -> KeyRecord:
+    """A key that a rule for many hosts revokes is revoked for this one, whatever was said of it before."""
+    return replace(record, state="revoked") if record.key in target.trust.revoked else record
 
 
 def _prints(keys: Sequence[HostKey]) -> list[dict[str, str]]:
@@ -146,6 +152,10 @@ async def accept(context: Context, *, device: str, fingerprint: str | None, add:
         if fingerprint is not None and key.fingerprint != fingerprint:
             raise InputError(
                 f"{device} shows {key.fingerprint} ({key.algorithm}), not {fingerprint}. Nothing was changed."
+            )
+        if key in target.trust.revoked:
+            raise InputError(
+                f"{key.fingerprint} is revoked for {device}: it is not let pass, whatever is accepted"
             )
         if fingerprint is None:
             _ask(device, target, key)
@@ -179,6 +189,8 @@ async def _waiting(context: Context, store: SqlStore, target: Target, fingerprin
 async def _scanned(context: Context, target: Target) -> HostKey:
     from netraven.assembly import look_at_ssh
 
+    if context.access.of(target.device).transport == "telnet":
+        raise InputError(f"{target.device.name} is reached over telnet, which has no host keys")
     found = await look_at_ssh(context.settings, target)
     if found.key is None:
         raise InputError(f"{target.device.name} showed no host key: {found.problem}")
@@ -243,9 +255,8 @@ async def load(context: Context, *, file: str, dry_run: bool, as_json: bool) -> 
     would = "would trust" if dry_run else "trusted"
     rules_said = counted(done.rules, "authority or revoked key", "authorities or revoked keys")
     say(
-        f"{would} {counted(done.keys, 'key')} of {counted(devices, 'device')}, "
-        f"{'would add' if dry_run else 'added'} {rules_said}"
-        f", {done.known:,} known already" + (" (nothing was written)" if dry_run else "")
+        f"keys for {counted(devices, 'device')}: {would} {done.keys:,}, {done.known:,} known already; "
+        f"{'would add' if dry_run else 'added'} {rules_said}" + (" (nothing was written)" if dry_run else "")
     )
     if nobody:
         warn(f"{counted(len(nobody), 'line')} for no device of the inventory: {_some(nobody)}")

@@ -61,6 +61,8 @@ class Guarded:
     held: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     """What a person should know besides."""
+    keys_wait: bool = False
+    """A jump host showed a host key that was not let pass."""
 
     def __bool__(self) -> bool:
         return bool(self.sentences)
@@ -93,6 +95,7 @@ def in_review(rows: Iterable[Mapping[str, Any]]) -> Guarded:
     open_: dict[str, _Pause] = {}
     held: dict[str, None] = {}
     warnings: list[str] = []
+    keys_wait = False
     for row in rows:
         event, data, at = row["message"], row["data"] or {}, row["timestamp"]
         if event == "realm_paused":
@@ -111,8 +114,9 @@ def in_review(rows: Iterable[Mapping[str, Any]]) -> Guarded:
                 held[str(data["credential"])] = None
             else:
                 warnings.append(sentence)
+                keys_wait = keys_wait or str(data.get("error_type")).startswith("host_key_")
     sentences = tuple(one if isinstance(one, str) else one.said() for one in told)
-    return Guarded(sentences, tuple(held), tuple(warnings))
+    return Guarded(sentences, tuple(held), tuple(warnings), keys_wait)
 
 
 def _moment(seconds: object) -> datetime:

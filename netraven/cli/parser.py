@@ -545,7 +545,8 @@ def _collecting(commands: Any) -> None:
         "collect",
         "collect:collect",
         "log in to the devices and keep their configurations",
-        "All devices, or those with any of the tags, or those named. Ctrl-C stops; what was collected is kept.",
+        "All devices, or those with any of the tags, or those named; with both, those named that have a tag of them.\n"
+        "Ctrl-C stops; what was collected is kept.",
     )
     _selecting(collect)
     collect.add_argument("--concurrency", type=positive, metavar="N", help="devices in session at once")

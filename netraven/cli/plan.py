@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +12,8 @@ from rich.text import Text
 from netraven.app import NetRaven
 from netraven.cli.context import Context
 from netraven.cli.report import print_numbers
-from netraven.cli.screen import ROWS, Table, clock, console, counted, print_json, warn
+from netraven.cli.screen import ROWS, Table, clock, console, counted, print_json
+from netraven.cli.slips import warn_of_slips
 from netraven.credentials.plan import AccountPlan, Plan, Unoffered
 from netraven.model import Credential, SkipReason
 from netraven.plain import plain_line
@@ -34,23 +34,12 @@ async def plan(
 ) -> int:
     async with NetRaven.open(context.settings) as raven:
         made = await raven.plan(tags, names, strategy=strategy)
-        warn_of_unused_realms(context, await raven.store.credentials())
+        await warn_of_slips(context, raven.store)
     if as_json:
         print_json(document(made))
     else:
         _print(context, made, whole=not tags and not names)
     return 0 if made.offerable == made.devices else 1
-
-
-def warn_of_unused_realms(context: Context, credentials: Sequence[Credential]) -> None:
-    """A realm in the settings that no credential is of is likely a slip of the pen, and its limits hold for nobody."""
-    used = sorted({credential.realm for credential in credentials})
-    for name in sorted(set(context.settings.realms) - set(used)):
-        close = difflib.get_close_matches(name, used, n=1, cutoff=0.5)
-        hint = f", did you mean [realms.{close[0]}]?" if close else ""
-        warn(
-            f"no credential is of realm {name!r}, which the settings speak of: [realms.{name}] does nothing{hint}"
-        )
 
 
 def document(plan: Plan) -> dict[str, Any]:

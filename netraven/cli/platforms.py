@@ -39,7 +39,7 @@ def show_all(context: Context, *, as_json: bool) -> int:
         print_json(rows)
         return 0
     table = Table(
-        "name", "title", "driver", "collects", "tested", "origin", spare=("tested", "driver", "title")
+        "name", "title", "driver", "outputs", "tested", "origin", spare=("tested", "driver", "title")
     )
     for row in rows:
         if row["error"]:
@@ -98,7 +98,7 @@ async def _try(
         raise InputError(f"{platform.name} collects nothing: there is nothing to try")
     line = note if as_json else say
     marks = {"out": ">", "in": "<"}
-    trial = Trial(platform, lambda way, text: line(f"{marks[way]} {plain_line(text, _LONGEST_LINE)}"))
+    trial = Trial(platform, lambda way, text: line(f"{marks[way]} {_as_typed(text)}"))
     outcome = await trial.run(context.settings, device, credential=credential)
     collected = outcome.status is Status.COLLECTED
     if as_json:
@@ -123,6 +123,12 @@ async def _try(
         )
     say("Nothing was stored; the attempts are on record.")
     return 0 if collected else 1
+
+
+def _as_typed(text: str) -> str:
+    """A line with the blanks at its start: expressions are written after what is seen here."""
+    blanks = text[: len(text) - len(text.lstrip(" "))]
+    return blanks[:_LONGEST_LINE] + plain_line(text, _LONGEST_LINE)
 
 
 def _catalogue(context: Context) -> Catalogue:

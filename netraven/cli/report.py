@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 MEANINGS = {
     "auth_refused": "no credential that matches was accepted",
     "auth_no_verdict": "a secret was sent and not answered; no other was tried",
-    "unreachable": "no connection, so no secret was sent",
+    "unreachable": "no connection to it, or none any more through its jump host",
     "host_key_changed": "shows another host key than before; no secret was sent",
     "host_key_unknown": "its host key is not on record; no secret was sent",
     "negotiation": "no SSH algorithm or login method in common; no secret was sent",
@@ -194,14 +194,16 @@ def _host_keys(where: Console, context: Context, facts: RunFacts) -> None:
     if len(changed) > 10:
         listed = context.command("hostkey", "list", "--state", "refused")
         where.print(f"  and {len(changed) - 10:,} more: {plain_line(listed, 1000)}", soft_wrap=True)
-    for said in (
-        "Either a device was replaced, or something else answers in its place. Find out which. If it was replaced, "
-        "compare the fingerprint with the device's own; this accepts it:",
-    ):
-        for line in _wrapped(where, Text(said), 2):
-            _line(where, Text("  ").append_text(line))
-    shown = facts.waiting.get(changed[0])
-    words = ("hostkey", "accept", changed[0], *(("--fingerprint", shown) if shown else ()))
+    said = "Either a device was replaced, or something else answers in its place. Find out which. "
+    waits = next((name for name in changed if name in facts.waiting), None)
+    if waits is not None:
+        said += "If it was replaced, compare the fingerprint with the device's own; this accepts it:"
+        words: tuple[str, ...] = ("hostkey", "accept", waits, "--fingerprint", facts.waiting[waits])
+    else:  # the key is revoked, or somebody has decided meanwhile
+        said += "No key waits to be accepted; this lists what is on record:"
+        words = ("hostkey", "show", changed[0])
+    for line in _wrapped(where, Text(said), 2):
+        _line(where, Text("  ").append_text(line))
     where.print(f"    {plain_line(context.command(*words), 1000)}", soft_wrap=True)
 
 
@@ -274,11 +276,15 @@ def _look_further(where: Console, context: Context, facts: RunFacts, *, each_dev
     if refused is not None:
         words = ("log", "attempts", "--run", run.id, "--device", refused["name"])
         commands.append((context.command(*words), "what one device was offered, and its answers"))
+    if facts.named("host_key_unknown") or facts.guarded.keys_wait:
+        listed = context.command("hostkey", "list", "--state", "refused")
+        commands.append((listed, "keys that wait for `hostkey accept`"))
     collected = next((d for d in facts.devices if d["status"] == "collected"), None)
     if collected is not None:
         commands.append((context.command("config", "show", collected["name"]), "a configuration"))
     _look_at_holds(context, facts, commands)
     if run.status is RunStatus.NO_DEVICES:
+        commands.append((context.command("device", "list"), "which devices there are, and their tags"))
         commands.append((context.command("device", "import", "FILE"), "add devices"))
     if facts.unreadable:
         commands.append((context.command("log", "job", "--run", run.id), "why the secrets could not be read"))

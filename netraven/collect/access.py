@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from typing import Any
 
@@ -41,6 +42,16 @@ class AccessRules:
             self._by_tags[tags] = access
         own = self._devices.get(device.name) if self._devices else None
         return replace(access, **own) if own else access
+
+    @property
+    def tags(self) -> AbstractSet[str]:
+        """Those that rules speak of."""
+        return self._tags.keys()
+
+    @property
+    def devices(self) -> AbstractSet[str]:
+        """Those that rules speak of, by name."""
+        return self._devices.keys()
 
     def jump_hosts(self) -> Mapping[str, str]:
         """Every jump host that a rule names, and which rule (``tags.dc1``)."""

@@ -7,7 +7,7 @@ The order of a device's offers is the strategy's own; what is left out of it is 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -15,7 +15,7 @@ from netraven.credentials.evidence import EVERYWHERE, Knowledge
 from netraven.credentials.holds import AccountName, Hold, Standing
 from netraven.credentials.lockout import Policy
 from netraven.credentials.matching import CredentialIndex
-from netraven.model import Choice, Credential, Pair, SkipReason, Target
+from netraven.model import Choice, Credential, Device, Pair, SkipReason, Target
 from netraven.ports import Strategy
 
 NAMED = 10
@@ -104,7 +104,7 @@ class Plan:
     held: tuple[HeldCredential, ...]
     unoffered: Mapping[SkipReason, Unoffered]
     unmatched: tuple[str, ...]
-    """Credentials that match none of the devices."""
+    """Credentials that match none of the devices, and no jump host on the way to one."""
 
     sample: int | None = None
     """How many of the devices were looked at, where the rest is reckoned from them."""
@@ -144,11 +144,19 @@ async def plan_run(
     strategy: Strategy,
     knowledge: Knowledge,
     standing: Standing,
+    way: Callable[[Device], Iterable[Target]] = lambda _device: (),
 ) -> Plan:
-    """The plan for ``targets``, as ``strategy`` ranks ``credentials`` by what is known and held at this moment."""
+    """The plan for ``targets``, as ``strategy`` ranks ``credentials`` by what is known and held at this moment.
+
+    ``way``: the jump hosts on the way to a device. Each is logged in to once, and is none of the plan's devices.
+    """
     planner = _Planner(credentials, strategy, knowledge, standing)
+    on_the_way: dict[str, Target] = {}
     async for target in targets:
         await planner.add(target)
+        on_the_way.update((host.device.name, host) for host in way(target.device))
+    for host in on_the_way.values():
+        await planner.add(host, on_the_way=True)
     return planner.plan()
 
 
@@ -215,11 +223,13 @@ class _Planner:
             (tally.accepted + 1.0) / (tally.total + 2.0),
         )
 
-    async def add(self, target: Target) -> None:
-        self._devices += 1
+    async def add(self, target: Target, *, on_the_way: bool = False) -> None:
+        """``on_the_way``: a jump host, whose logins count and which itself does not."""
+        self._devices += not on_the_way
         candidates = self._index.matching(target.device)
         if not candidates:
-            self._none(target, SkipReason.NO_CREDENTIALS)
+            if not on_the_way:
+                self._none(target, SkipReason.NO_CREDENTIALS)
             return
         if id(candidates) not in self._seen_candidates:  # the index gives the same tuple for the same tags
             self._seen_candidates.add(id(candidates))
@@ -227,9 +237,10 @@ class _Planner:
         evidence = self._knowledge.of(target)
         left = self._walk(target, await self._strategy.rank(target.device, candidates, evidence))
         if not left.offers:
-            self._none(target, left.why_not)
+            if not on_the_way:
+                self._none(target, left.why_not)
             return
-        left.offers[0].first += 1
+        left.offers[0].first += not on_the_way
         for line in left.offers:
             line.offers += 1
         self._expected += left.expected

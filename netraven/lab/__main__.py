@@ -13,7 +13,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -29,20 +29,34 @@ The line that it prints when ready names two files: `csv` is the inventory, as `
 `logins` (logins.json) holds the logins of a generated fleet: user, made-up password, and tags for the credential.
 Ctrl-C ends it.
 
-To make devices ill, list them in a --spec file. Each has at least a name and the passwords that open it:
+Devices that are old, ill or speak telnet are listed in a --spec file. Each has at least a name and the passwords that
+open it:
   {{"devices": [{{"name": "r1", "accepts": {{"svc": "any password"}}, "tags": ["edge"],
-                "ill": {{"kind": "hung_login", "times": 1}}}}]}}
+                "ill": {{"kind": "hung_login", "times": 1}}}},
+               {{"name": "t1", "accepts": {{"svc": "any password"}}, "telnet": true}},
+               {{"name": "o1", "accepts": {{"svc": "any password"}},
+                "algorithms": {{"kex": ["diffie-hellman-group1-sha1"], "macs": ["hmac-sha1"]}}}}]}}
+Further keys: {keys}.
 `times` limits an illness to the first connections. Kinds of it:
 {kinds}
 """
 
 
+_SHOWN = {"name", "accepts", "tags", "ill", "telnet", "algorithms"}
+"""Keys of a device that the example has."""
+
+
 def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m netraven.lab",
-        description="Simulated SSH devices on loopback. Prints a JSON line when ready, and one at the end.",
+        description="Simulated devices on loopback, SSH or telnet. Prints a JSON line when ready, and one at the end.",
         epilog=_EPILOG.format(
-            kinds=textwrap.fill(", ".join(get_args(IllKind)), 76, initial_indent="  ", subsequent_indent="  ")
+            keys=textwrap.fill(", ".join(sorted({f.name for f in fields(LabDevice)} - _SHOWN)), 100).replace(
+                "\n", "\n  "
+            ),
+            kinds=textwrap.fill(
+                ", ".join(get_args(IllKind)), 76, initial_indent="  ", subsequent_indent="  "
+            ),
         ),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -114,8 +114,3 @@ async def of_devices(
         keys = trusted if state == TRUSTED else revoked
         keys[device_id] = (*keys.get(device_id, ()), HostKey(algorithm, key))
     return trusted, revoked
-
-
-async def forget(connection: AsyncConnection, device_id: int | None) -> int:
-    """Take a device's keys off the record; how many there were."""
-    return (await connection.execute(delete(host_keys).where(host_keys.c.device_id == device_id))).rowcount

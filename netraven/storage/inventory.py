@@ -203,12 +203,6 @@ class SqlInventory:
             if not (await connection.execute(delete(devices).where(devices.c.name == name))).rowcount:
                 raise InputError(f"no such device: {name!r}")
 
-    async def forget_host_keys(self, name: str) -> int:
-        """Forget a device's host keys, so that the next one is taken; how many there were."""
-        target = await self.get(name)
-        async with self._database.writing() as connection:
-            return await host_keys.forget(connection, target.device.id)
-
     async def upsert_devices(self, rows: Iterable[Device], *, dry_run: bool = False) -> Upserted:
         """Add devices, or make those of the same name equal to the given ones, tags included; all or none.
 

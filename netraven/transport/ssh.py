@@ -275,4 +275,4 @@ def _not_in_common(client: Client, algorithms: Algorithms) -> NothingInCommon | 
         return None
     client.learn(offer)
     device, legacy = client.target.device, client.target.access.legacy
-    return NothingInCommon(nothing_in_common(offer, lacks, device.name, device.tags, legacy=legacy))
+    return NothingInCommon(nothing_in_common(offer, lacks, device.name, legacy=legacy))

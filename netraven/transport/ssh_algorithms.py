@@ -152,14 +152,20 @@ def algorithms_for(
     first = list(dict.fromkeys(name for name in named if _usable(name, legacy=legacy)))
     host_keys = (*first, *(name for name in host_keys if name not in first))
     if certificates:
-        wanted = [name + _CERTIFICATE for name in host_keys if name in MODERN.host_keys]
-        offered = wanted if offer is None else [name for name in wanted if name in offer.host_keys]
-        host_keys = (*offered, *host_keys)
+        # also where the device had none when it was looked at: it may have been given one since
+        theirs = host_keys if offer is None else offer.host_keys
+        wanted = (n + _CERTIFICATE for n in host_keys if n in MODERN.host_keys and _may_certify(n, theirs))
+        host_keys = (*wanted, *host_keys)
     ciphers = _for_category("ciphers", offer, legacy=legacy)
     macs = MODERN.macs
     if offer is not None and _chosen(ciphers, offer.ciphers) not in AEAD:
         macs = _for_category("macs", offer, legacy=legacy)
     return Algorithms(_for_category("kex", offer, legacy=legacy), host_keys, ciphers, macs)
+
+
+def _may_certify(name: str, theirs: Sequence[str]) -> bool:
+    """Whether a device that names these may have a certificate of such a key."""
+    return name in theirs or name + _CERTIFICATE in theirs
 
 
 def _for_category(category: str, offer: SshOffer | None, *, legacy: bool) -> tuple[str, ...]:
@@ -200,10 +206,8 @@ def lacking(offer: SshOffer, offered: Algorithms) -> Sequence[str]:
     ]
 
 
-def nothing_in_common(
-    offer: SshOffer, lacks: Iterable[str], device: str, tags: Iterable[str], *, legacy: bool
-) -> str:
-    """Why the key exchange failed, in one line, and what would help. ``lacks``: see :func:`lacking`."""
+def nothing_in_common(offer: SshOffer, lacks: Iterable[str], device: str, *, legacy: bool) -> str:
+    """Why the key exchange failed, in one line that begins with what would help. ``lacks``: see :func:`lacking`."""
     missing = [(category, NAMES[category], getattr(offer, category)) for category in lacks]
     said = "; ".join(
         f"no common {name}: the device offers {', '.join(theirs[:8]) or 'none'}"
@@ -215,9 +219,10 @@ def nothing_in_common(
     )
     if legacy or not helps:
         return said
-    tag = next(iter(sorted(tags)), None)
-    or_tag = f" or for all of a tag, as [tags.{_toml_key(tag)}]" if tag else " or a tag"
-    return f"{said}. These are weak; `legacy = true` under [devices.{_toml_key(device)}]{or_tag}, allows them"
+    return (
+        "nothing in common but weak algorithms; `legacy = true` under [devices."
+        f"{_toml_key(device)}], or [tags.NAME] of old devices, allows them: {said}"
+    )
 
 
 def _toml_key(name: str) -> str:

@@ -139,7 +139,8 @@ class Client(asyncssh.SSHClient):
                 raise HostKeyChanged("the device shows another host key in the middle of the session")
         except DeviceFailure as failure:
             self.failure = failure
-            self.login.refused_host_key(shown.plain)
+            if shown.plain not in self.target.trust.revoked:  # about that nobody has to decide any more
+                self.login.refused_host_key(shown.plain)
             return None
         return shown.key
 

@@ -98,7 +98,7 @@ async def _look(target: Target, algorithms: Algorithms, seconds: float) -> Look:
                 await connection.wait_closed()
     if problem is not None and offer is not None and (lacks := lacking(offer, algorithms)):
         device = target.device
-        problem = nothing_in_common(offer, lacks, device.name, device.tags, legacy=target.access.legacy)
+        problem = nothing_in_common(offer, lacks, device.name, legacy=target.access.legacy)
     if problem is not None or shown is None:
         return Look(offer, problem=problem or "the device showed no host key")
     return Look(offer, shown.plain, shown.certificate is not None)

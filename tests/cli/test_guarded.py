@@ -197,3 +197,11 @@ async def test_an_observer_hears_of_a_service_that_refuses_everybody() -> None:
     assert (event, data["realm"]) == ("realm_paused", "tacacs")
     assert [(held.hold.paused, held.devices) for held in planned.held] == [(True, 20)]
     assert planned.unoffered[SkipReason.REALM_PAUSED].devices == 20
+
+
+@pytest.mark.parametrize(("why", "waits"), [("host_key_changed", True), ("unreachable", False)])
+def test_a_jump_host_whose_key_waits_is_noticed(why: str, waits: bool) -> None:
+    data = {"jump_host": "outer", "error_type": why, "detail": "the device shows ..."}
+    found = in_review([{"message": "jump_host_unreachable", "timestamp": AT, "data": data}])
+    assert found.keys_wait is waits
+    assert found.warnings == (f"jump host outer is no way through: {why}: the device shows ...",)

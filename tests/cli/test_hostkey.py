@@ -90,7 +90,11 @@ def test_an_import_is_all_or_nothing_and_says_what_it_is_for(
     assert (done["keys"], done["rules"], done["lines_for_no_device"]) == (1, 1, [2])
     settings(ready, '[ssh]\nhost_keys = "strict"\n')
     assert nr("collect", "--device", "r1").code == 0
-    assert "revoked" in nr("collect", "--device", "r2").out
+    last = nr("collect", "--device", "r2").out
+    assert "revoked" in last
+    assert "hostkey show r2" in last  # there is nothing to accept
+    assert nr("hostkey", "list", "--state", "refused", "--json").json == []
+    assert "is revoked for r2" in nr("hostkey", "accept", "r2", "--scan").err
 
 
 def test_forgetting_one_algorithm(ready: Path, nr: Command) -> None:
@@ -147,5 +151,10 @@ def test_what_a_device_offers_is_shown_and_remembered(old: RunningLab, ready: Pa
 
 def test_a_device_that_does_not_answer_is_said_to_be_so(ready: Path, nr: Command) -> None:
     said = nr("device", "ssh", "r1", "--stored")
-    assert said.code == 2
+    assert (said.code, nr("device", "ssh", "r1", "--stored", "--json").code) == (1, 1)
     assert "nothing was seen of it yet" in said.err
+
+
+def test_a_run_says_where_keys_wait_that_are_not_on_record(ready: Path, nr: Command) -> None:
+    settings(ready, '[devices.r1]\nhost_keys = "strict"\n')
+    assert "hostkey list --state refused" in nr("collect", "--device", "r1").out

@@ -171,3 +171,33 @@ def test_a_realm_that_no_credential_is_of_is_likely_a_slip(ready: Path, nr: Comm
         said = nr(*command, "--device", "r1")
         assert "no credential is of realm 'defualt'" in said.err
         assert "did you mean [realms.default]?" in said.err
+
+
+def test_credentials_of_jump_hosts_are_not_called_useless(
+    ready: Path, nr: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with (ready / "netraven.toml").open("a") as settings:
+        settings.write('[devices.r1]\njump = ["outer"]\n')
+    (ready / "more.csv").write_text("name,host,port,platform,tags\nouter,192.0.2.1,22,jump_host,bastions\n")
+    assert nr("device", "import", "more.csv").code == 0
+    monkeypatch.setenv("THE_PASSWORD", "of the bastion")
+    words = ("credential", "add", "bastions", "--username", "jumper", "--tags", "bastions")
+    assert nr(*words, "--password-env", "THE_PASSWORD").code == 0
+    plan = nr("plan", "--device", "r1", "--json").json
+    assert "bastions" not in plan["unmatched_credentials"]
+    assert plan["devices"] == 1
+    assert "jumper" in [account["username"] for account in plan["accounts"]]
+    assert "bastions" in nr("plan", "--device", "r2", "--json").json["unmatched_credentials"]
+
+
+def test_tags_and_devices_that_there_are_none_of_are_likely_slips(ready: Path, nr: Command) -> None:
+    with (ready / "netraven.toml").open("a") as file:
+        file.write("[tags.egde]\nlegacy = true\n[tags.edge]\nlegacy = true\n")
+        file.write('[devices.r11]\nhost_keys = "strict"\n[devices.r1]\nhost_keys = "strict"\n')
+    for words in (("plan",), ("collect", "--device", "r2")):
+        said = nr(*words).err
+        assert "nothing carries the tag 'egde'" in said
+        assert "did you mean [tags.edge]?" in said
+        assert "no device is named 'r11'" in said
+        assert "'r1'" not in said
+        assert "'edge'" not in said

@@ -139,3 +139,10 @@ def test_a_trial_that_fails_says_why(ready: Path, nr: Command) -> None:
     assert nr("platform", "check", "mine.toml", "--device", "nobody").code == 2
     assert nr("platform", "check", "mine.toml", "--device", "r1", "--credential", "nobody").code == 2
     assert nr("platform", "check", "mine.toml", "--credential", "netops").code == 2
+
+
+def test_a_trial_shows_lines_with_the_blanks_at_their_start(ready: Path, nr: Command) -> None:
+    (ready / "mine.toml").write_text(MINE)
+    said = nr("platform", "check", "mine.toml", "--device", "r1")
+    assert said.code == 0, said.out
+    assert "\n<  " in said.out

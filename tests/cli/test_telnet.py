@@ -62,3 +62,11 @@ def test_a_device_says_that_it_is_reached_by_telnet(stocked: Path, nr: Command) 
         "telnet    port 2323: passwords and configurations go in clear text" in nr("device", "show", "t0").out
     )
     assert "port 23 where no SSH server answers" in nr("device", "show", "t1").out
+
+
+def test_there_is_no_ssh_to_look_at_where_settings_say_telnet(stocked: Path, nr: Command) -> None:
+    add(stocked, '[devices.t0]\ntransport = "telnet"\n')
+    said = nr("device", "ssh", "t0")
+    assert said.code == 2
+    assert "t0 is reached over telnet" in said.err
+    assert 'reached   transport = "telnet"' in nr("device", "show", "t0").out

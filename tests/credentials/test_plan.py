@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -56,6 +56,7 @@ def planned(
     states: dict[tuple[str, str], dict[str, Any]] | None = None,
     pauses: dict[str, dict[str, Any]] | None = None,
     policies: dict[str, Policy] | None = None,
+    way: Callable[[Device], Iterable[Target]] = lambda _device: (),
 ) -> Plan:
     def rules(realm: str) -> Policy:
         return (policies or {}).get(realm, Policy(local=realm == "local"))
@@ -72,6 +73,7 @@ def planned(
             strategy=strategy or PriorityStrategy(),
             knowledge=Knowledge(learned, now=lambda: NOW),
             standing=Standing(states or {}, pauses or {}, rules=rules, now=MOMENT),
+            way=way,
         )
     )
 
@@ -274,3 +276,15 @@ def test_the_numbers_agree_with_each_other(
         assert account_.on_record == (
             refusals if (account_.realm, account_.username) == ("tacacs", "svc") else 0
         )
+
+
+def test_a_jump_host_is_logged_in_to_once_and_is_no_device_of_the_plan() -> None:
+    bastion = replace(SPARE, name="bastion", username="jumper", tags=frozenset({"bastions"}))
+    host = target("outer", tags=frozenset({"bastions"}))
+    unused = replace(bastion, name="unused", tags=frozenset({"elsewhere"}))
+    plan = planned([target(f"r{n}") for n in range(5)], [TACACS, bastion, unused], way=lambda _device: [host])
+    assert (plan.devices, plan.offerable, plan.unmatched) == (5, 5, ("unused",))
+    assert firsts(plan) == {"tacacs": 5}
+    assert account(plan, "jumper").offers == 1
+    alone = planned([target("r1")], [TACACS], way=lambda _device: [host])
+    assert (alone.devices, sum(left.devices for left in alone.unoffered.values())) == (1, 0)

@@ -34,17 +34,19 @@ cannot be written, 70 a fault of NetRaven, 130 interrupted, 141 whoever read the
 
 PLATFORMS = """# Platforms
 
-What can stand in the `platform` column of the device list, and what is collected. This page is written from the files
-in [`netraven/platforms/data`](../../netraven/platforms/data); `netraven platform show NAME` tells the rest. Where a
-driver is named, prompts, paging and privilege levels come from scrapli or scrapli-community. Your own are
-[files as well](../how-to/add-a-platform.md).
+What can stand in the `platform` column of the device list: these, `auto` (found out [from what the device
+shows](../explanation/dialogue.md)), and [files of your own](../how-to/add-a-platform.md). This page is written from
+files in [`netraven/platforms/data`](../../netraven/platforms/data); `netraven platform show NAME` tells the rest. Where
+a driver is named, prompts, paging and privilege levels come from scrapli or scrapli-community.
+
+Of the outputs only `running`, the configuration, is collected unless you [say more](../how-to/outputs.md).
 
 How it was tested: `server`, against a program that others wrote (FRR's shell, OpenSSH); `lab`, against our simulated
 devices over real SSH (`cisco_iosxe` and `arista_eos` also against FakeNOS); `dialogue`, against a dialogue that we
 wrote after vendors' documents: engine and data fit it, and no device of that kind has been seen; `unconfirmed`, the
 same, and we found no document for its commands. If yours answers otherwise, `netraven platform check` shows how.
 
-| platform | title | driver | collects | tested |
+| platform | title | driver | outputs | tested |
 |---|---|---|---|---|
 """
 
@@ -85,7 +87,7 @@ def test_the_platform_table_is_what_the_data_says() -> None:
     for name in known_platforms():
         platform = load_platform(name)
         outputs = platform.outputs.values()
-        commands = "<br>".join(f"{o.kind}: `{_cell(o.command)}`" for o in outputs) or "nothing is collected"
+        commands = "<br>".join(f"{o.kind}: `{_cell(o.command)}`" for o in outputs) or "none"
         driver = f"`{platform.driver}`" if platform.driver else "its own" if outputs else ""
         parts.append(f"| `{name}` | {_cell(platform.title)} | {driver} | {commands} | {platform.tested} |\n")
     settle(DOCS / "reference" / "platforms.md", "".join(parts))

@@ -63,7 +63,7 @@ async def test_a_target_brings_its_host_keys(store: SqlStore) -> None:
     await store.commit([HostKeySeen(known, key)])
     (target,) = [target async for target in store.targets(Selector())]
     assert (target.device, target.host_keys) == (known, (key,))
-    assert await store.inventory.forget_host_keys("r1") == 1
+    assert await store.host_keys.forget(known) == 1
     assert (await store.inventory.get("r1")).host_keys == ()
 
 

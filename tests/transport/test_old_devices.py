@@ -83,12 +83,12 @@ async def test_an_old_device_is_learned_on_one_connection_and_opened_on_the_next
 async def test_weak_algorithms_are_not_used_unless_they_are_allowed_and_the_failure_says_how() -> None:
     async with Lab([router(algorithms=OLD)]) as lab:
         goal = target(lab)
-        result = await visit(SshTransport(PATIENT), replace(goal, device=replace(goal.device, tags={"old"})))
+        result = await visit(SshTransport(PATIENT), goal)
         assert result.reason == "negotiation"
         assert result.told == []
         assert "no common key exchange: the device offers diffie-hellman-group14-sha1" in result.detail
         assert "`legacy = true` under [devices.r1]" in result.detail
-        assert "[tags.old]" in result.detail
+        assert result.detail.index("legacy = true") < 60  # reports cut long lines at their end
         assert connections(lab) == 1  # a second one could offer nothing else
         assert len(result.login.offers) == 1
         await quiet(lab)
@@ -201,7 +201,11 @@ def test_known_host_keys_go_first_and_old_rsa_keys_by_sha_1_only_with_permission
 def test_certificates_are_asked_for_where_they_can_be_judged() -> None:
     assert not any("cert" in name for name in algorithms_for(None).host_keys)
     assert algorithms_for(None, certificates=True).host_keys[0] == "ssh-ed25519-cert-v01@openssh.com"
-    assert algorithms_for(offer(), certificates=True) == MODERN  # this device has none
+    bare = offer(host_keys=("ssh-rsa", "rsa-sha2-256"))  # it may have been given one since it was looked at
+    first, second, *_ = algorithms_for(bare, certificates=True).host_keys
+    assert first == "rsa-sha2-256-cert-v01@openssh.com"
+    assert second in MODERN.host_keys
+    assert "cert" not in str(algorithms_for(offer(host_keys=("ssh-rsa",)), legacy=True, certificates=True))
 
 
 def test_a_cipher_without_a_mac_needs_none_in_common() -> None:
