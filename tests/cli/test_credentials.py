@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -322,7 +323,7 @@ def _certify(tmp: Path, name: str = "id", *more: str) -> None:
 
 def _columns(home: Path) -> dict[str, bool]:
     """Which parts of the secret are stored."""
-    with sqlite3.connect(home / "netraven.db") as db:
+    with closing(sqlite3.connect(home / "netraven.db")) as db:
         db.row_factory = sqlite3.Row
         row = db.execute("SELECT * FROM credentials").fetchone()
     return {
