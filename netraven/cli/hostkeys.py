@@ -98,6 +98,40 @@ def _as_json(record: KeyRecord) -> dict[str, Any]:
     }
 
 
+async def show_rules(context: Context, *, as_json: bool) -> int:
+    async with context.store() as store:
+        rules = await store.host_keys.rules()
+    if as_json:
+        document = [
+            {
+                "rule": number,
+                "kind": rule.kind,
+                "patterns": rule.patterns,
+                "algorithm": rule.key.algorithm,
+                "fingerprint": rule.key.fingerprint,
+                "added": added,
+            }
+            for number, rule, added in rules
+        ]
+        print_json(document)
+        return 0
+    if not rules:
+        say("no rules: no authority signs host keys, and no key is revoked for a pattern of hosts")
+        return 0
+    table = Table("rule", "kind", "hosts", "algorithm", "fingerprint", "added (UTC)", right=("rule",))
+    for number, rule, added in rules:
+        table.add(number, rule.kind, rule.patterns, rule.key.algorithm, rule.key.fingerprint, clock(added))
+    table.print(console())
+    return 0
+
+
+async def forget_rules(context: Context, *, rules: list[int]) -> int:
+    async with context.store() as store:
+        await store.host_keys.forget_rules(rules)
+    say(f"forgot {counted(len(set(rules)), 'rule')}")
+    return 0
+
+
 async def show(context: Context, *, device: str, known_hosts: bool, as_json: bool) -> int:
     async with context.store() as store:
         target = await store.inventory.get(device)

@@ -349,7 +349,9 @@ def _devices(commands: Any) -> None:
 
 
 def _host_keys(commands: Any) -> None:
-    hostkey = _group(commands, "hostkey", "SSH host keys: list, show, accept, forget, import")
+    hostkey = _group(
+        commands, "hostkey", "SSH host keys: list, show, accept, forget, import, rules, forget-rule"
+    )
     shown = _verb(hostkey, "list", "hostkeys:show_all", "the keys on record, by device")
     _selecting(shown)
     shown.add_argument(
@@ -359,6 +361,18 @@ def _host_keys(commands: Any) -> None:
     )
     _limits(shown, time=False)
     _json(shown)
+    rules = _verb(
+        hostkey,
+        "rules",
+        "hostkeys:show_rules",
+        "authorities that sign host keys, and keys revoked for patterns of hosts",
+        "They come from lines of known_hosts with @cert-authority and @revoked.",
+    )
+    _json(rules)
+    unrule = _verb(hostkey, "forget-rule", "hostkeys:forget_rules", "take such rules away, by their numbers")
+    unrule.add_argument(
+        "rules", nargs="+", type=positive, metavar="RULE", help="its number in `hostkey rules`"
+    )
     one = _verb(hostkey, "show", "hostkeys:show", "every key of a device")
     one.add_argument("device", metavar="DEVICE")
     one.add_argument("--known-hosts", action="store_true", help="as lines of OpenSSH's known_hosts")

@@ -28,7 +28,6 @@ from netraven.errors import (
     DialogueTimeout,
     InternalFault,
     NetRavenError,
-    NoMethod,
     RecorderStopped,
     RowRefused,
     Unreachable,
@@ -299,7 +298,7 @@ class Collector:
         finally:
             self.guard.left(visit)
         if not visit.attempts and visit.stage == "before":
-            raise NoMethod(self.entrance.why_none(visit))
+            raise Withheld(SkipReason.NO_CREDENTIALS, self.entrance.why_none(visit), final=True)
 
     def _out_of_time(self, visit: Visit, seconds: float) -> DeviceFailure:
         said = f"the device took longer than {seconds:g} s in all"

@@ -132,11 +132,23 @@ class SqlHostKeys:
         async with self._database.writing() as connection:
             return (await connection.execute(delete(host_keys).where(*conditions))).rowcount
 
-    async def rules(self) -> Sequence[Rule]:
-        """Authorities and revoked keys, in the order in which they came."""
+    async def rules(self) -> Sequence[tuple[int, Rule, datetime]]:
+        """Authorities and revoked keys with their numbers, in the order in which they came, and when they did."""
         async with self._database.reading() as connection:
             rows = await connection.execute(select(host_key_rules).order_by(host_key_rules.c.id))
-            return [Rule(row.kind, row.patterns, HostKey(row.algorithm, row.key)) for row in rows]
+            return [
+                (row.id, Rule(row.kind, row.patterns, HostKey(row.algorithm, row.key)), row.added_at)
+                for row in rows
+            ]
+
+    async def forget_rules(self, numbers: Sequence[int]) -> None:
+        """Take rules off the record, all or none. Raises ``InputError`` for a number that no rule has."""
+        wanted = host_key_rules.c.id.in_(numbers)
+        async with self._database.writing() as connection:
+            there = set((await connection.execute(select(host_key_rules.c.id).where(wanted))).scalars())
+            if missing := sorted(set(numbers) - there):
+                raise InputError(f"no such rule: {', '.join(map(str, missing))}")
+            await connection.execute(delete(host_key_rules).where(wanted))
 
     async def load(
         self, keys: Sequence[tuple[Device, HostKey]], rules: Sequence[Rule], *, dry_run: bool = False

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncssh
 import pytest
 
 from netraven.lab import LabAlgorithms
@@ -158,3 +159,22 @@ def test_a_device_that_does_not_answer_is_said_to_be_so(ready: Path, nr: Command
 def test_a_run_says_where_keys_wait_that_are_not_on_record(ready: Path, nr: Command) -> None:
     settings(ready, '[devices.r1]\nhost_keys = "strict"\n')
     assert "hostkey list --state refused" in nr("collect", "--device", "r1").out
+
+
+def test_rules_are_listed_and_taken_away_by_their_numbers(ready: Path, nr: Command, tmp_path: Path) -> None:
+    key = asyncssh.generate_private_key("ssh-ed25519").export_public_key("openssh").decode().strip()
+    file = tmp_path / "known_hosts"
+    file.write_text(f"@cert-authority *.example {key}\n@revoked * {key}\n")
+    assert nr("hostkey", "import", str(file)).code == 0
+    rules = nr("hostkey", "rules", "--json").json
+    assert [(rule["kind"], rule["patterns"]) for rule in rules] == [
+        ("authority", "*.example"),
+        ("revoked", "*"),
+    ]
+    assert "*.example" in nr("hostkey", "rules").out
+    numbers = [rule["rule"] for rule in rules]
+    said = nr("hostkey", "forget-rule", numbers[1], 999)
+    assert (said.code, len(nr("hostkey", "rules", "--json").json)) == (2, 2)
+    assert "no such rule: 999" in said.err
+    assert nr("hostkey", "forget-rule", numbers[1]).code == 0
+    assert [rule["kind"] for rule in nr("hostkey", "rules", "--json").json] == ["authority"]

@@ -64,7 +64,7 @@ async def test_an_import_adds_and_says_what_was_there(store: SqlStore) -> None:
     assert await store.host_keys.load(keys, rules) == Imported(1, 1, 1)
     assert await store.host_keys.load(keys, rules) == Imported(0, 0, 3)
     assert (await store.inventory.get("r1")).trust.authorities == (NEW,)
-    assert [rule.patterns for rule in await store.host_keys.rules()] == ["*"]
+    assert [rule.patterns for _, rule, _ in await store.host_keys.rules()] == ["*"]
 
 
 async def test_an_import_trusts_what_was_waiting(store: SqlStore) -> None:
