@@ -181,6 +181,8 @@ class SshTransport:
                 failure = AuthNoVerdict(f"before it answered the secret, {client.failure.detail}")
             if client.expired and isinstance(failure, AuthRefused):
                 failure = AuthRefused("the password has expired: the device asks for a new one")
+            elif client.wants_more and isinstance(failure, AuthRefused):
+                failure = AuthRefused(f"the device asks for more than a password: {client.wants_more!r}")
             await self._report(client, failure)
             raise failure from error
         if client.stage is Stage.OFFERED:
