@@ -25,7 +25,7 @@ _CODE = re.compile(
 
 
 class Wants(Enum):
-    PASSWORD = "password"
+    PASSWORD = "its own"
     CHANGE = "change"
     """A new password in place of the user's."""
     OTHER = "other"

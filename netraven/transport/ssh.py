@@ -30,7 +30,7 @@ from netraven.ports import Login, Session, Tunnel
 from netraven.transport.addresses import connect
 from netraven.transport.channel import ShellChannel
 from netraven.transport.dialects import Dialects
-from netraven.transport.failures import Stage, login_failure, login_timeout, session_failure
+from netraven.transport.failures import Stage, login_failure, login_timeout, of_the_device, session_failure
 from netraven.transport.keys import OpenedKeys
 from netraven.transport.ssh_algorithms import Algorithms, algorithms_of, lacking, nothing_in_common
 from netraven.transport.ssh_client import Client, Connection, KeyMeans
@@ -171,7 +171,9 @@ class SshTransport:
             failure = client.failure or login_timeout(client.stage, seconds)
             await self._report(client, failure)
             raise failure from error
-        except (OSError, asyncssh.Error, UnicodeError) as error:
+        except Exception as error:
+            if not of_the_device(error, client.stage):
+                raise
             failure = (
                 client.failure or _not_in_common(client, algorithms) or login_failure(error, client.stage)
             )

@@ -30,11 +30,11 @@ async def asking(*rounds: Sequence[tuple[str, bool]]) -> AsyncIterator[tuple[Tar
         def kbdint_auth_supported(self) -> bool:
             return True
 
-        def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:  # noqa: ARG002 - asyncssh's
+        def get_kbdint_challenge(self, username: str, lang: str, submethods: str) -> Any:
             self.left = list(rounds)
             return "", "", "", list(self.left.pop(0))
 
-        def validate_kbdint_response(self, username: str, responses: Any) -> Any:  # noqa: ARG002 - asyncssh's
+        def validate_kbdint_response(self, username: str, responses: Any) -> Any:
             answers.extend(responses)
             return ("", "", "", list(self.left.pop(0))) if self.left else False
 
