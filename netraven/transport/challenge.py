@@ -25,7 +25,7 @@ _CODE = re.compile(
 
 
 class Wants(Enum):
-    PASSWORD = "its own"
+    OWN = "the password"
     CHANGE = "change"
     """A new password in place of the user's."""
     OTHER = "other"
@@ -39,7 +39,7 @@ def wanted(prompts: Prompts) -> Wants:
     secret = [text for text, echo in prompts if is_secret(text, echo=echo)]
     if len(secret) != 1 or (_CODE.search(secret[0]) and not _PASSWORD.search(secret[0])):
         return Wants.OTHER
-    return Wants.PASSWORD
+    return Wants.OWN
 
 
 def is_secret(text: str, *, echo: bool) -> bool:

@@ -205,7 +205,7 @@ class Client(asyncssh.SSHClient):
             self.expired = wants is Wants.CHANGE
             self.wants_more = plain_line(prompts[-1][0].strip(), 60)
             return False
-        return wants is Wants.PASSWORD
+        return wants is Wants.OWN
 
     async def key_requested(self, server_takes: Collection[bytes]) -> asyncssh.SSHKeyPair | None:
         """The next key to show; None where there is none (left)."""

@@ -89,12 +89,12 @@ async def test_the_same_question_again_is_a_refusal_and_gets_the_next_password()
 @pytest.mark.parametrize(
     ("text", "wants"),
     [
-        ("Password: ", Wants.PASSWORD),
-        ("(netops@r1) Password for netops: ", Wants.PASSWORD),
-        ("Enter PASSCODE: ", Wants.PASSWORD),
-        ("Kennwort: ", Wants.PASSWORD),
-        ("Login incorrect, try again\nPassword: ", Wants.PASSWORD),
-        ("Wrong password, try again: ", Wants.PASSWORD),
+        ("Password: ", Wants.OWN),
+        ("(netops@r1) Password for netops: ", Wants.OWN),
+        ("Enter PASSCODE: ", Wants.OWN),
+        ("Kennwort: ", Wants.OWN),
+        ("Login incorrect, try again\nPassword: ", Wants.OWN),
+        ("Wrong password, try again: ", Wants.OWN),
         ("New password: ", Wants.CHANGE),
         ("Re-enter the password: ", Wants.CHANGE),
         ("Password (again): ", Wants.CHANGE),
