@@ -386,6 +386,8 @@ def _checked(section: type[Any], name: str, key: str, value: Any, where: str) ->
     least, most, one_of = (spec.metadata.get(rule) for rule in ("least", "most", "one_of"))
     if least is not None and not value >= least:
         raise SettingsError(f"{where}: {name}.{key} must be at least {least}, not {value!r}")
+    if most is None and kind is float:
+        most = _LONGEST
     if most is not None and not value <= most:
         raise SettingsError(f"{where}: {name}.{key} must be at most {most}, not {value!r}")
     if one_of is not None and value not in one_of:
@@ -415,6 +417,8 @@ _KINDS = {
     bool: "true or false",
     tuple: 'a list of texts, such as ["one", "two"]',
 }
+_LONGEST = 31_536_000.0
+"""Seconds of the longest time: endless ones are no dates that a database could hold."""
 _READ: dict[type[Any], Callable[[str], Any]] = {
     bool: lambda text: {"true": True, "false": False}[text.strip().lower()],
     tuple: lambda text: [word.strip() for word in text.split(",") if word.strip()],

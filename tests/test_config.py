@@ -267,6 +267,8 @@ def test_what_is_wrong_in_the_environment_is_named(folder: Path, name: str, valu
         ("[collect]\nconcurrency = 0\n", "collect.concurrency must be at least 1, not 0"),
         ("[collect]\nretries = -1\n", "collect.retries must be at least 0, not -1"),
         ("[collect]\ncommand_timeout = 0\n", "collect.command_timeout must be at least 0.001"),
+        ("[collect]\nlogin_timeout = inf\n", "collect.login_timeout must be at most 31536000.0, not inf"),
+        ("[tags.a]\nlogin_timeout = 1e300\n", "tags.a.login_timeout must be at most"),
         ("[collect]\ncommand_timeout = nan\n", "collect.command_timeout must be at least 0.001"),
         ("[collect]\ncommand_timeout = true\n", "collect.command_timeout must be a number"),
         ("[collect]\ncommand_timeout = '1'\n", "collect.command_timeout must be a number"),

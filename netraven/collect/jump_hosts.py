@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from netraven.collect.access import AccessRules
 from netraven.collect.admission import Withheld
 from netraven.collect.retry import RetryPolicy
-from netraven.errors import DeviceFailure, InputError, NetRavenError, Unreachable
+from netraven.errors import DeviceFailure, InputError, InternalFault, NetRavenError, Unreachable
 from netraven.events import events
 from netraven.model import Device, Target
 from netraven.ports import Tunnel
@@ -170,7 +170,10 @@ class _JumpHost:
         if self._failed is not None and loop.time() < self._until:
             raise Unreachable(self._failed.detail)
         if self._opened is None or self._opened.done():
+            ended = self._opened
             await self.close()
+            if self._opened is not ended:  # another device was faster
+                return await self.tunnel()
             self._opened = loop.create_future()
             self._keeping = asyncio.create_task(self._keep(self._opened))
         return await asyncio.shield(self._opened)
@@ -189,6 +192,9 @@ class _JumpHost:
         except NetRavenError as error:  # the run is at its end, and says so itself
             if not opened.done():
                 opened.set_exception(Unreachable(f"jump host {self.name}: {error}"))
+        except Exception as error:  # noqa: BLE001 - no reason to end the devices' own visits
+            _log.exception("internal_fault", device=self.name)
+            self._fail(opened, InternalFault(f"a fault of NetRaven: {type(error).__name__}"))
         finally:
             if not opened.done():
                 opened.cancel()

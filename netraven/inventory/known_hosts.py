@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
 import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -143,6 +142,9 @@ class Names:
             self._devices.append(device)
             for name in names_of(device):
                 self._by_name.setdefault(name, []).append(device)
+        self._encoded = [(name.encode(), devices) for name, devices in self._by_name.items()]
+        self._last = 0
+        """Where the last hash was found."""
 
     def of(self, host: KnownHost) -> Sequence[Device]:
         """The devices that a line speaks of, each once."""
@@ -162,9 +164,16 @@ class Names:
         )
 
     def _hashed(self, host: KnownHost) -> Sequence[Device]:
-        """A hash is of one name: every name has to be tried, as ssh does too."""
+        """A hash is of one name: every name has to be tried, as ssh does too.
+
+        Lines often stand in the order of the inventory, several for one host: the search goes on where it last found.
+        """
         salt, digest = _salt_and_digest(host.names)
-        for name, devices in self._by_name.items():
-            if hmac.compare_digest(hmac.digest(salt, name.encode(), hashlib.sha1), digest):
+        count = len(self._encoded)
+        for step in range(count):
+            place = (self._last + step) % count
+            name, devices = self._encoded[place]
+            if hmac.compare_digest(hmac.digest(salt, name, "sha1"), digest):
+                self._last = place
                 return devices
         return []

@@ -25,6 +25,7 @@ from netraven.errors import (
     DeviceFailure,
     DialogueTimeout,
     Negotiation,
+    NetRavenError,
     NobodyListens,
     NoMethod,
     NoSshServer,
@@ -70,6 +71,16 @@ def login_timeout(stage: Stage, seconds: float) -> DeviceFailure:
     return NobodyListens(detail) if stage is Stage.TCP else Unreachable(detail)
 
 
+def of_the_device(error: Exception, stage: Stage) -> bool:
+    """Whether an exception of a connection that comes up is the device's doing.
+
+    In the key exchange whatever asyncssh raises comes of what the server sent, such as a modulus that is none.
+    """
+    if isinstance(error, OSError | asyncssh.Error | UnicodeError):
+        return True
+    return stage is Stage.KEY_EXCHANGE and not isinstance(error, NetRavenError)
+
+
 def login_failure(error: Exception, stage: Stage) -> DeviceFailure:
     """What ended a connection before the login was accepted.
 
@@ -92,6 +103,8 @@ def login_failure(error: Exception, stage: Stage) -> DeviceFailure:
     if isinstance(error, asyncssh.ProtocolNotSupported | asyncssh.ProtocolError):
         why = f"not a usable SSH 2 server: {said}"
         return NoSshServer(why) if stage is Stage.KEY_EXCHANGE else Negotiation(why)
+    if not isinstance(error, OSError | asyncssh.Error | UnicodeError):
+        return Negotiation(f"the key exchange makes no sense: {said}")
     return NobodyListens(said) if stage is Stage.TCP else Unreachable(said)
 
 

@@ -71,9 +71,8 @@ class ShellSession:
         done: list[Capture] = []
         try:
             platform, prompt = await self._known()
+            outputs = _outputs(platform, kinds)
             driver = await self._opened(platform, prompt, enable)
-            wanted = platform.collect if kinds is None else kinds
-            outputs = [platform.outputs[kind] for kind in wanted if kind in platform.outputs]
             for output in outputs:
                 done += (await self._output(driver, platform, output),)  # kept, should a later one fail
             if platform.logout is not None:
@@ -153,6 +152,18 @@ class _Waiting:
             raise DialogueTimeout(said) from error
         if isinstance(error, Exception):
             raise session_failure(error) from error
+
+
+def _outputs(platform: Platform, kinds: Sequence[str] | None) -> Sequence[Output]:
+    """What is to be collected. Raises ``OutputIncomplete`` where that is nothing: it would pass for collected."""
+    wanted = platform.collect if kinds is None else kinds
+    outputs = [platform.outputs[kind] for kind in wanted if kind in platform.outputs]
+    if not outputs:
+        asked = plain_line(", ".join(wanted)) or "no output"
+        raise OutputIncomplete(
+            f"asked for {asked}, and the platform {platform.name} has only {', '.join(platform.outputs)}"
+        )
+    return outputs
 
 
 def _judged(raw: bytes, output: Output, errors: Sequence[str]) -> Capture:

@@ -31,7 +31,7 @@ from netraven.transport.addresses import connect
 from netraven.transport.channel import ShellChannel
 from netraven.transport.deadlines import Deadlines
 from netraven.transport.dialects import Dialects
-from netraven.transport.failures import Stage, login_failure, login_timeout, session_failure
+from netraven.transport.failures import Stage, login_failure, login_timeout, of_the_device, session_failure
 from netraven.transport.keys import OpenedKeys
 from netraven.transport.shell_login import ShellLogin, check_typed
 from netraven.transport.ssh_algorithms import Algorithms, algorithms_of, lacking, nothing_in_common
@@ -173,7 +173,9 @@ class SshTransport:
             failure = client.failure or login_timeout(client.stage, seconds)
             await self._report(client, failure)
             raise failure from error
-        except (OSError, asyncssh.Error, UnicodeError) as error:
+        except Exception as error:
+            if not of_the_device(error, client.stage):
+                raise
             failure = (
                 client.failure or _not_in_common(client, algorithms) or login_failure(error, client.stage)
             )
@@ -183,6 +185,8 @@ class SshTransport:
                 failure = AuthNoVerdict(f"before it answered the secret, {client.failure.detail}")
             if client.expired and isinstance(failure, AuthRefused):
                 failure = AuthRefused("the password has expired: the device asks for a new one")
+            elif client.wants_more and isinstance(failure, AuthRefused):
+                failure = AuthRefused(f"the device asks for more than a password: {client.wants_more!r}")
             await self._report(client, failure)
             raise failure from error
         if client.stage is Stage.OFFERED:

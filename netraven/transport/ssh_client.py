@@ -13,7 +13,9 @@ from asyncssh.packet import SSHPacketLogger, String, UInt32
 
 from netraven.errors import AuthRefused, DeviceFailure, HostKeyChanged, HostKeyUnknown
 from netraven.model import HostKey, Secret, SshOffer, Target
+from netraven.plain import plain_line
 from netraven.ports import Login
+from netraven.transport.challenge import Prompts, Wants, is_secret, wanted
 from netraven.transport.failures import Stage
 from netraven.transport.host_keys import judge, judge_certificate, shown_by
 from netraven.transport.keys import OpenedKeys, UnusableKey, agent_keys, sign_with
@@ -88,8 +90,12 @@ class Client(asyncssh.SSHClient):
         self._key: HostKey | None = None
         self._new_key = False
         self._interactive = False
+        self._answered: Prompts = ()
+        """The questions that were answered with the password."""
         self.expired = False
         """Whether the device wants a new password in place of the one that it was offered."""
+        self.wants_more = ""
+        """What the device asks once it has the password, where that is no question for the password."""
         self.connection: Connection | None = None
         self.waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.stage = Stage.TCP
@@ -184,15 +190,29 @@ class Client(asyncssh.SSHClient):
     ) -> Sequence[str] | None:
         if not prompts:
             return []  # a message only
-        hidden = [
-            not echo or "password" in text.lower() or "passcode" in text.lower() for text, echo in prompts
+        if not self._is_for_the_password(prompts):
+            return None
+        if (secret := await self._next_secret()) is None or secret.password is None:
+            return None
+        self._password_sent, self._answered = True, prompts
+        return [
+            secret.password if is_secret(text, echo=echo) else self.login.username for text, echo in prompts
         ]
-        if hidden.count(True) != 1 or (secret := await self._next_secret()) is None:
-            return None
-        if secret.password is None:
-            return None
-        self._password_sent = True
-        return [secret.password if is_secret else self.login.username for is_secret in hidden]
+
+    def _is_for_the_password(self, prompts: Prompts) -> bool:
+        """Whether the password, or after a refusal the user's next one, may answer these questions.
+
+        Once one was answered, only the very same comes back for a refusal. Another one follows a password that was
+        taken: what is asked then is a new password or a second factor, and no secret of anybody's goes there.
+        """
+        wants = wanted(prompts)
+        asked_on = self._password_sent and self.stage is Stage.OFFERED and self._ready is None
+        if asked_on and list(prompts) != list(self._answered):
+            self.stage = Stage.REFUSED
+            self.expired = wants is Wants.CHANGE
+            self.wants_more = plain_line(prompts[-1][0].strip(), 60)
+            return False
+        return wants is Wants.OWN
 
     async def key_requested(self, server_takes: Collection[bytes]) -> asyncssh.SSHKeyPair | None:
         """The next key to show; None where there is none (left)."""

@@ -12,7 +12,7 @@ import asyncssh
 from netraven.errors import DeviceFailure
 from netraven.model import HostKey, SshOffer, Target
 from netraven.transport.addresses import connect
-from netraven.transport.failures import Stage, login_failure, login_timeout
+from netraven.transport.failures import Stage, login_failure, login_timeout, of_the_device
 from netraven.transport.host_keys import Shown, shown_by
 from netraven.transport.ssh_algorithms import Algorithms, algorithms_of, lacking, nothing_in_common
 from netraven.transport.ssh_client import Client, Connection
@@ -87,7 +87,9 @@ async def _look(target: Target, algorithms: Algorithms, seconds: float) -> Look:
     except TimeoutError:
         stage = Stage.TCP if onlooker.connection is None else Stage.KEY_EXCHANGE
         problem = login_timeout(stage, seconds).detail
-    except (OSError, asyncssh.Error, UnicodeError) as error:
+    except Exception as error:
+        if not of_the_device(error, Stage.KEY_EXCHANGE):
+            raise
         problem = login_failure(error, Stage.KEY_EXCHANGE).detail
     connection, shown = onlooker.connection, onlooker.shown
     offer = connection.offer() if connection is not None else None

@@ -261,6 +261,20 @@ def test_several_outputs_come_in_the_order_asked_for_and_only_those_that_the_pla
     run()
 
 
+@pytest.mark.parametrize("kinds", [("runing",), ("startup", "")])
+def test_a_device_of_which_nothing_is_asked_that_it_has_does_not_pass_for_collected(
+    kinds: tuple[str, ...],
+) -> None:
+    @in_virtual_time
+    async def run() -> None:
+        session = ShellSession(MadeUp().shell().channel, MADE_UP, command_timeout=30)
+        with pytest.raises(DeviceFailure, match=r"asked for .*has only .*running") as caught:
+            await session.capture(enable=None, kinds=kinds)
+        assert caught.value.reason == "output_incomplete"
+
+    run()
+
+
 def test_what_was_captured_before_a_failure_is_not_lost() -> None:
     @in_virtual_time
     async def run() -> None:
