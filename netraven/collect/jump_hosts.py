@@ -71,6 +71,8 @@ class JumpHosts:
         self._limits = limits
         self._hosts: dict[tuple[str, ...], _JumpHost] = {}
         self._places: dict[str, tuple[asyncio.Semaphore, asyncio.Semaphore]] = {}
+        self._told: set[str] = set()
+        """What is wrong with ways that settings describe, and was noticed."""
         self.let_through: LetThrough | None = None
         self.noticed: Callable[[str, Mapping[str, object]], None] = lambda _event, _data: None
 
@@ -120,7 +122,13 @@ class JumpHosts:
         try:
             return self._rules.chain(target.device, self._devices)
         except InputError as error:
-            raise Unreachable(str(error)) from None
+            said = str(error)
+            if said not in self._told:
+                self._told.add(said)
+                name = self._rules.of(target.device).jump[0]
+                data = {"jump_host": name, "error_type": "settings", "detail": said}
+                self.noticed("jump_host_unreachable", data)
+            raise Unreachable(said) from None
 
     def _places_of(self, name: str) -> tuple[asyncio.Semaphore, asyncio.Semaphore]:
         if name not in self._places:

@@ -202,3 +202,20 @@ async def test_no_more_devices_than_told_log_in_or_are_in_session_through_one_ju
             watching.cancel()
         assert set(reasons(report).values()) == {None}
         assert 1 <= most <= 2
+
+
+async def test_an_interrupted_run_leaves_nothing_open_at_the_jump_host_or_behind_it() -> None:
+    async with (
+        jump_server({"jumper": "jump-pw"}) as jump,
+        Lab(routers(20, think=5.0)) as lab,
+        raven(lab, [jump.device("bastion", "bastions")], behind("bastion")) as opened,
+    ):
+        run = asyncio.create_task(opened.collect())
+        await until(lambda: lab.sessions_open >= 3)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        await until(lambda: lab.sessions_open == 0 and not jump.open_now)
+        store = memory(opened)
+        assert {outcome.reason for outcome in store.outcomes} == {"interrupted"}
+        assert all(concluded is not None for _, concluded in store.attempts.values()), "no attempt stays open"

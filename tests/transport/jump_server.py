@@ -21,6 +21,7 @@ class JumpServer:
     logins: list[str] = field(default_factory=list)
     refused: int = 0
     through: list[tuple[str, int]] = field(default_factory=list)
+    open_now: int = 0
     connections: list[asyncssh.SSHServerConnection] = field(default_factory=list)
 
     def device(self, name: str, *tags: str) -> Device:
@@ -41,6 +42,10 @@ async def jump_server(
     class Server(asyncssh.SSHServer):
         def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
             served.connections.append(conn)
+            served.open_now += 1
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            served.open_now -= 1
 
         def password_auth_supported(self) -> bool:
             return True
