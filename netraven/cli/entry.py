@@ -17,7 +17,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, TextIO, cast
 
-from netraven.cli.parser import Done, UsageError, parse
+from netraven.cli.parser import parse
+from netraven.cli.words import Done, UsageError
 from netraven.errors import NetRavenError
 from netraven.plain import plain
 

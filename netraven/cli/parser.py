@@ -6,27 +6,28 @@ arguments, its context first.
 
 from __future__ import annotations
 
-import argparse
-import difflib
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any
+
+from netraven.cli.words import (
+    KEEP_DAYS,
+    Done,
+    NeverAnArgument,
+    Parser,
+    Version,
+    days,
+    group,
+    json_option,
+    limits,
+    number,
+    positive,
+    selecting,
+    tag_list,
+    verb,
+)
 
 HANDLERS = "netraven.cli"
-
-
-class UsageError(Exception):
-    """The words do not fit; the message is complete."""
-
-
-class Done(Exception):
-    """The answer is a text, and nothing else is to be done."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.text = text
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ def parse(argv: Sequence[str]) -> Wanted:
         raise Done(top.format_help().rstrip())
     found, unknown = top.parse_known_args(argv)
     values = vars(found)
-    command: _Parser = values.pop("_parser")
+    command: Parser = values.pop("_parser")
     if unknown:
         command.refuse(unknown)
     handler = values.pop("_handler", None)
@@ -53,146 +54,6 @@ def parse(argv: Sequence[str]) -> Wanted:
         command.error(f"say what to do: {', '.join(command.verbs)}")
     return Wanted(f"{HANDLERS}.{handler}", config=values.pop("config", None), options=values)
 
-
-class _Parser(argparse.ArgumentParser):
-    """argparse that says what is wrong in one line, with the closest word that exists."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(
-            **options,
-            add_help=False,
-            allow_abbrev=False,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
-        self.verbs: Iterable[str] = ()
-        self.set_defaults(_parser=self)
-        common = self.add_argument_group("everywhere")
-        common.add_argument("-h", "--help", action=_Help, help="this text")
-        common.add_argument(
-            "--config",
-            metavar="FILE",
-            default=argparse.SUPPRESS,
-            help="settings file (otherwise $NETRAVEN_CONFIG, ./netraven.toml, /etc/netraven/netraven.toml)",
-        )
-
-    def commands(self, metavar: str) -> Any:
-        chosen = self.add_subparsers(metavar=metavar, title="commands", parser_class=_Parser)
-        self.verbs = chosen.choices.keys()
-        return chosen
-
-    def error(self, message: str) -> NoReturn:
-        raise UsageError(f"error: {message}\nsee: {self.prog} --help")
-
-    def refuse(self, unknown: Sequence[str]) -> NoReturn:
-        word = next((w for w in unknown if w.startswith("-")), unknown[0])
-        kind = "option" if word.startswith("-") else "argument"
-        options = [o for a in self._actions for o in a.option_strings if a.help is not argparse.SUPPRESS]
-        self.error(f"unknown {kind} {word!r}{_closest(word.partition('=')[0], options)}")
-
-    def _check_value(self, action: argparse.Action, value: Any) -> None:
-        if action.choices is not None and value not in action.choices:
-            choices = [str(choice) for choice in action.choices]
-            hint = _closest(str(value), choices) or f"; there are: {', '.join(choices)}"
-            what = (
-                "command"
-                if isinstance(action, argparse._SubParsersAction)
-                else "/".join(action.option_strings)
-            )
-            raise argparse.ArgumentError(None, f"unknown {what} {str(value)!r}{hint}")
-
-
-class _Help(argparse.Action):
-    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:  # noqa: ARG002 - argparse passes it
-        super().__init__(option_strings, argparse.SUPPRESS, nargs=0, default=argparse.SUPPRESS, help=help)
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        raise Done(parser.format_help().rstrip())
-
-
-class _Version(_Help):
-    def __call__(self, *_: Any) -> NoReturn:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            raise Done(f"netraven {version('netraven')}")
-        except PackageNotFoundError:
-            raise Done("netraven, not installed: a source tree") from None
-
-
-class _NeverAnArgument(argparse.Action):
-    """An option that people will try, and that must not work."""
-
-    def __init__(self, option_strings: Sequence[str], **_: Any) -> None:
-        hidden = argparse.SUPPRESS
-        super().__init__(option_strings, hidden, nargs="?", default=hidden, help=hidden)
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, _: Any, __: Any, option: str | None = None
-    ) -> NoReturn:
-        ways = (
-            "--enable-password-env VAR"
-            if "enable" in str(option)
-            else "--passphrase-env VAR"
-            if "passphrase" in str(option)
-            else ("--password-stdin, --password-env VAR or --private-key FILE, or none of them to be asked")
-        )
-        parser.error(
-            f"{option} does not exist: a secret on the command line is readable by everyone on this machine, and "
-            f"stays in the shell's history. What was just typed is one to change. Use {ways}"
-        )
-
-
-def _closest(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f", did you mean {close[0]!r}?" if close else ""
-
-
-# ---- what options take ----
-
-
-def positive(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 0 < int(text) < 1 << 31):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number, 1 or more")
-    return int(text)
-
-
-def number(text: str) -> int:
-    if not re.fullmatch(r"-?[0-9]{1,9}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number")
-    return int(text)
-
-
-KEEP_DAYS = 7
-
-
-def days(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text) <= 3650):
-        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number of days, 3650 at the most")
-    return int(text)
-
-
-def tag_list(text: str) -> list[str]:
-    return [tag for tag in (part.strip() for part in text.split(",")) if tag]
-
-
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-
-
-def moment(text: str) -> datetime:
-    """A time in ISO form (UTC unless it says otherwise), or how long ago: ``90s``, ``30m``, ``2h``, ``3d``, ``1w``."""
-    ago = re.fullmatch(r"(\d{1,7})([smhdw])", text.strip(), re.ASCII)
-    try:
-        if ago:
-            return datetime.now(UTC) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
-        at = datetime.fromisoformat(text.strip())
-        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no time: write 2026-11-22, 2026-11-22T20:07 (UTC), or how long ago, as 30m, 2h, 3d"
-        ) from None
-
-
-# ---- the commands ----
 
 _ABOUT = """\
 NetRaven collects the configurations of network devices, and knows which credential opens which device.
@@ -210,9 +71,9 @@ exit codes: 0 done; 1 some devices were not collected; 2 usage, settings or inpu
 logs and progress go to stderr, results to stdout; --json prints exactly one JSON document there"""
 
 
-def _top() -> _Parser:
-    top = _Parser(prog="netraven", description=_ABOUT, epilog=_CODES)
-    top.add_argument("--version", action=_Version, help="the version")
+def _top() -> Parser:
+    top = Parser(prog="netraven", description=_ABOUT, epilog=_CODES)
+    top.add_argument("--version", action=Version, help="the version")
     commands = top.commands("COMMAND")
     _setting_up(commands)
     _devices(commands)
@@ -226,37 +87,10 @@ def _top() -> _Parser:
     return top
 
 
-def _verb(commands: Any, name: str, handler: str, about: str, more: str = "") -> _Parser:
-    parser: _Parser = commands.add_parser(name, help=about, description=f"{about}\n\n{more}".rstrip())
-    parser.set_defaults(_handler=handler)
-    return parser
-
-
-def _group(commands: Any, name: str, about: str) -> Any:
-    parser: _Parser = commands.add_parser(name, help=about, description=about)
-    return parser.commands("VERB")
-
-
-def _json(parser: _Parser) -> None:
-    parser.add_argument("--json", dest="as_json", action="store_true", help="one JSON document on stdout")
-
-
-def _limits(parser: _Parser, *, time: bool = True) -> None:
-    shown = "the newest N" if time else "the first N"
-    parser.add_argument("--limit", type=positive, metavar="N", help=f"{shown} (tables: 50, JSON: all)")
-    if time:
-        parser.add_argument(
-            "--since", type=moment, metavar="WHEN", help="from then on: 2026-11-22T20:07, 2h, 3d"
-        )
-        parser.add_argument("--until", type=moment, metavar="WHEN", help="before then")
-
-
 def _setting_up(commands: Any) -> None:
-    init = _verb(
-        commands, "init", "setup:init", "write settings, a new key and a database; twice is harmless"
-    )
+    init = verb(commands, "init", "setup:init", "write settings, a new key and a database; twice is harmless")
     init.add_argument("directory", nargs="?", default=".", metavar="DIR", help="where (default: here)")
-    demo = _verb(
+    demo = verb(
         commands,
         "demo",
         "demo:demo",
@@ -270,12 +104,12 @@ def _setting_up(commands: Any) -> None:
 
 
 def _platforms(commands: Any) -> None:
-    platform = _group(commands, "platform", "the dialects that devices speak: list, show, check")
-    _json(_verb(platform, "list", "platforms:show_all", "those that ship, and those of your own"))
-    one = _verb(platform, "show", "platforms:show", "one platform: commands, prompts, what it hides")
+    platform = group(commands, "platform", "the dialects that devices speak: list, show, check")
+    json_option(verb(platform, "list", "platforms:show_all", "those that ship, and those of your own"))
+    one = verb(platform, "show", "platforms:show", "one platform: commands, prompts, what it hides")
     one.add_argument("name", metavar="NAME")
-    _json(one)
-    check = _verb(
+    json_option(one)
+    check = verb(
         platform,
         "check",
         "platforms:check",
@@ -286,14 +120,14 @@ def _platforms(commands: Any) -> None:
     check.add_argument("file", metavar="FILE", help="the file (.toml, .yaml)")
     check.add_argument("--device", metavar="NAME", help="collect this device with it, and store nothing")
     check.add_argument("--credential", metavar="NAME", help="offer this credential only")
-    _json(check)
+    json_option(check)
 
 
 def _devices(commands: Any) -> None:
-    device = _group(
+    device = group(
         commands, "device", "the devices: import, list, show, remove, forget-host-key, ssh, ssh-report"
     )
-    load = _verb(
+    load = verb(
         device,
         "import",
         "devices:import_file",
@@ -303,27 +137,27 @@ def _devices(commands: Any) -> None:
     )
     load.add_argument("file", metavar="FILE", help="the file; - for stdin")
     load.add_argument("--dry-run", action="store_true", help="say what would change, change nothing")
-    shown = _verb(device, "list", "devices:show_all", "the devices, by name")
+    shown = verb(device, "list", "devices:show_all", "the devices, by name")
     shown.add_argument(
         "--tag", action="append", default=[], metavar="T", help="only with this tag; may be repeated"
     )
-    _limits(shown, time=False)
-    _json(shown)
-    one = _verb(device, "show", "devices:show", "one device, its host keys and how it last went")
+    limits(shown, time=False)
+    json_option(shown)
+    one = verb(device, "show", "devices:show", "one device, its host keys and how it last went")
     one.add_argument("name", metavar="NAME")
-    _json(one)
-    gone = _verb(
+    json_option(one)
+    gone = verb(
         device, "remove", "devices:remove", "remove devices and their configurations; logs keep their names"
     )
     gone.add_argument("names", nargs="+", metavar="NAME")
-    forget = _verb(
+    forget = verb(
         device,
         "forget-host-key",
         "devices:forget_host_key",
         "after a device was replaced: take the host key that it shows next (as hostkey forget)",
     )
     forget.add_argument("name", metavar="NAME")
-    ssh = _verb(
+    ssh = verb(
         device,
         "ssh",
         "device_ssh:show",
@@ -332,8 +166,8 @@ def _devices(commands: Any) -> None:
     )
     ssh.add_argument("device", metavar="DEVICE")
     ssh.add_argument("--stored", action="store_true", help="do not connect: what was seen last")
-    _json(ssh)
-    weak = _verb(
+    json_option(ssh)
+    weak = verb(
         device, "ssh-report", "device_ssh:report", "the devices whose SSH is weak, and those not yet seen"
     )
     weak.add_argument(
@@ -344,40 +178,40 @@ def _devices(commands: Any) -> None:
         metavar="T",
         help="only with this tag; may be repeated",
     )
-    _limits(weak, time=False)
-    _json(weak)
+    limits(weak, time=False)
+    json_option(weak)
 
 
 def _host_keys(commands: Any) -> None:
-    hostkey = _group(
+    hostkey = group(
         commands, "hostkey", "SSH host keys: list, show, accept, forget, import, rules, forget-rule"
     )
-    shown = _verb(hostkey, "list", "hostkeys:show_all", "the keys on record, by device")
-    _selecting(shown)
+    shown = verb(hostkey, "list", "hostkeys:show_all", "the keys on record, by device")
+    selecting(shown)
     shown.add_argument(
         "--state",
         choices=("trusted", "refused", "revoked"),
         help="refused: shown once, and waiting for a person",
     )
-    _limits(shown, time=False)
-    _json(shown)
-    rules = _verb(
+    limits(shown, time=False)
+    json_option(shown)
+    rules = verb(
         hostkey,
         "rules",
         "hostkeys:show_rules",
         "authorities that sign host keys, and keys revoked for patterns of hosts",
         "They come from lines of known_hosts with @cert-authority and @revoked.",
     )
-    _json(rules)
-    unrule = _verb(hostkey, "forget-rule", "hostkeys:forget_rules", "take such rules away, by their numbers")
+    json_option(rules)
+    unrule = verb(hostkey, "forget-rule", "hostkeys:forget_rules", "take such rules away, by their numbers")
     unrule.add_argument(
         "rules", nargs="+", type=positive, metavar="RULE", help="its number in `hostkey rules`"
     )
-    one = _verb(hostkey, "show", "hostkeys:show", "every key of a device")
+    one = verb(hostkey, "show", "hostkeys:show", "every key of a device")
     one.add_argument("device", metavar="DEVICE")
     one.add_argument("--known-hosts", action="store_true", help="as lines of OpenSSH's known_hosts")
-    _json(one)
-    accept = _verb(
+    json_option(one)
+    accept = verb(
         hostkey,
         "accept",
         "hostkeys:accept",
@@ -391,7 +225,7 @@ def _host_keys(commands: Any) -> None:
     )
     accept.add_argument("--add", action="store_true", help="replace no other key")
     accept.add_argument("--scan", action="store_true", help="fetch the key now, without logging in")
-    forget = _verb(
+    forget = verb(
         hostkey,
         "forget",
         "hostkeys:forget",
@@ -399,7 +233,7 @@ def _host_keys(commands: Any) -> None:
     )
     forget.add_argument("device", metavar="DEVICE")
     forget.add_argument("--algorithm", metavar="A", help="only keys of this one (ssh-rsa ...)")
-    load = _verb(
+    load = verb(
         hostkey,
         "import",
         "hostkeys:load",
@@ -409,7 +243,7 @@ def _host_keys(commands: Any) -> None:
     )
     load.add_argument("file", metavar="FILE", help="the file; - for stdin")
     load.add_argument("--dry-run", action="store_true", help="say what would change, change nothing")
-    _json(load)
+    json_option(load)
 
 
 _SECRETS = """\
@@ -419,11 +253,11 @@ is known yet of what opens a device."""
 
 
 def _credentials(commands: Any) -> None:
-    credential = _group(
+    credential = group(
         commands, "credential", "what to log in with: add, update, list, release, remove, report, match"
     )
-    add = _verb(credential, "add", "credentials:add", "add a credential", _SECRETS)
-    update = _verb(
+    add = verb(credential, "add", "credentials:add", "add a credential", _SECRETS)
+    update = verb(
         credential,
         "update",
         "credentials:update",
@@ -483,7 +317,7 @@ def _credentials(commands: Any) -> None:
             "--enable-password-env", metavar="VAR", help="the enable secret is in this variable"
         )
         for trap in ("--password", "--secret", "--passphrase", "--enable-password", "--enable-secret"):
-            parser.add_argument(trap, action=_NeverAnArgument)
+            parser.add_argument(trap, action=NeverAnArgument)
     update.add_argument("--ask", action="store_true", help="ask for a new password")
     update.add_argument(
         "--keep-previous",
@@ -493,14 +327,14 @@ def _credentials(commands: Any) -> None:
         metavar="DAYS",
         help=f"keep the previous secret as a fallback so long (without a number: {KEEP_DAYS}); 0 forgets what is kept",
     )
-    shown = _verb(
+    shown = verb(
         credential,
         "list",
         "credentials:show_all",
         "the credentials, how they do and what is held; no secrets",
     )
-    _json(shown)
-    freed = _verb(
+    json_option(shown)
+    freed = verb(
         credential,
         "release",
         "credentials:release",
@@ -509,36 +343,28 @@ def _credentials(commands: Any) -> None:
         "that judges the account has forgotten them too: somebody has unlocked it, or its window is over.",
     )
     freed.add_argument("name", metavar="NAME")
-    gone = _verb(credential, "remove", "credentials:remove", "remove a credential; logs keep its name")
+    gone = verb(credential, "remove", "credentials:remove", "remove a credential; logs keep its name")
     gone.add_argument("name", metavar="NAME")
-    report = _verb(
+    report = verb(
         credential,
         "report",
         "credential_report:report",
         "which devices accept which version of its secret, and which are not proven yet",
     )
     report.add_argument("name", metavar="NAME")
-    _limits(report, time=False)
-    _json(report)
-    match = _verb(
+    limits(report, time=False)
+    json_option(report)
+    match = verb(
         credential, "match", "credentials:match", "what would be offered to a device, in order, and why"
     )
     match.add_argument("device", metavar="DEVICE")
     match.add_argument("--strategy", metavar="S", help="as if collected with this one")
-    _json(match)
-
-
-def _selecting(parser: _Parser) -> None:
-    for option, into, metavar, about in (
-        ("--tag", "tags", "T", "only with this tag; may be repeated"),
-        ("--device", "names", "NAME", "only this one; may be repeated"),
-    ):
-        parser.add_argument(option, dest=into, action="append", default=[], metavar=metavar, help=about)
+    json_option(match)
 
 
 def _secrets(commands: Any) -> None:
-    secrets = _group(commands, "secrets", "how secrets are stored: rotate")
-    rotate = _verb(
+    secrets = group(commands, "secrets", "how secrets are stored: rotate")
+    rotate = verb(
         secrets,
         "rotate",
         "secrets:rotate",
@@ -554,7 +380,7 @@ def _secrets(commands: Any) -> None:
 
 
 def _collecting(commands: Any) -> None:
-    collect = _verb(
+    collect = verb(
         commands,
         "collect",
         "collect:collect",
@@ -562,7 +388,7 @@ def _collecting(commands: Any) -> None:
         "All devices, or those with any of the tags, or those named; with both, those named that have a tag of them.\n"
         "Ctrl-C stops; what was collected is kept.",
     )
-    _selecting(collect)
+    selecting(collect)
     collect.add_argument("--concurrency", type=positive, metavar="N", help="devices in session at once")
     collect.add_argument(
         "--strategy", metavar="S", help="last-good, explore, success-rate, priority, or module:Class"
@@ -575,8 +401,8 @@ def _collecting(commands: Any) -> None:
         metavar="KIND",
         help="collect this kind of output (running, version ...), whatever settings say; may be repeated",
     )
-    _json(collect)
-    plan = _verb(
+    json_option(collect)
+    plan = verb(
         commands,
         "plan",
         "plan:plan",
@@ -584,45 +410,45 @@ def _collecting(commands: Any) -> None:
         "Devices by their first offer, attempts to expect, refusals that each account risks, what is held, and\n"
         "devices that nothing can be offered to (exit code 1). No connection, no secret is read, nothing is written.",
     )
-    _selecting(plan)
+    selecting(plan)
     plan.add_argument(
         "--strategy", metavar="S", help="last-good, explore, success-rate, priority, or module:Class"
     )
-    _json(plan)
+    json_option(plan)
 
 
 def _reading(commands: Any) -> None:
-    run = _group(commands, "run", "past runs: list, show")
-    runs = _verb(run, "list", "runs:show_all", "the runs, newest last")
-    _limits(runs)
-    _json(runs)
-    one = _verb(run, "show", "runs:show", "one run: numbers, what was not collected, what credentials did")
+    run = group(commands, "run", "past runs: list, show")
+    runs = verb(run, "list", "runs:show_all", "the runs, newest last")
+    limits(runs)
+    json_option(runs)
+    one = verb(run, "show", "runs:show", "one run: numbers, what was not collected, what credentials did")
     one.add_argument("run", type=positive, metavar="RUN", help="its number")
-    _json(one)
-    log = _group(commands, "log", "what happened: connections, attempts, job")
+    json_option(one)
+    log = group(commands, "log", "what happened: connections, attempts, job")
     for name, about in (
         ("connections", "one line for each device and run: how it went, with which credential"),
         ("attempts", "one line for each secret that was offered, and the answer"),
         ("job", "what a run had to say"),
     ):
-        rows = _verb(log, name, f"logs:{name}", about)
+        rows = verb(log, name, f"logs:{name}", about)
         rows.add_argument("--device", metavar="D", help="only this device")
         rows.add_argument("--run", type=positive, metavar="R", help="only this run")
-        _limits(rows)
-        _json(rows)
-    config = _group(commands, "config", "configurations: show")
-    latest = _verb(config, "show", "configs:show", "the newest configuration of a device")
+        limits(rows)
+        json_option(rows)
+    config = group(commands, "config", "configurations: show")
+    latest = verb(config, "show", "configs:show", "the newest configuration of a device")
     latest.add_argument("device", metavar="DEVICE")
     latest.add_argument(
         "--kind", default="running", metavar="KIND", help="another output: startup, version ..."
     )
-    _json(latest)
+    json_option(latest)
 
 
 def _database(commands: Any) -> None:
-    db = _group(commands, "db", "the database: upgrade, check")
-    _verb(db, "upgrade", "database:upgrade", "create the database, or bring it to this program's version")
-    check = _verb(
+    db = group(commands, "db", "the database: upgrade, check")
+    verb(db, "upgrade", "database:upgrade", "create the database, or bring it to this program's version")
+    check = verb(
         db, "check", "database:check", "look the database over; exit 0: well, 1: findings, 2: unusable"
     )
-    _json(check)
+    json_option(check)

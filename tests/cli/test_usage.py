@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from netraven.cli import main
-from netraven.cli.parser import UsageError, moment, parse
+from netraven.cli.parser import parse
+from netraven.cli.words import UsageError, moment
 from tests.cli.conftest import Command, environment
 
 HEAVY = ("sqlalchemy", "asyncssh", "scrapli", "rich", "structlog", "cryptography", "asyncio", "alembic")
