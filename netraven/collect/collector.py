@@ -30,10 +30,12 @@ from netraven.errors import (
     NetRavenError,
     RecorderStopped,
     RowRefused,
+    SessionLost,
     Unreachable,
 )
 from netraven.events import events
 from netraven.model import (
+    AUTO,
     Capture,
     Choice,
     Credential,
@@ -97,6 +99,11 @@ _LOOK_AGAIN = 0.25
 """Seconds after which a jump host whose login has to wait for a permit is looked at again."""
 
 
+def _strange(failure: DeviceFailure) -> bool:
+    """Whether a device may be of another platform than it was taken for; platforms may add to the user name."""
+    return isinstance(failure, AuthRefused) or (failure.logged_in and not isinstance(failure, SessionLost))
+
+
 class Collector:
     """Visits devices."""
 
@@ -152,6 +159,8 @@ class Collector:
                     "device_retry", device=visit.device.name, error_type=failure.reason, wait_s=round(wait, 1)
                 )
                 return Again(visit, wait)
+            if visit.device.platform == AUTO and visit.target.detected is not None and _strange(failure):
+                self._recorder.post(PlatformFound(visit.device, None))
             outcome = visit.outcome(Status.FAILED, failure.reason, failure.detail)
             return await self._finish(visit, outcome, Gathered(failure.captured))
         if gathered is None:

@@ -38,10 +38,10 @@ class OfferSeen:
 
 @dataclass(frozen=True, slots=True)
 class PlatformFound:
-    """The dialect of a device whose platform is ``auto``."""
+    """The dialect of a device whose platform is ``auto``; None: it is not what it was taken for, look again."""
 
     device: Device
-    platform: str
+    platform: str | None
 
 
 @dataclass(frozen=True, slots=True)

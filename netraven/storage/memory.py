@@ -252,7 +252,9 @@ class MemoryStore:
             case OfferSeen():
                 self.offers[entry.device.name] = entry.offer
             case PlatformFound():
-                self.detected[entry.device.name] = entry.platform
+                self.detected.pop(entry.device.name, None)
+                if entry.platform is not None:
+                    self.detected[entry.device.name] = entry.platform
             case DeviceFinished():
                 return self._finished(entry)
             case Logged():

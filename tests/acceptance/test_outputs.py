@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from netraven.lab import Lab, LabDevice
+from netraven.model import PlatformFound
 from tests.acceptance.at_the_prompt import Operator
 
 
@@ -80,3 +81,19 @@ async def test_auto_finds_each_platform_once_and_remembers_it(operator: Operator
             assert (shown["platform"], shown["detected_platform"]) == ("auto", device.dialect)
             commands = lab.log.commands(device.name)
             assert sum("version" in command for command in commands) <= 1, "the second run asks nothing"
+
+
+async def test_a_platform_that_does_not_fit_any_more_is_looked_for_again(operator: Operator) -> None:
+    """As after a device was replaced by one of another kind."""
+    async with Lab(fleet()[:1]) as lab:
+        await stocked(operator, lab, "auto")
+        operator.settings("[tags.fleet]\ncommand_timeout = 3")
+        async with operator.installation.open() as raven:
+            device = (await raven.store.inventory.get("ios")).device
+            await raven.store.commit([PlatformFound(device, "juniper_junos")])
+        first = (await operator.collect())["ios"]
+        assert (first["status"], first["attempts"]) == ("failed", 1), first
+        second = (await operator.collect())["ios"]
+        assert second["status"] == "collected", second
+        shown = (await operator.netraven("device", "show", "ios", "--json")).json
+        assert shown["detected_platform"] == "cisco_iosxe"
