@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import asyncssh
 
@@ -64,13 +65,13 @@ async def jump_server(
 
         def connection_requested(
             self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
-        ) -> bool | Awaitable[asyncssh.SSHTCPSession[bytes]]:
+        ) -> bool | Awaitable[Any]:
             served.through.append((dest_host, dest_port))
             if dest_port in served.forbids:
                 raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "not allowed")
             return self._late(dest_host, dest_port) if dest_port in served.slow else True
 
-        async def _late(self, host: str, port: int) -> asyncssh.SSHTCPSession[bytes]:
+        async def _late(self, host: str, port: int) -> Any:
             await asyncio.sleep(served.slow[port])
             return await served.connections[-1].forward_connection(host, port)
 
