@@ -122,6 +122,7 @@ class SshTransport:
     async def open(self, target: Target, login: Login, via: Tunnel | None = None) -> AsyncIterator[Session]:
         """Connect and log in with one attempt on the wire. Raises ``DeviceFailure`` subclasses."""
         platform = self._dialects.of(target)
+        client: Client | None = None
         try:
             async with self._connection(target, login, via, platform) as (client, connection):
                 shell = await self._shell(connection, target.access)
@@ -134,6 +135,9 @@ class SshTransport:
                     hints=_says_of_itself(connection),
                 )
         except SessionLost as error:
+            if client is not None and client.failure is not None:  # another host key at a key exchange anew
+                client.failure.captured = error.captured
+                raise client.failure from error
             if via is None or via.alive:
                 raise
             raise Unreachable(

@@ -142,7 +142,10 @@ class Client(asyncssh.SSHClient):
                 self._new_key = not judge_certificate(shown, self.target) and judge(shown.plain, self.target)
                 self._key = shown.plain
             elif shown.plain != self._key:
-                raise HostKeyChanged("the device shows another host key in the middle of the session")
+                raise HostKeyChanged(
+                    f"the device shows {shown.plain.fingerprint} ({shown.plain.algorithm}) in the middle of the"
+                    f" session, which began with {self._key.fingerprint} ({self._key.algorithm})"
+                )
         except DeviceFailure as failure:
             self.failure = failure
             if shown.plain not in self.target.trust.revoked:  # about that nobody has to decide any more
