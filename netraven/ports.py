@@ -177,10 +177,10 @@ class Login(Protocol):
     """One credential's way into one device, told by the transport as it happens on the wire.
 
     The calls come in this order: ``new_host_key`` where the device shows a key that is not on record yet and the
-    policy accepts it; ``secret`` once, at the moment the device asks for it; then exactly one of ``accepted`` and
-    ``rejected``. Where the device asks for a password again after it refused one, ``another`` may hand over a further
-    one of the same user, which is again accepted or rejected. Where the connection ends before a secret was handed
-    over, neither is called.
+    policy accepts it; ``secret`` once, at the moment the device asks for it; then exactly one of ``accepted``,
+    ``rejected`` and ``unsent``. Where the device asks for a password again after it refused one, ``another`` may hand
+    over a further one of the same user, which is again accepted or rejected. Where the connection ends before a secret
+    was handed over, none of them is called.
     """
 
     username: str
@@ -203,6 +203,9 @@ class Login(Protocol):
 
     async def secret(self) -> Secret:
         """Hand over the secret. May wait for a permit; returns once the attempt is on record."""
+
+    async def unsent(self) -> None:
+        """In place of a verdict: what was handed over cannot serve, and nothing of it has been sent."""
 
     async def accepted(self) -> None:
         """The device accepted the secret."""

@@ -1,7 +1,7 @@
 """One device collected with a platform that is being written: guarded and on record as ever, but nothing is stored.
 
-The dialogue is told line by line, without the secrets that were handed over and those that the platform's own
-``secrets`` find.
+The dialogue is told in lines, without the secrets that were handed over and those that the platform's own ``secrets``
+find.
 """
 
 from __future__ import annotations
@@ -25,6 +25,11 @@ Tell = Callable[[str, str], None]
 HIDDEN = "********"
 _LONGEST_LINE = 1 << 16
 """Bytes after which a line that does not end is told all the same."""
+_MOST_HELD_BACK = 1 << 20
+"""Bytes after which lines are told although the direction has not turned."""
+_KEY_BEGINS = re.compile(r"-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY-----")
+_KEY_ENDS = re.compile(r"-----END [A-Z0-9 ]{0,40}PRIVATE KEY-----|[#>$%] ?$")
+"""The last line of a private key (RFC 7468), or a prompt: the key was cut off."""
 
 
 class Trial:
@@ -142,7 +147,11 @@ class _HeardLogin:
 
 
 class _Dialogue:
-    """Makes lines of the bytes of each direction; a secret that was cut in two is whole again in its line."""
+    """Makes lines of the bytes of each direction, and tells them once the direction turns.
+
+    A secret that was cut in two is whole again by then, also one that goes over several lines. A private key is hidden
+    line by line: a pager may have cut it.
+    """
 
     def __init__(self, secrets: Sequence[re.Pattern[str]], tell: Tell) -> None:
         self._patterns = secrets
@@ -150,6 +159,9 @@ class _Dialogue:
         self._words: set[str] = set()
         self._direction = "in"
         self._rest = b""
+        self._lines: list[str] = []
+        self._size = 0
+        self._in_key = False
 
     def hide(self, *words: str | None) -> None:
         self._words.update(word for word in words if word)
@@ -162,21 +174,43 @@ class _Dialogue:
         for line in lines:
             self._line(line)
         if len(self._rest) > _LONGEST_LINE:
-            self.flush()
+            self._line(self._rest)
+            self._rest = b""
+        if self._size > _MOST_HELD_BACK:
+            self._say()
 
     def flush(self) -> None:
-        """The line that has not ended: a prompt, for one."""
+        """Everything is to be told, and the line that has not ended: a prompt, for one."""
         rest, self._rest = self._rest, b""
         if rest:
             self._line(rest)
+        self._say()
 
     def _line(self, data: bytes) -> None:
-        text = data.decode("utf-8", "surrogateescape").rstrip("\r")
+        self._lines.append(data.decode("utf-8", "surrogateescape").rstrip("\r"))
+        self._size += len(data) + 1
+
+    def _say(self) -> None:
+        lines, self._lines, self._size = self._lines, [], 0
+        if not lines:
+            return
+        text = "\n".join(lines)
         for word in sorted(self._words, key=len, reverse=True):
             text = text.replace(word, HIDDEN)
         for pattern in self._patterns:
             text = pattern.sub(_without_secret, text)
-        self._tell(self._direction, text)
+        for line in text.split("\n"):
+            self._tell(self._direction, self._without_key(line))
+
+    def _without_key(self, line: str) -> str:
+        if self._direction == "in":
+            if _KEY_ENDS.search(line):
+                self._in_key = False
+            elif self._in_key:
+                return HIDDEN
+            elif _KEY_BEGINS.search(line):
+                self._in_key = True
+        return line
 
 
 def _without_secret(match: re.Match[str]) -> str:

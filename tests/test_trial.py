@@ -28,12 +28,40 @@ def test_secrets_are_hidden_wherever_they_are_cut(cuts: set[int]) -> None:
         dialogue.bytes_passed("in", PASSED[start:end])
     dialogue.bytes_passed("out", b"hunter2")
     dialogue.bytes_passed("out", b"\n")
+    dialogue.flush()
     assert told == [
         "in Password: ",
         "in key ********",
         "in enable ******** again ********",
         "in r1# ",
         "out ********",
+    ]
+
+
+KEY = ["-----BEGIN PRIVATE KEY-----", "MIIEvQ/one+", "MIIEvQ/two=", "-----END PRIVATE KEY-----"]
+OVER_LINES = (re.compile(r"^set phrase=\\\n +(?P<secret>\S+)$", re.MULTILINE),)
+
+
+@pytest.mark.parametrize("page", [1, 2, 3, 9])
+def test_secrets_of_several_lines_are_hidden_and_private_keys_across_pages(page: int) -> None:
+    told: list[str] = []
+    dialogue = _Dialogue(OVER_LINES, lambda way, text: told.append(f"{way} {text}"))
+    dialogue.bytes_passed("in", b"set phrase=\\\r\n    hunter2\r\n")
+    for number, line in enumerate(KEY):
+        if number == page:
+            dialogue.bytes_passed("out", b" ")
+        dialogue.bytes_passed("in", f"{line}\r\n".encode())
+    dialogue.bytes_passed("in", b"end of it\r\nr1# ")
+    dialogue.flush()
+    assert [line for line in told if line != "out  "] == [
+        "in set phrase=\\",
+        "in     ********",
+        f"in {KEY[0]}",
+        "in ********",
+        "in ********",
+        f"in {KEY[-1]}",
+        "in end of it",
+        "in r1# ",
     ]
 
 

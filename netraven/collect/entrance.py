@@ -164,6 +164,8 @@ class Entrance:
         try:
             return await self._secrets.reveal(credential)
         except SecretUnreadable as error:
+            if credential.key in self._unreadable:  # other devices asked at the same time
+                return None
             self._unreadable.add(credential.key)
             _log.error("secret_unreadable", credential=credential.name, error=str(error))
             data = {"credential": credential.name, "detail": str(error)}

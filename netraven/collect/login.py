@@ -111,6 +111,14 @@ class RecordedLogin:
         self._offered_at = self._record.clock()
         return self.offer.secret
 
+    async def unsent(self) -> None:
+        attempt, self._attempt = self._attempt, None
+        credential = self.offer.choice.credential
+        self.offered = False
+        self._visit.not_sent(credential)
+        if attempt is not None:
+            self._record.recorder.post(AttemptWithdrawn(attempt, credential))
+
     async def another(self) -> Secret | None:
         if self._next_offer is None:
             return None

@@ -20,7 +20,6 @@ class Visit:
     clock: Clock
     tries: int = 0
     """Retries made so far."""
-    attempts: int = 0
     refused: dict[tuple[str, int], Credential] = field(default_factory=dict)
     """The secrets (name, version) that the device has refused in this run: never offered to it again."""
     doubts: set[tuple[str, int]] = field(default_factory=set)
@@ -37,8 +36,8 @@ class Visit:
     """The account whose desk called the device in for this round: it is its turn there."""
     moves: int = 0
     """How often it left a desk; it may go to another, because its credentials are ranked anew when it is called."""
-    credentials: list[Credential] = field(default_factory=list)
-    """Those that were offered, each once, in order."""
+    offers: list[Credential] = field(default_factory=list)
+    """The credential of every attempt, in order."""
     started_at: datetime = field(default_factory=utcnow)
     began: float = 0.0
     clear_text: bool = False
@@ -78,14 +77,22 @@ class Visit:
         self.refused.pop(credential.key, None)
         self.excused = True
 
+    @property
+    def attempts(self) -> int:
+        return len(self.offers)
+
     def offered(self, credential: Credential) -> None:
-        self.attempts += 1
-        if credential not in self.credentials:
-            self.credentials.append(credential)
+        self.offers.append(credential)
+
+    def not_sent(self, credential: Credential) -> None:
+        """The last attempt with it was none."""
+        last = len(self.offers) - 1 - self.offers[::-1].index(credential)
+        del self.offers[last]
 
     def outcome(
         self, status: Status, reason: str | SkipReason | None = None, detail: str | None = None
     ) -> Outcome:
+        credentials = self._each_once()
         return Outcome(
             device=self.device,
             status=status,
@@ -93,7 +100,15 @@ class Visit:
             duration_ms=round((self.clock() - self.began) * 1000),
             reason=None if reason is None else str(reason),
             detail=detail,
-            credential=self.credentials[-1] if self.credentials else None,
+            credential=credentials[-1] if credentials else None,
             attempts=self.attempts,
-            retry_count=max(0, len(self.credentials) - 1),
+            retry_count=max(0, len(credentials) - 1),
         )
+
+    def _each_once(self) -> list[Credential]:
+        """The credentials that were offered, in the order of their first attempts."""
+        found: list[Credential] = []
+        for credential in self.offers:
+            if credential not in found:
+                found.append(credential)
+        return found

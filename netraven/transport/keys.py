@@ -76,7 +76,8 @@ class OpenedKeys:
     """Opens the key of each secret once, off the event loop where that takes long."""
 
     def __init__(self) -> None:
-        self._opened: OrderedDict[bytes, asyncssh.SSHKeyPair] = OrderedDict()
+        self._opened: OrderedDict[bytes, asyncssh.SSHKeyPair | str] = OrderedDict()
+        """Or what is wrong with it: a wrong passphrase costs as much time as the right one."""
         self._opening = asyncio.Lock()
 
     async def of(self, secret: Secret) -> asyncssh.SSHKeyPair:
@@ -92,13 +93,18 @@ class OpenedKeys:
                     self._opened[digest] = pair
                     if len(self._opened) > _MOST_OPENED:
                         self._opened.popitem(last=False)
+        if isinstance(pair, str):
+            raise UnusableKey(pair)
         return copy.copy(pair)
 
     @staticmethod
-    async def _open(secret: Secret) -> asyncssh.SSHKeyPair:
-        if secret.passphrase is None:
-            return open_key(secret)
-        return await asyncio.to_thread(open_key, secret)
+    async def _open(secret: Secret) -> asyncssh.SSHKeyPair | str:
+        try:
+            return (
+                open_key(secret) if secret.passphrase is None else await asyncio.to_thread(open_key, secret)
+            )
+        except UnusableKey as error:
+            return str(error)
 
 
 async def agent_keys(agent: asyncssh.SSHAgentClient, wanted: str) -> Sequence[asyncssh.SSHKeyPair]:

@@ -51,6 +51,8 @@ class SshTunnel:
     def __init__(self, name: str, connection: Connection) -> None:
         self.name = name
         self.connection = connection
+        self._given_up: set[asyncio.Task[Any]] = set()
+        """Ways to devices that nobody waits for any more, and that the jump host has not answered yet."""
 
     @property
     def alive(self) -> bool:
@@ -64,14 +66,34 @@ class SshTunnel:
 
         asyncssh runs SSH, and whatever else has a TCP session's methods, over a channel as over TCP.
         """
+        opening = asyncio.create_task(self.connection.create_connection(cast("Any", factory), host, port))
         try:
-            _, spoken = await self.connection.create_connection(cast("Any", factory), host, port)
+            _, spoken = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            # asyncssh would keep what the jump host opens late, and with it the jump host's connection to the device
+            self._given_up.add(opening)
+            opening.add_done_callback(self._came_late)
+            raise
         except asyncssh.ChannelOpenError as error:
             kind = NobodyListens if error.code == asyncssh.OPEN_CONNECT_FAILED else Unreachable
             raise kind(f"jump host {self.name} does not reach it: {error.reason}") from error
         except (OSError, asyncssh.Error) as error:
             raise Unreachable(f"through jump host {self.name}: {error}") from error
         return cast("T", spoken)
+
+    def _came_late(self, opening: asyncio.Task[Any]) -> None:
+        self._given_up.discard(opening)
+        if not opening.cancelled() and opening.exception() is None:
+            channel, _ = opening.result()
+            channel.abort()
+
+    async def leave(self) -> None:
+        """Wait for nothing more; what the jump host has opened ends with the connection."""
+        if self._given_up:
+            late = tuple(self._given_up)
+            for opening in late:
+                opening.cancel()
+            await asyncio.wait(late)
 
 
 class SshTransport:
@@ -100,6 +122,7 @@ class SshTransport:
     async def open(self, target: Target, login: Login, via: Tunnel | None = None) -> AsyncIterator[Session]:
         """Connect and log in with one attempt on the wire. Raises ``DeviceFailure`` subclasses."""
         platform = self._dialects.of(target)
+        client: Client | None = None
         try:
             async with self._connection(target, login, via, platform) as (client, connection):
                 shell = await self._shell(connection, target.access)
@@ -112,6 +135,9 @@ class SshTransport:
                     hints=_says_of_itself(connection),
                 )
         except SessionLost as error:
+            if client is not None and client.failure is not None:  # another host key at a key exchange anew
+                client.failure.captured = error.captured
+                raise client.failure from error
             if via is None or via.alive:
                 raise
             raise Unreachable(
@@ -122,7 +148,11 @@ class SshTransport:
     async def tunnel(self, target: Target, login: Login, via: Tunnel | None = None) -> AsyncIterator[Tunnel]:
         """Connect and log in to a jump host. Raises ``DeviceFailure`` subclasses."""
         async with self._connection(target, login, via) as (_, connection):
-            yield SshTunnel(target.device.name, connection)
+            tunnel = SshTunnel(target.device.name, connection)
+            try:
+                yield tunnel
+            finally:
+                await tunnel.leave()
 
     @asynccontextmanager
     async def _connection(

@@ -11,7 +11,7 @@ import asyncssh
 from asyncssh.constants import DISC_BY_APPLICATION, MSG_DISCONNECT, MSG_IGNORE
 from asyncssh.packet import SSHPacketLogger, String, UInt32
 
-from netraven.errors import AuthRefused, DeviceFailure, HostKeyChanged, HostKeyUnknown
+from netraven.errors import AuthRefused, DeviceFailure, HostKeyChanged, HostKeyUnknown, NoMethod
 from netraven.model import HostKey, Secret, SshOffer, Target
 from netraven.plain import plain_line
 from netraven.ports import Login
@@ -23,6 +23,8 @@ from netraven.transport.ssh_offer import Malformed, read_offer
 
 MOST_TRIES = 3
 """Passwords on one connection: Cisco IOS allows 3 unless told (`ip ssh authentication-retries`), OpenSSH 6."""
+
+_AGENT_SECONDS = 10.0
 
 
 class Connection(asyncssh.SSHClientConnection):
@@ -142,7 +144,10 @@ class Client(asyncssh.SSHClient):
                 self._new_key = not judge_certificate(shown, self.target) and judge(shown.plain, self.target)
                 self._key = shown.plain
             elif shown.plain != self._key:
-                raise HostKeyChanged("the device shows another host key in the middle of the session")
+                raise HostKeyChanged(
+                    f"the device shows {shown.plain.fingerprint} ({shown.plain.algorithm}) in the middle of the"
+                    f" session, which began with {self._key.fingerprint} ({self._key.algorithm})"
+                )
         except DeviceFailure as failure:
             self.failure = failure
             if shown.plain not in self.target.trust.revoked:  # about that nobody has to decide any more
@@ -219,8 +224,10 @@ class Client(asyncssh.SSHClient):
         if self.stage > Stage.OFFERED or not self.login.wants_key:
             return None
         if self._keys is None:
-            secret = self._secret_out if self.stage is Stage.OFFERED else await self._secret()
-            self._keys = await self._keys_of(secret or Secret())
+            if self.stage is Stage.OFFERED:
+                self._keys = await self._keys_of(self._secret_out or Secret())
+            else:
+                await self._secret(with_keys=True)
         if self._keys:
             pair = self._keys.pop(0)
             sign_with(pair, server_takes, legacy=self.target.access.legacy)
@@ -235,6 +242,16 @@ class Client(asyncssh.SSHClient):
             return False
         return any(method != "publickey" for method in self.connection.get_server_auth_methods())
 
+    async def _usable_keys_of(self, secret: Secret) -> list[asyncssh.SSHKeyPair]:
+        try:
+            keys = await self._keys_of(secret)
+            if not keys and secret.password is None:
+                raise ConnectionError("the ssh agent does not hold the key any more")
+        except ConnectionError as error:
+            await self.login.unsent()
+            raise NoMethod(plain_line(str(error))) from error
+        return keys
+
     async def _keys_of(self, secret: Secret) -> list[asyncssh.SSHKeyPair]:
         if secret.private_key is not None:
             try:
@@ -245,11 +262,13 @@ class Client(asyncssh.SSHClient):
             return []
         agent = asyncssh.SSHAgentClient(self._means.agent_socket)
         try:
-            await agent.connect()
-            keys = await agent_keys(agent, secret.agent)
-        except (OSError, ValueError) as error:
+            async with asyncio.timeout(_AGENT_SECONDS):
+                await agent.connect()
+                keys = await agent_keys(agent, secret.agent)
+        except (OSError, ValueError) as error:  # a timeout is an OSError
             agent.close()
-            raise ConnectionError(f"the ssh agent does not answer: {error}") from error
+            said = str(error) or f"not within {_AGENT_SECONDS:g} s"
+            raise ConnectionError(f"the ssh agent does not answer: {said}") from error
         if self.connection is not None:
             self.connection.keep(agent)
         return list(keys)
@@ -293,14 +312,19 @@ class Client(asyncssh.SSHClient):
         """The secret has done its work; a session may last for long."""
         self._secret_out, self._keys = None, [] if self.key_shown else None
 
-    async def _secret(self) -> Secret:
-        """Get the secret from the login, which may take its time; the device's clock runs from here on."""
+    async def _secret(self, *, with_keys: bool = False) -> Secret:
+        """Get the secret from the login, which may take its time; the device's clock runs from here on.
+
+        ``with_keys``: open them as well. Those that cannot be used raise ``NoMethod``: nothing has been sent.
+        """
         left = self._stop_the_clock()
         try:
             await self.remember_key()
             secret = (
                 await self.login.secret()
             )  # what it raises, asyncssh passes on to who waits for the login
+            if with_keys:
+                self._keys = await self._usable_keys_of(secret)
         except BaseException:  # also: the device went on to another question, which cancels this one
             self._reschedule(left)
             raise

@@ -146,6 +146,23 @@ async def test_a_device_that_the_jump_host_does_not_reach_says_so() -> None:
     assert outcome.detail == "jump host bastion does not reach it: not allowed"
 
 
+async def test_what_a_jump_host_reaches_too_late_is_let_go_of() -> None:
+    """Its device has been given up by then: nothing stays open to it while others are collected."""
+    devices = [*routers(1), LabDevice("busy", accepts={"netops": "right"}, think=1.0)]
+    async with (
+        jump_server({"jumper": "jump-pw"}) as jump,
+        Lab(devices) as lab,
+        raven(lab, [jump.device("bastion", "bastions")], behind("bastion"), connect_timeout=0.6) as opened,
+    ):
+        _, port = lab.endpoint("r0")
+        jump.slow[port] = 0.9
+        run = asyncio.create_task(opened.collect())
+        await until(lambda: any(e.kind == "connect" and e.device == "r0" for e in lab.log.events))
+        await until(lambda: any(e.kind == "disconnect" and e.device == "r0" for e in lab.log.events))
+        assert not run.done(), "it is let go of at once, and not with the jump host"
+        assert reasons(await run) == {"r0": "unreachable", "busy": None}
+
+
 async def test_a_jump_host_whose_key_has_changed_gets_no_secret() -> None:
     async with (
         jump_server({"jumper": "jump-pw"}) as first,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from netraven.lab import Lab, LabDevice
 from netraven.model import Secret
 from tests.acceptance.installation import EVERYWHERE, TAG, Installation, credential, devices_of
 from tests.acceptance.processes import LabProcess, collecting, netraven
+from tests.acceptance.ssh_keys import Key
 from tests.canaries import Canaries
 from tests.sources.vault_server import VaultServer
 
@@ -121,6 +123,38 @@ async def test_a_secret_that_its_source_changed_is_a_new_version(any_installatio
             assert (await raven.collect()).run.status == "complete"
     rows = await installation.rows("SELECT secret_version, verdict FROM credential_attempts ORDER BY id")
     assert [(row["secret_version"], row["verdict"]) for row in rows] == [(1, "refused"), (2, "accepted")]
+
+
+async def test_a_key_that_its_passphrase_does_not_open_is_no_attempt(any_installation: Installation) -> None:
+    """Nothing was sent: nothing counts against the account, and the next credential opens the devices."""
+    installation = any_installation
+    key = Key.new(passphrase="the passphrase")
+    key.write(installation.folder / "key")
+    devices = [
+        LabDevice(
+            f"r{n}",
+            {"netops": "word"},
+            tags=(TAG,),
+            auth=("publickey", "password"),
+            authorized_keys={"netops": key.public},
+        )
+        for n in range(6)
+    ]
+    async with Lab(devices) as lab:
+        await installation.stock(lab, [credential("next", "word", username="netops", priority=200)])
+        async with installation.open() as raven:
+            await raven.store.vault.add(
+                replace(sourced("sealed", "file:key", 1), username="netops"), Secret(passphrase="another one")
+            )
+            report = await raven.collect()
+        assert {
+            (o.status, o.attempts, o.retry_count, o.credential and o.credential.name) for o in report.outcomes
+        } == {("collected", 1, 0, "next")}
+        assert len(lab.log.attempts()) == 6
+    assert {(row["credential_name"], row["verdict"]) for row in await installation.attempts()} == {
+        ("next", "accepted")
+    }
+    assert (await installation.metrics())["sealed"].attempts == 0
 
 
 async def test_in_memory_credentials_have_sources_too(monkeypatch: pytest.MonkeyPatch) -> None:

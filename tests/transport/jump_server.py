@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import asyncssh
 
@@ -13,10 +15,14 @@ from netraven.model import JUMP_HOST, Device
 
 @dataclass
 class JumpServer:
-    """``logins``: who was let in, in order; ``refused``: wrong passwords; ``through``: where channels went."""
+    """``logins``: who was let in, in order; ``refused``: wrong passwords; ``through``: where channels went.
+
+    ``slow``: seconds that it takes to reach a port.
+    """
 
     accepts: Mapping[str, str]
     forbids: frozenset[int] = frozenset()
+    slow: dict[int, float] = field(default_factory=dict)
     port: int = 0
     logins: list[str] = field(default_factory=list)
     refused: int = 0
@@ -59,11 +65,15 @@ async def jump_server(
 
         def connection_requested(
             self, dest_host: str, dest_port: int, orig_host: str, orig_port: int
-        ) -> bool:
+        ) -> bool | Awaitable[Any]:
             served.through.append((dest_host, dest_port))
             if dest_port in served.forbids:
                 raise asyncssh.ChannelOpenError(asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "not allowed")
-            return True
+            return self._late(dest_host, dest_port) if dest_port in served.slow else True
+
+        async def _late(self, host: str, port: int) -> Any:
+            await asyncio.sleep(served.slow[port])
+            return await served.connections[-1].forward_connection(host, port)
 
     key = asyncssh.generate_private_key("ssh-ed25519")
     server = await asyncssh.create_server(Server, "127.0.0.1", 0, server_host_keys=[key], gss_host=None)

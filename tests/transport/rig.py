@@ -73,6 +73,9 @@ class NotedLogin:
         self.told.append("secret")
         return self._secret
 
+    async def unsent(self) -> None:
+        self.told.append("unsent")
+
     async def accepted(self) -> None:
         self.told.append("accepted")
 

@@ -165,11 +165,11 @@ def test_certificates_that_will_not_do() -> None:
         wrong_with_certificate(host, "netops", now)
 
 
-async def test_a_key_that_cannot_be_opened_is_no_verdict_and_ends_in_words() -> None:
+async def test_a_key_that_cannot_be_opened_is_no_attempt_and_ends_in_words() -> None:
     result, lab = await logged_in(keyed(ED), Secret(private_key=text(ED, passphrase=PHRASE), passphrase="x"))
-    assert result.reason == "auth_no_verdict"
+    assert result.reason == "negotiation"
     assert "not opened by its passphrase" in result.detail
-    assert result.told == ["secret", "rejected auth_no_verdict"]
+    assert result.told == ["secret", "unsent"]
     assert offered(lab) == []
 
 
@@ -240,7 +240,7 @@ async def test_an_agent_signs(agent: str, by: str) -> None:
     assert len(offered(lab)) == (2 if not name else 1)
 
 
-async def test_an_agent_that_has_gone_is_no_verdict(tmp_path: Path) -> None:
+async def test_an_agent_that_has_gone_is_no_attempt(tmp_path: Path) -> None:
     lab = Lab([keyed(ED)])
     async with lab:
         result = await visit(
@@ -249,8 +249,20 @@ async def test_an_agent_that_has_gone_is_no_verdict(tmp_path: Path) -> None:
             NotedLogin(secret=Secret(agent="")),
         )
         await quiet(lab)
-    assert result.reason == "auth_no_verdict"
+    assert result.reason == "negotiation"
     assert "ssh agent" in result.detail
+    assert result.told == ["secret", "unsent"]
+
+
+async def test_a_key_that_the_agent_has_no_more_is_no_attempt(agent: str) -> None:
+    lab = Lab([keyed(ED)])
+    async with lab:
+        login = NotedLogin(secret=Secret(agent="another@lab"))
+        result = await visit(SshTransport(PATIENT, agent_socket=agent), target(lab), login)
+        await quiet(lab)
+    assert "does not hold the key" in result.detail
+    assert result.told == ["secret", "unsent"]
+    assert offered(lab) == []
 
 
 async def test_passwords_are_offered_as_before() -> None:
