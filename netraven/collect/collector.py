@@ -24,6 +24,7 @@ from netraven.credentials.lockout import CONTROL_LOGIN
 from netraven.credentials.matching import CredentialIndex
 from netraven.errors import (
     AuthNoVerdict,
+    AuthRefused,
     DeviceFailure,
     DialogueTimeout,
     InternalFault,
