@@ -53,7 +53,7 @@ class _Slow:
         self.username, self.wants_key = login.username, login.wants_key
         self.wants_password = login.wants_password
         self.refused_host_key, self.offer_seen = login.refused_host_key, login.offer_seen
-        self.in_clear_text = login.in_clear_text
+        self.in_clear_text, self.unsent = login.in_clear_text, login.unsent
         self.new_host_key, self.another, self.cut = login.new_host_key, login.another, login.cut
 
     async def secret(self):  # type: ignore[no-untyped-def]  # as the login's
