@@ -262,7 +262,8 @@ def _credentials(commands: Any) -> None:
         "update",
         "credentials:update",
         "change a credential; what is not given stays as it is",
-        "A new secret or username starts a new version: what was learned of the old one is forgotten.",
+        "A new secret or username starts a new version: what was learned of the old one is forgotten.\n"
+        "A password alone takes the place of a key too, and a key alone that of a password: to keep both, give both.",
     )
     for parser, new in ((add, True), (update, False)):
         parser.add_argument("name", metavar="NAME")

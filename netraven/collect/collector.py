@@ -98,6 +98,11 @@ class Gathered:
 
 _LOOK_AGAIN = 0.25
 """Seconds after which a jump host whose login has to wait for a permit is looked at again."""
+_HELD_UP = 30.0
+"""Seconds that the devices behind a jump host wait for a credential of its that is kept back: they hold places of the
+run, so that what would let it go may never come."""
+_IN_DOUBT = 3.0
+"""Seconds after which a jump host's refusal stands, for the same reason."""
 
 
 def _strange(failure: DeviceFailure) -> bool:
@@ -289,20 +294,27 @@ class Collector:
         """Log in to a jump host, hand its tunnel to ``hold``, and close the connection when that returns."""
         visit = self.begin(target)
         loop = asyncio.get_running_loop()
-        patient_until = loop.time() + self.patience
+        began = loop.time()
+        doubtful_since: float | None = None
         try:
             while True:
                 try:
                     await self.entrance.through(visit, partial(self._log_in_and_hold, via=via, hold=hold))
                     break
-                except (Put, Withheld) as why:
-                    if loop.time() > patient_until or (isinstance(why, Withheld) and why.final):
-                        if isinstance(why, Withheld):
-                            raise
+                except Withheld as why:
+                    left = min(self.patience, _HELD_UP) - (loop.time() - began)
+                    if why.final or why.seconds > left or left <= 0:
+                        raise
+                except Put as put:
+                    if loop.time() - began > self.patience:
                         raise Unreachable("no permit came for its login") from None
-                    if isinstance(why, Put) and isinstance(why.later, Parked):
-                        visit.called_by = why.later.account  # many devices wait for this one: it goes first
-                    await asyncio.sleep(_LOOK_AGAIN)
+                    if isinstance(put.later, Parked):
+                        visit.called_by = put.later.account  # many devices wait for this one: it goes first
+                    elif doubtful_since is None:
+                        doubtful_since = loop.time()
+                    elif loop.time() - doubtful_since > _IN_DOUBT:
+                        self.guard.settle(visit)
+                await asyncio.sleep(_LOOK_AGAIN)
         except RowRefused as error:
             raise InternalFault(f"what was about to happen could not be recorded: {error}") from error
         finally:

@@ -241,9 +241,11 @@ class Guard:
             self._local[realm] = asyncio.Semaphore(self._rules(realm).most_in_flight)
         return self._local[realm]
 
-    def settle(self) -> None:
-        """Nothing more is coming that could tell: what is still doubtful was the secrets' own fault."""
-        self._realms.settle()
+    def settle(self, visit: Visit | None = None) -> None:
+        """Nothing more is coming that could tell: what is still doubtful was the secrets' own fault. ``visit``: of
+        this device only.
+        """
+        self._realms.settle(visit)
 
     def closed_doors(self) -> frozenset[str]:
         """What keeps devices waiting and may open again."""

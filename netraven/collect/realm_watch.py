@@ -205,23 +205,23 @@ class RealmWatch:
             if account is not None:
                 self._hold(account, key)
 
-    def _settle(self, realm: Realm, *, before: float) -> None:
+    def _settle(self, realm: Realm, *, before: float, visit: Visit | None = None) -> None:
         """The service is well: refusals from before the login that shows it are their secrets' own."""
-        settled = [doubt for doubt in realm.doubts if doubt.tick <= before]
-        realm.doubts = [doubt for doubt in realm.doubts if doubt.tick > before]
+        settled = [doubt for doubt in realm.doubts if doubt.tick <= before and visit in (None, doubt.visit)]
+        realm.doubts = [doubt for doubt in realm.doubts if doubt not in settled]
         for doubt in settled:
             doubt.visit.doubts.discard(doubt.credential.key)
             self.confirmed(doubt.visit.device, doubt.credential)
 
-    def settle(self) -> None:
+    def settle(self, visit: Visit | None = None) -> None:
         """Nothing more is coming that could tell: what is still doubtful was the secrets' own fault, unless the realm
-        is known to be unwell.
+        is known to be unwell. ``visit``: of this device only.
         """
         for realm in self._realms.values():
             if realm.paused:
                 self._excuse(realm)
             else:
-                self._settle(realm, before=self._now().tick)
+                self._settle(realm, before=self._now().tick, visit=visit)
 
     @staticmethod
     def _excuse(realm: Realm) -> None:

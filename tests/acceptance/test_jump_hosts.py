@@ -107,6 +107,41 @@ async def test_a_jump_host_that_refuses_its_credentials_fails_its_devices_only_a
         assert failed.attempts == 0
 
 
+@pytest.mark.parametrize("concurrency", [1, 50])
+async def test_a_jump_host_that_refuses_what_opens_other_devices_holds_up_nobody_for_long(
+    concurrency: int,
+) -> None:
+    """One realm for all: its refusal is doubtful at first, and what could tell may wait for a place behind it."""
+    rules = AccessRules(devices={f"r{n}": {"jump": ("bastion",)} for n in range(3)})
+    both = Credential("both", "netops", "right", frozenset({"routers", "bastions"}))
+    async with (
+        jump_server({"netops": "changed"}) as jump,
+        Lab(routers(5)) as lab,
+        raven(lab, [jump.device("bastion", "bastions")], rules, both, concurrency=concurrency) as opened,
+    ):
+        assert set(reasons(await opened.collect(names=["r3", "r4"])).values()) == {None}
+        async with asyncio.timeout(30):
+            report = await opened.collect()
+    assert reasons(report) == dict.fromkeys(["r0", "r1", "r2"], "unreachable") | {"r3": None, "r4": None}
+    assert jump.refused == 1
+
+
+async def test_a_jump_host_whose_credential_is_held_is_not_waited_for() -> None:
+    rules = AccessRules(devices={"r0": {"jump": ("bastion",)}})
+    both = Credential("both", "netops", "not it", frozenset({"routers", "bastions"}))
+    async with (
+        jump_server({"netops": "right"}) as jump,
+        Lab(routers(6)) as lab,
+        raven(lab, [jump.device("bastion", "bastions")], rules, both) as opened,
+    ):
+        await opened.collect(names=[f"r{n}" for n in range(1, 6)])
+        async with asyncio.timeout(45):
+            (outcome,) = (await opened.collect(names=["r0"])).outcomes
+    assert outcome.reason == "unreachable"
+    assert "jump host bastion: credentials_held" in (outcome.detail or "")
+    assert jump.refused == 0
+
+
 async def test_a_jump_host_that_dies_fails_only_its_devices_and_is_opened_again() -> None:
     slow = routers(4, ill=Ill("slow", seconds=0.4))
     async with jump_server({"jumper": "jump-pw"}) as jump, Lab(slow) as lab:

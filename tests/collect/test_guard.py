@@ -55,6 +55,7 @@ class _Slow:
         self.refused_host_key, self.offer_seen = login.refused_host_key, login.offer_seen
         self.in_clear_text, self.unsent = login.in_clear_text, login.unsent
         self.new_host_key, self.another, self.cut = login.new_host_key, login.another, login.cut
+        self.unsent = login.unsent
 
     async def secret(self):  # type: ignore[no-untyped-def]  # as the login's
         secret = await self._login.secret()
