@@ -12,6 +12,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 
+class _Quiet(ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A client that hung up in the middle is no trouble, and its traceback would stand in another test's output."""
+
+
 class VaultServer:
     """What it holds and how it is can be changed while it runs. ``requests`` is what it was asked."""
 
@@ -38,7 +43,7 @@ class VaultServer:
             def log_message(self, *_: Any) -> None:
                 """Quiet."""
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http = _Quiet(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._http.server_address[1]}"
 
