@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import re
 from collections.abc import Callable, Sequence
 
@@ -12,6 +11,7 @@ import pytest
 from netraven.errors import CommandRejected, DeviceFailure
 from netraven.model import Capture
 from netraven.platforms import Platform, known_platforms, load_platform
+from netraven.platforms.detection import Ask, Seen, decide
 from netraven.platforms.model import RUNNING, Detection, Output
 from netraven.transport.session import ShellSession
 from tests.platforms.recorded import FOLDER, Exchange, Pages, Recorded, RecordedShell, recorded
@@ -25,28 +25,16 @@ def test_each_has_a_dialogue_and_each_dialogue_a_platform() -> None:
     assert {file.stem for file in FOLDER.glob("*.txt")} == set(COLLECTED)
 
 
-SEVERAL_KINDS = "kinds" in inspect.signature(ShellSession.capture).parameters
-"""Whether the engine collects further outputs, and knows dialects without a driver."""
-
-
-def needs_more(platform: Platform) -> bool:
-    """Whether it takes more than a driver of scrapli and one command."""
-    return platform.driver is None or platform.variant is not None or bool(platform.on_open)
-
-
 async def replayed(
     platform: Platform, said: Recorded, pages: Pages | None = None, cut: Cut = whole
 ) -> tuple[Sequence[Capture], RecordedShell]:
     """What the engine collects from the device of the recording."""
-    if not SEVERAL_KINDS and (needs_more(platform) or said.prompt_lines > 1):
-        pytest.skip("the engine knows no dialect without a driver yet")
     shell = RecordedShell(
         said.greeting, said.opening(load_platform(platform.name)), answers(said), platform.logout, pages, cut
     )
     session = ShellSession(shell.channel, platform, command_timeout=60.0)
-    kinds = {"kinds": tuple(platform.outputs)} if SEVERAL_KINDS else {}
     try:
-        return await session.capture(enable=said.enable, **kinds), shell
+        return await session.capture(enable=said.enable, kinds=tuple(platform.outputs)), shell
     except DeviceFailure:
         if shell.unexpected is not None:
             raise shell.unexpected from None
@@ -72,7 +60,7 @@ def test_what_is_typed_and_what_is_captured(name: str, cut: Cut) -> None:
     @in_virtual_time
     async def run() -> None:
         captures, shell = await replayed(platform, said, cut=cut)
-        kinds = list(platform.outputs) if SEVERAL_KINDS else [RUNNING]
+        kinds = list(platform.outputs)
         opening = [exchange.typed for exchange in said.opening(platform)]
         assert shell.typed == [*opening, *(platform.outputs[kind].command for kind in kinds)]
         texts = outputs(platform, said)
@@ -85,8 +73,6 @@ def test_what_is_typed_and_what_is_captured(name: str, cut: Cut) -> None:
 
 @pytest.mark.parametrize("name", [name for name in COLLECTED if load_platform(name).pager])
 def test_a_device_that_pages_all_the_same(name: str) -> None:
-    if not SEVERAL_KINDS:
-        pytest.skip("the engine turns no pages yet")
     platform, said = load_platform(name), recorded(name)
     assert said.pager is not None
     pages = Pages(said.pager, platform.pager_key)
@@ -194,14 +180,13 @@ def fits(detection: Detection, said: Recorded) -> bool:
 
 @pytest.mark.parametrize("name", COLLECTED)
 def test_few_commands_find_it_out(name: str) -> None:
-    detection = pytest.importorskip("netraven.platforms.detection")
     said, candidates = recorded(name), [load_platform(other) for other in COLLECTED]
     assert said.rejected is not None
     asked: dict[str, str] = {}
     while True:
         greeting = f"{said.banner}\n{said.greeting}".replace("\r", "")
-        decided = detection.decide(candidates, detection.Seen(greeting, said.first_prompt, asked))
-        if not isinstance(decided, detection.Ask):
+        decided = decide(candidates, Seen(greeting, said.first_prompt, asked))
+        if not isinstance(decided, Ask):
             break
         exchange = said.answer_to(decided.command) or said.rejected
         asked[decided.command] = exchange.answer.replace("\r", "")
