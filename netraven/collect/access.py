@@ -69,6 +69,12 @@ class AccessRules:
                 asked.setdefault(kind, where)
         return asked
 
+    def ever(self, field: str, value: object) -> bool:
+        """Whether any rule, or the defaults, say this of a field."""
+        return getattr(self._defaults, field) == value or any(
+            words.get(field) == value for _, words in self._all()
+        )
+
     def longest(self, timeout: str) -> float:
         """The longest of ``connect_timeout``, ``login_timeout`` ... that is told anywhere; 0 where none is."""
         told = [getattr(self._defaults, timeout), *(words.get(timeout) for _, words in self._all())]
