@@ -14,6 +14,7 @@ from netraven.model import (
     Counts,
     Credential,
     CredentialMetrics,
+    Delivery,
     Device,
     Entry,
     HostKey,
@@ -23,8 +24,10 @@ from netraven.model import (
     Secret,
     Selector,
     SshOffer,
+    StoredVersion,
     Tally,
     Target,
+    Version,
 )
 
 Feature = tuple[str, str]
@@ -114,6 +117,56 @@ class Runs(Protocol):
     async def start(self, selector: Selector, *, strategy: str, concurrency: int, devices: int) -> Run: ...
 
     async def finish(self, run: Run, status: RunStatus, counts: Counts, error: str | None = None) -> Run: ...
+
+
+class Versions(Protocol):
+    """Configurations over time. What it gives is as it was captured: secrets and all.
+
+    Reading a text raises ``DatabaseError`` where it is damaged or its key is missing.
+    """
+
+    async def history(self, device: str, kind: str, *, limit: int | None = None) -> Sequence[Version]:
+        """The newest first."""
+
+    async def current(self, device: str, kind: str) -> StoredVersion | None:
+        """The newest version."""
+
+    async def numbered(self, device: str, kind: str, number: int) -> StoredVersion | None: ...
+
+    async def before(self, version: Version) -> StoredVersion | None:
+        """The version that ``version`` took the place of."""
+
+    async def at(self, device: str, kind: str, moment: datetime) -> StoredVersion | None:
+        """The version in force at ``moment``: the newest of those first seen by then."""
+
+    def changed_in(self, run: int) -> AsyncIterator[tuple[StoredVersion | None, StoredVersion]]:
+        """What became new in a run, each with what it took the place of; by device and kind."""
+
+    def all_at(
+        self, selector: Selector, kind: str | None, moment: datetime | None = None
+    ) -> AsyncIterator[StoredVersion]:
+        """The version of each device in force at ``moment`` (None: now), by device; ``kind`` None: every kind."""
+
+    def every(self, selector: Selector, kind: str | None = None) -> AsyncIterator[StoredVersion]:
+        """Every version, by device, kind and number. Read lazily: memory does not grow with the history."""
+
+    async def kinds(self, device: str) -> Sequence[str]:
+        """What has been captured of a device (``running`` ...), sorted."""
+
+
+class Outbox(Protocol):
+    """Events that hooks have still to be told of. They are put there in the transaction that records what happened."""
+
+    async def due(self, hook: str, now: datetime, limit: int) -> Sequence[Delivery]:
+        """What may be tried now: of each device the oldest that waits, so that order is kept; the oldest first."""
+
+    async def delivered(self, delivery: Delivery) -> None: ...
+
+    async def postpone(self, delivery: Delivery, until: datetime, error: str) -> None:
+        """A try has failed; ``error`` holds no secret."""
+
+    async def give_up(self, delivery: Delivery, error: str) -> None:
+        """It will not be tried again; it stays on record until it is pruned."""
 
 
 class GuardBook(Protocol):

@@ -11,17 +11,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from netraven import config
 from netraven.config import (
     AccessSettings,
     CollectSettings,
+    GitSettings,
+    HistorySettings,
     JumpSettings,
     RealmSettings,
+    RetentionSettings,
     SecretsSettings,
     Settings,
     SshSettings,
     VaultSettings,
     load_settings,
+    reading,
 )
 from netraven.errors import SettingsError
 
@@ -32,7 +35,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     here = tmp_path / "here"
     here.mkdir()
     monkeypatch.chdir(here)
-    monkeypatch.setattr(config, "SYSTEM_FILE", tmp_path / "etc" / "netraven.toml")
+    monkeypatch.setattr(reading, "SYSTEM_FILE", tmp_path / "etc" / "netraven.toml")
     return here
 
 
@@ -56,7 +59,7 @@ def test_without_any_file_the_defaults_hold(folder: Path) -> None:
 
 
 def test_the_order_in_which_files_are_looked_for(folder: Path, tmp_path: Path) -> None:
-    write(config.SYSTEM_FILE, concurrency(4))
+    write(reading.SYSTEM_FILE, concurrency(4))
     assert load_settings(environ={}).collect.concurrency == 4
     write(folder / "netraven.toml", concurrency(3))
     assert load_settings(environ={}).collect.concurrency == 3
@@ -138,6 +141,19 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
         "NETRAVEN_JUMP__MAX_SESSIONS": "4",
         "NETRAVEN_JUMP__RETRY_AFTER": "5",
         "NETRAVEN_PLATFORMS__FOLDER": "dialects",
+        "NETRAVEN_HISTORY__ENCRYPT": "false",
+        "NETRAVEN_RETENTION__VERSIONS": "50",
+        "NETRAVEN_RETENTION__VERSION_DAYS": "365",
+        "NETRAVEN_RETENTION__LOG_DAYS": "90",
+        "NETRAVEN_GIT__PATH": "configs.git",
+        "NETRAVEN_GIT__LAYOUT": "{tag}/{name}",
+        "NETRAVEN_GIT__COMMIT": "device",
+        "NETRAVEN_GIT__AUTHOR": "Raven <raven@example.net>",
+        "NETRAVEN_GIT__BRANCH": "backup",
+        "NETRAVEN_GIT__REMOTE": "git@git.example.net:net/configs.git",
+        "NETRAVEN_GIT__KINDS": "running, version",
+        "NETRAVEN_GIT__RAW": "true",
+        "NETRAVEN_GIT__TIMEOUT": "60",
         "NETRAVEN_LOG__LEVEL": "debug",
         "NETRAVEN_LOG__FORMAT": "json",
     }
@@ -146,12 +162,27 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
     sections = {
         f.name: getattr(settings, f.name)
         for f in dataclasses.fields(settings)
-        if f.name not in ("file", "realms", "tags", "devices")
+        if f.name not in ("file", "realms", "tags", "devices", "hooks")
     }
     keys = {f"NETRAVEN_{s}__{f.name}".upper() for s, v in sections.items() for f in dataclasses.fields(v)}
     assert keys == set(environ), "this test knows every key"
     assert settings.collect == CollectSettings(
         9, 0, "priority", 1.5, 2.0, 30.0, 4.0, 0.0, 7.0, 60.0, ("running", "version")
+    )
+    assert settings.history == HistorySettings(encrypt=False)
+    assert settings.retention == RetentionSettings(50, 365.0, 90.0)
+    assert settings.git_path is not None
+    assert settings.git_path.name == "configs.git"
+    assert settings.git == GitSettings(
+        "configs.git",
+        "{tag}/{name}",
+        "device",
+        "Raven <raven@example.net>",
+        "backup",
+        "git@git.example.net:net/configs.git",
+        ("running", "version"),
+        True,
+        60.0,
     )
     assert settings.ssh == SshSettings("strict", "192.0.2.1", 0.0, "/run/agent")
     assert settings.jump == JumpSettings(3, 4, 5.0)
@@ -256,8 +287,8 @@ def test_what_is_wrong_in_the_environment_is_named(folder: Path, name: str, valu
         ("[colect]\n", r"unknown section \[colect\], did you mean 'collect'\?"),
         (
             "[zzzzzz]\n",
-            r"unknown section \[zzzzzz\]. Known are: collect, database, devices, jump, log, platforms, realms, "
-            "secrets, ssh, tags, vault",
+            r"unknown section \[zzzzzz\]. Known are: collect, database, devices, git, history, hooks, jump, log, "
+            "platforms, realms, retention, secrets, ssh, tags, vault",
         ),
         ("collect = 5\n", r"collect must be a section: \[collect\]"),
         ("[collect]\nconcurency = 5\n", r"unknown setting collect.concurency, did you mean 'concurrency'\?"),

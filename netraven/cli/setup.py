@@ -79,6 +79,32 @@ key_file = "netraven.key"
 [platforms]
 # folder = "platforms"     # files that describe platforms of your own, or change one that ships
 
+[history]
+# encrypt = true           # configurations are encrypted in the database
+
+[retention]                # what `netraven prune` leaves; 0: everything
+# versions = 0             # the newest so many versions of each device and kind
+# version_days = 0.0       # those in force within so many days
+# log_days = 0.0           # attempts, outcomes and logs of so many days
+
+[git]
+# path = ""                # a bare repository that configurations are exported to
+# layout = "{name}"        # and {tag}, {platform}, {kind}, with / for folders
+# commit = "run"           # or "device"
+# author = "NetRaven <netraven@localhost>"
+# branch = "main"
+# remote = ""              # pushed to after each export
+# kinds = ["running"]
+# raw = false              # true: secrets in clear
+
+# Who is told of what; one section for each.
+# [hooks.chat]
+# type = "webhook"         # or "command", "mail"
+# events = ["changed", "first-seen", "failed-again", "recovered", "run-finished"]
+# url = "https://chat.example.net/hook"
+# secret = "env:HOOK_KEY"  # the key that it is signed with
+# tags = ["core"]          # and platforms = [...], pattern = "regular expression"
+
 [log]
 # level = "warning"        # debug, info, warning, error, critical
 # format = "auto"          # console, json; auto: console on a terminal, JSON lines elsewhere

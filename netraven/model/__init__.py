@@ -41,6 +41,7 @@ from netraven.model.facts import (
     Verdict,
     utcnow,
 )
+from netraven.model.versions import Delivery, Event, EventKind, StoredVersion, Version
 
 __all__ = [
     "AUTO",
@@ -55,9 +56,12 @@ __all__ = [
     "Counts",
     "Credential",
     "CredentialMetrics",
+    "Delivery",
     "Device",
     "DeviceFinished",
     "Entry",
+    "Event",
+    "EventKind",
     "HostKey",
     "HostKeyRefused",
     "HostKeySeen",
@@ -74,10 +78,12 @@ __all__ = [
     "SkipReason",
     "SshOffer",
     "Status",
+    "StoredVersion",
     "Tally",
     "Target",
     "Trust",
     "Unaccepted",
     "Verdict",
+    "Version",
     "utcnow",
 ]

@@ -329,6 +329,8 @@ class Capture:
 
     text: str = field(repr=False)
     kind: str = "running"
+    platform: str = ""
+    """The dialect that printed it; empty: the platform of the device."""
 
     @property
     def data(self) -> bytes:

@@ -25,13 +25,14 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 
-from netraven.model import RunStatus, Status, Verdict
+from netraven.model import EventKind, RunStatus, Status, Verdict
 from netraven.storage.types import Id, Json, Name, UtcDateTime
 
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """Every schema revision in order; the last one is what this program reads and writes."""
 
 metadata = MetaData(
@@ -236,7 +237,7 @@ run_outcomes = Table(
     Column("finished_at", UtcDateTime, nullable=False),
     _one_of("status", Status),
     UniqueConstraint("run_id", "device_name"),
-    Index(None, "device_id"),
+    Index(None, "device_id", "id"),  # how a device went the time before
     Index(None, "credential_id"),
 )
 
@@ -357,6 +358,16 @@ job_logs = Table(
 
 # ---- configurations ----
 
+history_keys = Table(  # what configurations are encrypted and marked with, each sealed by the keyring
+    "history_keys",
+    metadata,
+    Column("purpose", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),  # the highest encrypts; marks have one, for ever
+    Column("sealed_key", LargeBinary, nullable=False),
+    Column("created_at", UtcDateTime, nullable=False),
+    CheckConstraint("purpose IN ('texts', 'marks')", name="purpose"),
+)
+
 blobs = Table(  # an ordinary rowid table: WITHOUT ROWID takes twice the space for values of this size
     "blobs",
     metadata,
@@ -364,6 +375,9 @@ blobs = Table(  # an ordinary rowid table: WITHOUT ROWID takes twice the space f
     Column("codec", Text, nullable=False),
     Column("size", Integer, nullable=False),  # bytes before the codec
     Column("data", LargeBinary, nullable=False),
+    Column("sealed", Boolean, nullable=False, server_default=false()),  # whether data is encrypted
+    Column("base", LargeBinary),  # the content that a difference starts from; another row
+    Index(None, "base", sqlite_where=text("base IS NOT NULL"), postgresql_where=text("base IS NOT NULL")),
 )
 
 snapshots = Table(
@@ -372,12 +386,44 @@ snapshots = Table(
     Column("id", Id, primary_key=True),
     _device(required=True),
     Column("kind", Text, nullable=False),
+    Column("version", Integer, nullable=False),  # from 1 for each device and kind; the highest is in force
     Column("sha256", LargeBinary, ForeignKey("blobs.sha256"), nullable=False),
+    Column("comparable", LargeBinary),  # digest without what changes by itself; NULL: to be computed
+    Column("platform", Text, nullable=False, server_default=text("''")),
     Column("run_id", Id, ForeignKey("runs.id", ondelete="SET NULL")),
     Column("first_seen_at", UtcDateTime, nullable=False),
     Column("last_seen_at", UtcDateTime, nullable=False),
-    Index(None, "device_id", "kind", "id"),  # the version with the highest id is the current one
+    UniqueConstraint("device_id", "kind", "version"),
     Index(None, "sha256"),
     Index(None, "run_id"),
+    sqlite_autoincrement=True,
+)
+
+# ---- what others are told ----
+
+hook_deliveries = Table(
+    "hook_deliveries",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("uid", Text, nullable=False, unique=True),
+    Column("hook", Text, nullable=False),
+    Column("event", Text, nullable=False),
+    Column("run_id", Id, nullable=False),  # told to others by its number, whatever becomes of the run here
+    Column("device_id", Id, ForeignKey("devices.id", ondelete="SET NULL")),
+    Column("device_name", Text),  # NULL: about the run
+    Column("platform", Text, nullable=False, server_default=text("''")),
+    Column("tags", Json, nullable=False),
+    Column("versions", Json, nullable=False),  # ids of snapshots
+    Column("data", Json, nullable=False),
+    Column("happened_at", UtcDateTime, nullable=False),
+    Column("state", Text, nullable=False, server_default=text("'waiting'")),
+    Column("tries", Integer, nullable=False, server_default=text("0")),
+    Column("next_try_at", UtcDateTime, nullable=False),
+    Column("last_error", Text),
+    CheckConstraint("state IN ('waiting', 'given-up')", name="state"),
+    _one_of("event", EventKind),
+    Index(None, "hook", "state", "id"),
+    Index(None, "hook", "device_name", "id"),
+    Index(None, "device_id"),
     sqlite_autoincrement=True,
 )

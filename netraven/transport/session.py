@@ -114,7 +114,8 @@ class ShellSession:
             if output.level is not None or self._elsewhere:
                 await self._go_to(driver, output.level)
             raw = await dialogue.command(output.command, careful=True)
-        return _judged(raw, output, (*getattr(driver, "failed_when_contains", ()), *platform.errors))
+        text = _judged(raw, output, (*getattr(driver, "failed_when_contains", ()), *platform.errors))
+        return Capture(text, output.kind, platform.name)
 
     async def _go_to(self, driver: Any, level: str | None) -> None:
         """To a privilege level, or back to the one that commands need (None); a platform may have none."""
@@ -166,7 +167,8 @@ def _outputs(platform: Platform, kinds: Sequence[str] | None) -> Sequence[Output
     return outputs
 
 
-def _judged(raw: bytes, output: Output, errors: Sequence[str]) -> Capture:
+def _judged(raw: bytes, output: Output, errors: Sequence[str]) -> str:
+    """What a command printed. Raises ``CommandRejected`` or ``OutputIncomplete``."""
     text = raw.decode("utf-8", "surrogateescape").strip("\n")
     written = (line for line in text[:_REJECTION_REACH].split("\n") if line.strip())
     for line in islice(written, _REJECTION_LINES):
@@ -174,4 +176,4 @@ def _judged(raw: bytes, output: Output, errors: Sequence[str]) -> Capture:
             raise CommandRejected(f"{output.command!r} was answered with: {plain_line(line)}")
     if not text:
         raise OutputIncomplete(f"{output.command!r} printed nothing")
-    return Capture(text + "\n", output.kind)
+    return text + "\n"

@@ -60,9 +60,9 @@ def test_the_written_settings_are_the_defaults_and_show_every_key(empty: Path) -
     (empty / "netraven.toml").write_text(SETTINGS)
     written = load_settings("netraven.toml", environ={})
     defaults = Settings()
-    shown = tomllib.loads(re.sub(r"(?m)^# (\w+ = |\[(?:realms|tags))", r"\1", SETTINGS))
+    shown = tomllib.loads(re.sub(r"(?m)^# (\w+ = |\[(?:realms|tags|hooks))", r"\1", SETTINGS))
     assert shown["realms"] == {"default": asdict(RealmSettings())}
-    (empty / "shown.toml").write_text(re.sub(r"(?m)^# (\w+ = |\[(?:realms|tags))", r"\1", SETTINGS))
+    (empty / "shown.toml").write_text(re.sub(r"(?m)^# (\w+ = |\[(?:realms|tags|hooks))", r"\1", SETTINGS))
     assert load_settings("shown.toml", environ={}).tags["dc1"].jump == ("outer", "inner")
     for section in ("database", "secrets", "collect", "ssh", "jump", "log"):
         assert getattr(written, section) == getattr(defaults, section)
@@ -266,7 +266,7 @@ def test_a_secret_that_cannot_be_read_costs_only_its_credential(
 def test_without_settings_and_database_it_says_where_it_looked(
     empty: Path, nr: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("netraven.config.SYSTEM_FILE", empty / "etc" / "netraven.toml")
+    monkeypatch.setattr("netraven.config.reading.SYSTEM_FILE", empty / "etc" / "netraven.toml")
     for command in ("device list", "collect", "run list", "db check", "db upgrade"):
         said = nr(*command.split())
         assert (said.code, said.out) == (2, "")

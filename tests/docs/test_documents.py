@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ import pytest
 
 from netraven import CollectSettings, Credential, Device, NetRaven
 from netraven.cli.parser import _top
-from netraven.config import _SECTIONS, AccessSettings, RealmSettings
+from netraven.config import AccessSettings, HookSettings, RealmSettings
+from netraven.config.reading import _SECTIONS
 from netraven.errors import FAILURES
 from netraven.platforms import Catalogue, known_platforms, load_platform
 from netraven.platforms.schema import SECTIONS
@@ -146,7 +148,11 @@ def test_the_failure_table_is_what_the_classes_permit() -> None:
 
 
 def _shown(default: object) -> str:
-    return "not told" if default is None else "empty" if default in ("", ()) else str(default)
+    if default is None or default in ("", ()):
+        return "not told" if default is None else "empty"
+    if isinstance(default, tuple):
+        return json.dumps(default)
+    return str(default).lower() if isinstance(default, bool) else str(default)
 
 
 def test_every_setting_is_documented_with_its_default() -> None:
@@ -154,9 +160,15 @@ def test_every_setting_is_documented_with_its_default() -> None:
     rows = dict(re.findall(r"^\| `([\w.]+)` \| `?([^`|]+?)`? \|", text, re.MULTILINE))
     expected = {
         f"{name}.{f.name}": _shown(f.default)
-        for name, section in {**_SECTIONS, "realms.NAME": RealmSettings, "tags.NAME": AccessSettings}.items()
+        for name, section in {
+            **_SECTIONS,
+            "realms.NAME": RealmSettings,
+            "tags.NAME": AccessSettings,
+            "hooks.NAME": HookSettings,
+        }.items()
         for f in fields(section)
     }
+    expected["hooks.NAME.type"] = "required"
     assert rows == expected
 
 

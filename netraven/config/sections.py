@@ -1,26 +1,13 @@
-"""Settings: one TOML file, every key also as an environment variable, nothing guessed.
-
-Found as ``--config``, ``$NETRAVEN_CONFIG``, ``./netraven.toml``, ``/etc/netraven/netraven.toml``, in this order. A key
-``k`` of a section ``s`` is also read from ``NETRAVEN_S__K``, which wins. Relative paths are relative to the file's
-folder. An unknown key or a value of the wrong kind is an error that names the key.
-"""
+"""The sections of the settings and their defaults; `docs/reference/settings.md` says what each key means."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import os
-import tomllib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from netraven.errors import SettingsError
-
-PREFIX = "NETRAVEN_"
-_RESERVED = frozenset({"NETRAVEN_CONFIG", "NETRAVEN_KEY"})
-SYSTEM_FILE = Path("/etc/netraven/netraven.toml")
 SQLITE = ("sqlite:///", "sqlite+aiosqlite:///")
 
 
@@ -185,6 +172,73 @@ class PlatformsSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class HistorySettings:
+    encrypt: bool = True
+    """Whether configurations are encrypted where they are stored, as credentials are."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """What ``netraven prune`` takes away. 0 everywhere: nothing. The latest version of an output always stays."""
+
+    versions: int = field(default=0, metadata={"least": 0})
+    """The newest so many versions of each device and kind stay."""
+    version_days: float = field(default=0.0, metadata={"least": 0.0, "most": 36500})
+    """Versions that were in force within so many days stay."""
+    log_days: float = field(default=0.0, metadata={"least": 0.0, "most": 36500})
+    """Attempts, outcomes, connection logs and the lines of runs stay so many days."""
+
+
+@dataclass(frozen=True, slots=True)
+class GitSettings:
+    path: str = ""
+    """A bare repository that configurations are exported to; made where there is none. Empty: no export."""
+    layout: str = "{name}"
+    """Where a device's file is: ``{name}``, ``{tag}``, ``{platform}``, ``{kind}`` are filled in."""
+    commit: str = field(default="run", metadata={"one_of": ("run", "device")})
+    author: str = "NetRaven <netraven@localhost>"
+    branch: str = "main"
+    remote: str = ""
+    """Pushed to after each export; what the operator's own git takes as a remote."""
+    kinds: tuple[str, ...] = ("running",)
+    raw: bool = False
+    """``true``: secrets in clear."""
+    timeout: float = field(default=300.0, metadata={"least": 1.0})
+    """Seconds for one push."""
+
+
+@dataclass(frozen=True, slots=True)
+class HookSettings:
+    """``[hooks.NAME]``: who is told of what."""
+
+    type: str = field(default="", metadata={"one_of": ("webhook", "command", "mail")})
+    events: tuple[str, ...] = ("changed", "first-seen", "failed-again", "recovered", "run-finished")
+    tags: tuple[str, ...] = ()
+    """Only devices that carry one of them."""
+    platforms: tuple[str, ...] = ()
+    pattern: str = ""
+    """Only changes in whose added or removed lines this regular expression is found."""
+    diff: bool = True
+    """Whether the difference is told, secrets as marks."""
+    url: str = ""
+    secret: str = ""
+    """The source of the key that webhooks are signed with (``env:NAME`` ...)."""
+    command: tuple[str, ...] = ()
+    timeout: float = field(default=10.0, metadata={"least": 0.1})
+    """Seconds for one try."""
+    keep_days: float = field(default=7.0, metadata={"least": 0.01})
+    """For so long what could not be delivered is tried again."""
+    to: tuple[str, ...] = ()
+    sender: str = ""
+    smtp: str = ""
+    """``HOST`` or ``HOST:PORT``."""
+    security: str = field(default="starttls", metadata={"one_of": ("starttls", "tls", "none")})
+    username: str = ""
+    password: str = ""
+    """The source of the SMTP password."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     level: str = field(
         default="warning", metadata={"one_of": ("debug", "info", "warning", "error", "critical")}
@@ -202,12 +256,17 @@ class Settings:
     ssh: SshSettings = SshSettings()
     jump: JumpSettings = JumpSettings()
     platforms: PlatformsSettings = PlatformsSettings()
+    history: HistorySettings = HistorySettings()
+    retention: RetentionSettings = RetentionSettings()
+    git: GitSettings = GitSettings()
     realms: Mapping[str, RealmSettings] = field(default_factory=dict)
     """``[realms.NAME]``, those that settings speak of."""
     tags: Mapping[str, AccessSettings] = field(default_factory=dict)
     """``[tags.NAME]``: of two tags that a device carries, the one that stands later wins."""
     devices: Mapping[str, AccessSettings] = field(default_factory=dict)
     """``[devices.NAME]``: what is said of one device wins over its tags."""
+    hooks: Mapping[str, HookSettings] = field(default_factory=dict)
+    """``[hooks.NAME]``."""
     log: LogSettings = LogSettings()
     file: Path | None = None
     """Where the settings were read, None for defaults and environment alone."""
@@ -230,6 +289,10 @@ class Settings:
         return self.folder / Path(self.platforms.folder).expanduser()
 
     @property
+    def git_path(self) -> Path | None:
+        return self.folder / Path(self.git.path).expanduser() if self.git.path else None
+
+    @property
     def database_url(self) -> str:
         """The URL with a relative SQLite file made absolute."""
         for prefix in SQLITE:
@@ -244,189 +307,3 @@ def realm_named(realms: Mapping[str, RealmSettings], name: str) -> RealmSettings
     if name in realms:
         return realms[name]
     return LOCAL if name == "local" else RealmSettings()
-
-
-_REALMS = "realms"
-_NAMED = {_REALMS: "realm", "tags": "tag", "devices": "device"}
-"""Sections of sections, one for each name."""
-_SECTIONS: dict[str, type[Any]] = {
-    "database": DatabaseSettings,
-    "secrets": SecretsSettings,
-    "vault": VaultSettings,
-    "collect": CollectSettings,
-    "ssh": SshSettings,
-    "jump": JumpSettings,
-    "platforms": PlatformsSettings,
-    "log": LogSettings,
-}
-
-
-def load_settings(path: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings. Raises ``SettingsError``.
-
-    ``path``: this file and no other. Without one, and without any of the usual files, the defaults hold.
-    """
-    environ = os.environ if environ is None else environ
-    file = find_file(path, environ)
-    data = _read(file) if file is not None else {}
-    sections: dict[str, Any] = {}
-    known = [*_SECTIONS, *_NAMED]
-    for name in data:
-        if name not in known:
-            raise SettingsError(f"{file}: unknown section [{name}]{_closest(name, known)}")
-    overrides = _overrides(environ)
-    named = {
-        section: _named(section, data.get(section, {}), overrides.pop(section, {}), str(file))
-        for section in _NAMED
-    }
-    realms = _realms(named.pop(_REALMS), str(file))
-    access: dict[str, Any] = {
-        section: {name: AccessSettings(**values) for name, values in given.items()}
-        for section, given in named.items()
-    }
-    for name, section in _SECTIONS.items():
-        table = data.get(name, {})
-        if not isinstance(table, dict):
-            raise SettingsError(f"{file}: {name} must be a section: [{name}]")
-        values = {key: _checked(section, name, key, value, str(file)) for key, value in table.items()}
-        values |= {key: _from_text(section, name, key, text) for key, text in overrides.get(name, {}).items()}
-        sections[name] = section(**values)
-    if problem := sections["vault"].problem():
-        raise SettingsError(f"{file or 'settings'}: vault: {problem}")
-    return Settings(**sections, realms=realms, **access, file=file)
-
-
-def _named(section: str, tables: Any, overrides: Mapping[str, str], where: str) -> dict[str, dict[str, Any]]:
-    """``[SECTION.NAME]`` and ``NETRAVEN_SECTION__NAME__KEY`` (the name in small letters there): values by name."""
-    kind = RealmSettings if section == _REALMS else AccessSettings
-    word = _NAMED[section]
-    if not isinstance(tables, dict) or not all(isinstance(table, dict) for table in tables.values()):
-        raise SettingsError(f"{where}: {section} are sections of their own: [{section}.NAME]")
-    given: dict[str, dict[str, Any]] = {}
-    if "" in tables:
-        raise SettingsError(f"{where}: a {word} needs a name: [{section}.NAME]")
-    for name, table in tables.items():
-        path = f"{section}.{name}"
-        given[name] = {key: _checked(kind, path, key, value, where) for key, value in table.items()}
-    for path, text in overrides.items():
-        name, _, key = path.partition("__")
-        variable = f"${PREFIX}{section.upper()}__{path.upper()}"
-        if not name or not key:
-            example = f"{PREFIX}{section.upper()}__NAME__{'THRESHOLD' if section == _REALMS else 'LEGACY'}"
-            raise SettingsError(f"{variable}: {section} have a name and keys: {example}")
-        name = next((known for known in given if known.lower() == name), name)
-        given.setdefault(name, {})[key] = _from_text(kind, f"{section}.{name}", key, text, variable)
-    return given
-
-
-def _realms(given: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, RealmSettings]:
-    realms = {}
-    for name, values in given.items():
-        scope = values.get("scope", "local" if name == "local" else "central")
-        base = LOCAL if scope == "local" else RealmSettings()
-        realms[name] = dataclasses.replace(base, **values)
-        if problem := realms[name].problem():
-            raise SettingsError(f"{where}: realms.{name}: {problem}")
-    return realms
-
-
-def find_file(path: str | Path | None, environ: Mapping[str, str]) -> Path | None:
-    """The settings file in force; raises ``SettingsError`` where a named one does not exist."""
-    named = path or environ.get("NETRAVEN_CONFIG")
-    if named:
-        file = Path(named)
-        if not file.is_file():
-            raise SettingsError(f"{file}: no such settings file; `netraven init` writes one")
-        return file
-    return next((file for file in (Path("netraven.toml"), SYSTEM_FILE) if file.is_file()), None)
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SettingsError(f"{file}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{file}: is not UTF-8") from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{file}: is not valid TOML: {error}") from error
-
-
-def _overrides(environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
-    for name, text in environ.items():
-        if not name.startswith(PREFIX) or "__" not in name or name in _RESERVED:
-            continue
-        section, _, key = name.removeprefix(PREFIX).lower().partition("__")
-        if section not in (known := [*_SECTIONS, *_NAMED]):
-            raise SettingsError(f"${name}: unknown section {section!r}{_closest(section, known)}")
-        found.setdefault(section, {})[key] = text
-    return found
-
-
-def _field(section: type[Any], name: str, key: str, where: str) -> dataclasses.Field[Any]:
-    fields = {f.name: f for f in dataclasses.fields(section)}
-    if key not in fields:
-        raise SettingsError(f"{where}: unknown setting {name}.{key}{_closest(key, fields)}")
-    return fields[key]
-
-
-def _checked(section: type[Any], name: str, key: str, value: Any, where: str) -> Any:
-    spec = _field(section, name, key, where)
-    kind = _kind(spec)
-    if kind is float and type(value) is int:
-        value = float(value)
-    if kind is tuple and isinstance(value, list) and all(isinstance(word, str) and word for word in value):
-        value = tuple(value)
-    if type(value) is not kind:
-        got = (
-            repr(value) if spec.repr else f"a {type(value).__name__}"
-        )  # what is kept out of reprs may be secret
-        raise SettingsError(f"{where}: {name}.{key} must be {_KINDS[kind]}, not {got}")
-    least, most, one_of = (spec.metadata.get(rule) for rule in ("least", "most", "one_of"))
-    if least is not None and not value >= least:
-        raise SettingsError(f"{where}: {name}.{key} must be at least {least}, not {value!r}")
-    if most is None and kind is float:
-        most = _LONGEST
-    if most is not None and not value <= most:
-        raise SettingsError(f"{where}: {name}.{key} must be at most {most}, not {value!r}")
-    if one_of is not None and value not in one_of:
-        raise SettingsError(f"{where}: {name}.{key} must be one of {', '.join(one_of)}, not {value!r}")
-    return value
-
-
-def _from_text(section: type[Any], name: str, key: str, text: str, where: str = "") -> Any:
-    where = where or f"${PREFIX}{name.upper()}__{key.upper()}"
-    kind = _kind(_field(section, name, key, where))
-    try:
-        value: Any = _READ.get(kind, kind)(text)
-    except (ValueError, KeyError) as error:
-        raise SettingsError(f"{where}: must be {_KINDS[kind]}, not {text!r}") from error
-    return _checked(section, name, key, value, where)
-
-
-def _kind(spec: dataclasses.Field[Any]) -> type[Any]:
-    kind: type[Any] = spec.metadata.get("kind", type(spec.default))
-    return kind
-
-
-_KINDS = {
-    str: "text",
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    tuple: 'a list of texts, such as ["one", "two"]',
-}
-_LONGEST = 31_536_000.0
-"""Seconds of the longest time: endless ones are no dates that a database could hold."""
-_READ: dict[type[Any], Callable[[str], Any]] = {
-    bool: lambda text: {"true": True, "false": False}[text.strip().lower()],
-    tuple: lambda text: [word.strip() for word in text.split(",") if word.strip()],
-}
-"""How values are written in an environment variable, where the kind itself does not read them."""
-
-
-def _closest(word: str, known: Iterable[str]) -> str:
-    known = list(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
-    return f", did you mean {close[0]!r}?" if close else f". Known are: {', '.join(sorted(known))}"
