@@ -105,7 +105,7 @@ class Configurations:
     async def pair(
         self, device: str, old: int | datetime | None, new: int | datetime | None, kind: str = "running"
     ) -> tuple[StoredVersion | None, StoredVersion]:
-        """Two versions to compare: where neither is named the last change, else ``old`` and ``new`` (None: the current).
+        """Two versions to compare: the last change where neither is named; ``new`` None: the current one.
 
         The older one is None where the current one is the first. Raises ``NoSuchVersion``.
         """
