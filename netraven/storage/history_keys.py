@@ -106,7 +106,10 @@ class HistoryKeys:
             return self._seals.keyring.open_bytes(bytes(row.sealed_key), identity)
         except UnknownKey:
             self._seals.renew()
+        try:
             return self._seals.keyring.open_bytes(bytes(row.sealed_key), identity)
+        except UnknownKey as error:
+            raise SecretUnreadable(str(error)) from error  # no key of texts is unknown: one of the keyring is
 
 
 async def lock(connection: AsyncConnection) -> None:
