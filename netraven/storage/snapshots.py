@@ -20,7 +20,6 @@ from netraven.history.rulebook import RuleBook
 from netraven.model import AUTO, DeviceFinished
 from netraven.storage import blobs
 from netraven.storage.history_keys import HistoryKeys
-from netraven.storage.schema import blobs as blob_table
 from netraven.storage.schema import devices, snapshots
 from netraven.storage.types import Id, padded
 
@@ -158,7 +157,7 @@ class VersionWriter:
             return True
         if current.id is None:
             return False
-        found = await connection.execute(select(*blobs.COLUMNS).where(blob_table.c.sha256 == current.sha256))
+        found = await connection.execute(blobs.selected([current.sha256]))
         try:
             data = await blobs.Opener(connection, self._keys).text(found.one(), "the current version")
         except DatabaseError:
