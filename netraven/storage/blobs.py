@@ -55,7 +55,7 @@ async def add(connection: AsyncConnection, keys: HistoryKeys, texts: Iterable[tu
     They stay until the transaction ends, whoever prunes: what it puts beside them by then keeps them.
     """
     keyring = await keys.sealing(connection)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for sha256, data in sorted(texts):
         packed = codecs.packed(data) if len(data) < LARGE else await asyncio.to_thread(codecs.packed, data)
         rows.append(

@@ -102,9 +102,10 @@ class Database:
         """
         with mapped(self.shown):
             async with self._reader.connect() as connection:
-                if not self.is_sqlite:
-                    await connection.execution_options(isolation_level="REPEATABLE READ")
-                yield connection
+                if self.is_sqlite:
+                    yield connection
+                else:
+                    yield await connection.execution_options(isolation_level="REPEATABLE READ")
 
     async def autocommit(self, statement: str) -> Any:
         """Run one statement that SQLite refuses inside a transaction, and return its first value."""

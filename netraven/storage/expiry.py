@@ -89,7 +89,7 @@ async def versions(database: Database, limits: Limits, now: datetime) -> AsyncIt
     last: Output | None = None
     while True:
         async with database.reading() as connection:
-            found = await connection.execute(grouped if last is None else grouped.where(_PLACE > last))
+            found = await connection.execute(grouped if last is None else grouped.where(last < _PLACE))
             page = [(row.device_id, row.kind) for row in found]
             dated = await _dated(connection, page)
         for output in page:

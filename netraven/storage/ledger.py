@@ -57,14 +57,21 @@ class SqlLedger:
         refused batch until the bad one stands alone.
         """
         try:
-            for _ in range(_TRIES - 1):
-                with contextlib.suppress(Undone):
-                    return await self._commit(entries)
-            return await self._commit(entries)
+            return await self._tried(entries)
         except RowRefused as error:
             if len(entries) != 1:
                 raise
+            with contextlib.suppress(
+                RowRefused
+            ):  # an import may have taken a version's number in the same moment
+                return await self._tried(entries)
             raise RowRefused(f"{await self._what_is_wrong(entries[0]) or error}") from error
+
+    async def _tried(self, entries: Sequence[Entry]) -> Sequence[Any]:
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(Undone):
+                return await self._commit(entries)
+        return await self._commit(entries)
 
     async def _commit(self, entries: Sequence[Entry]) -> Sequence[Any]:
         batch = _Batch(entries)

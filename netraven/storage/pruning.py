@@ -35,7 +35,7 @@ class Pruned:
     """Rows by table."""
 
 
-def _nobody_listens(_: str, __: int) -> None:
+def nobody_listens(_: str, __: int) -> None:
     pass
 
 
@@ -60,7 +60,7 @@ class Pruning:
         return found, staying
 
     async def run(
-        self, limits: Limits, log_days: float, now: datetime, progress: Progress = _nobody_listens
+        self, limits: Limits, log_days: float, now: datetime, progress: Progress = nobody_listens
     ) -> Pruned:
         """Take away versions beyond ``limits``, texts that nobody has, and logs older than ``log_days`` (0: none)."""
         done, devices = Pruned(), set()
@@ -82,8 +82,8 @@ class Pruning:
         for log in expiry.logs(now, log_days):
             done.logs[log.name] = 0
             async for ids in expiry.old_rows(self._database, log):
-                for some in slices(ids):
-                    done.logs[log.name] += await self._rows(log, some)
+                for few in slices(ids):
+                    done.logs[log.name] += await self._rows(log, few)
                     progress(f"rows of {log.name} removed", done.logs[log.name])
         return done
 

@@ -22,14 +22,18 @@ from netraven.storage.credentials import SqlCredentials
 from netraven.storage.engine import Database
 from netraven.storage.guard_book import SqlGuardBook
 from netraven.storage.history_keys import HistoryKeys
+from netraven.storage.importing import VersionImporter
 from netraven.storage.inventory import SqlInventory
 from netraven.storage.key_records import SqlHostKeys
 from netraven.storage.ledger import SqlLedger
 from netraven.storage.logs import SqlLogs
+from netraven.storage.packing import Packing
+from netraven.storage.pruning import Pruning
 from netraven.storage.resealing import Resealing
 from netraven.storage.runs import SqlRuns
 from netraven.storage.seals import Seals
 from netraven.storage.snapshots import VersionWriter
+from netraven.storage.turns import Turns
 from netraven.storage.versions import SqlVersions
 
 
@@ -57,11 +61,16 @@ class SqlStore:
         self.resealing = Resealing(database, self.vault.seals)
         self.acceptance = SqlAcceptance(database)
         self.history_keys = HistoryKeys(database, self.vault.seals, encrypt=encrypt)
-        self.ledger = SqlLedger(database, VersionWriter(self.history_keys, RuleBook(catalogue)))
+        rules = RuleBook(catalogue)
+        self.ledger = SqlLedger(database, VersionWriter(self.history_keys, rules))
         self.guard_book = SqlGuardBook(database)
         self.runs = SqlRuns(database)
         self.logs = SqlLogs(database)
         self.versions = SqlVersions(database, self.history_keys)
+        turns = Turns(database)
+        self.pruning = Pruning(turns)
+        self.packing = Packing(turns, self.history_keys)
+        self.importing = VersionImporter(database, self.history_keys, rules)
 
     @classmethod
     @asynccontextmanager
