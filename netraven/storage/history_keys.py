@@ -80,6 +80,11 @@ class HistoryKeys:
             self._marker = Marker(found)
         return self._marker
 
+    async def exist(self) -> bool:
+        """Whether there are any: something was encrypted, or marked."""
+        async with self._database.reading() as connection:
+            return (await connection.execute(select(_COLUMNS.number).limit(1))).first() is not None
+
     async def _mark_key(self) -> bytes | None:
         async with self._database.reading() as connection:
             row = (await connection.execute(select(history_keys).where(_COLUMNS.purpose == _MARKS))).first()
