@@ -14,7 +14,6 @@ from netraven.errors import DatabaseError, InputError
 from netraven.history.merging import Merged, Seen, merge
 from netraven.history.rulebook import RuleBook
 from netraven.storage import blobs
-from netraven.storage.engine import Database
 from netraven.storage.history_keys import HistoryKeys
 from netraven.storage.schema import devices, snapshots
 from netraven.storage.types import Id
@@ -57,10 +56,9 @@ class Incoming:
 
 
 class VersionImporter:
-    """All it does is done inside of one transaction, the caller's or its own, and doing it twice adds nothing."""
+    """All it does is done inside of the caller's transaction, and doing it twice adds nothing."""
 
-    def __init__(self, database: Database, keys: HistoryKeys, rules: RuleBook) -> None:
-        self._database = database
+    def __init__(self, keys: HistoryKeys, rules: RuleBook) -> None:
         self._keys = keys
         self._rules = rules
 

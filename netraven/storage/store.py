@@ -18,6 +18,7 @@ from netraven.platforms import Catalogue
 from netraven.ports import Sources
 from netraven.storage import tallies
 from netraven.storage.acceptance import SqlAcceptance
+from netraven.storage.archives import SqlArchives
 from netraven.storage.credentials import SqlCredentials
 from netraven.storage.engine import Database
 from netraven.storage.guard_book import SqlGuardBook
@@ -70,7 +71,8 @@ class SqlStore:
         turns = Turns(database)
         self.pruning = Pruning(turns)
         self.packing = Packing(turns, self.history_keys)
-        self.importing = VersionImporter(database, self.history_keys, rules)
+        self.importing = VersionImporter(self.history_keys, rules)
+        self.archives = SqlArchives(turns, self.history_keys, self.inventory, self.importing)
 
     @classmethod
     @asynccontextmanager

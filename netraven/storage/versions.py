@@ -157,11 +157,18 @@ class SqlVersions:
             return None if row is None else await opened(blobs.Opener(connection, self._keys), row)
 
     async def _texts(self, connection: AsyncConnection, ids: Sequence[int]) -> dict[int, StoredVersion]:
-        if not ids:
-            return {}
-        rows = await connection.execute(_joined(_TEXT).where(snapshots.c.id.in_(padded(ids))))
-        opener = blobs.Opener(connection, self._keys)
-        return {row.id: await opened(opener, row) for row in rows.all()}
+        return await texts_by_id(connection, self._keys, ids)
+
+
+async def texts_by_id(
+    connection: AsyncConnection, keys: HistoryKeys, ids: Sequence[int]
+) -> dict[int, StoredVersion]:
+    """Those of the versions that are there."""
+    if not ids:
+        return {}
+    rows = await connection.execute(_joined(_TEXT).where(snapshots.c.id.in_(padded(ids))))
+    opener = blobs.Opener(connection, keys)
+    return {row.id: await opened(opener, row) for row in rows.all()}
 
 
 async def opened(opener: blobs.Opener, row: Any) -> StoredVersion:
