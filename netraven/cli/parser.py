@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from netraven.cli.history_words import archive_verbs, prune_command
 from netraven.cli.words import (
     KEEP_DAYS,
     Done,
@@ -83,6 +84,8 @@ def _top() -> Parser:
     _secrets(commands)
     _collecting(commands)
     _reading(commands)
+    _history(commands)
+    prune_command(commands)
     _database(commands)
     return top
 
@@ -444,6 +447,10 @@ def _reading(commands: Any) -> None:
         "--kind", default="running", metavar="KIND", help="another output: startup, version ..."
     )
     json_option(latest)
+
+
+def _history(commands: Any) -> None:
+    archive_verbs(group(commands, "history", "the history as a whole: export, import"))
 
 
 def _database(commands: Any) -> None:
