@@ -90,6 +90,11 @@ class Finder:
                 at = searched.find(word, end)
         return found
 
+    def goes_over_lines(self, text: str) -> bool:
+        """Whether a pattern that is not confined to a line might match in ``text``."""
+        searched = folded(text) if self.folds else text
+        return any(not words or any(word in searched for word in words) for words, _ in self._blocks)
+
     def _usable(self, option: Sequence[str]) -> bool:
         # other letters than ASCII's have small ones that depend on what stands beside them
         return bool(option) and all("\n" not in word and (word.isascii() or not self.folds) for word in option)
