@@ -24,6 +24,8 @@ _BETWEEN = re.compile(r"[\"']?(?:\.{2,})?[ \t]*(?:=>|[=:>])?[ \t]*")
 _TOKEN = re.compile(r"[^\s\"']+")
 _KIND = re.compile(r"\d{1,2}")
 """How a secret is encrypted, in digits, where more follows."""
+_NEAR = 60
+"""Characters between a word and a secret of which it is soon said whether they mean anything."""
 _AROUND = " \t;,{}[]()\"'"
 _WRAPPED = re.compile(r"\\?\n[ \t]*")
 
@@ -50,25 +52,35 @@ class SecretPlaces:
         self._rules = len(own) + len(everywhere.secrets)
         self._fillers = everywhere.fillers
         self._values = everywhere.values
+        fillers = "|".join(map(re.escape, sorted(everywhere.fillers)))
+        self._leads_to = re.compile(rf"[\w-]*[\"']?[ \t:=]*(?:(?:\d{{1,2}}|{fillers}) )*[\"']?")
 
     def marked(self, text: str, mark: Callable[[str], str], cut: Sequence[Place] = ()) -> str:
         """The text with a mark for each secret, and without what is ``cut``. Marked again, it stays as it is."""
-        places = self.find(text)
-        text, marks = _edited(text, places, mark, cut)
-        goes_over_lines = self._finder.goes_over_lines(text)
-        while places:
-            # what a mark has taken the place of may have kept a rule from seeing the rest of the line
-            if goes_over_lines:
-                places = self.find(text, marks)
-            else:
-                places = [place for line in _lines(text, marks) for place in self._find_on(text, line, marks)]
-            text, more = _edited(text, places, mark, (), marks)
-            marks = more
+        small = folded(text)
+        goes_over_lines = self._finder.goes_over_lines(small)
+        text, marks = _edited(text, self._find(text, small, ()), mark, cut)
+        # what a mark has taken the place of may have kept a rule from seeing the rest of the line
+        while marks and (goes_over_lines or self._has_more(text, marks)):
+            places = self._find(text, folded(text), marks)
+            if not places:
+                break
+            text, marks = _edited(text, places, mark, (), marks)
         return text
 
-    def find(self, text: str, marks: Sequence[Place] = ()) -> list[Place]:
-        """The places of secrets, sorted; ``marks``: places of marks."""
-        small = folded(text)
+    def _has_more(self, text: str, marks: Sequence[Place]) -> bool:
+        """Whether there may be more secrets on the lines of ``marks``."""
+        changed, inside, length = [], [], 0
+        for start, end in _lines(text, marks):
+            changed.append(text[start:end])
+            inside += [(a - start + length, b - start + length) for a, b in marks if start <= a and b <= end]
+            length += end - start + 2
+        # empty lines between them: none is the line below another
+        lines = "\n\n".join(changed)
+        return bool(self._find(lines, folded(lines), inside))
+
+    def _find(self, text: str, small: str, marks: Sequence[Place]) -> list[Place]:
+        """The places of secrets, sorted; ``small``: the text folded, ``marks``: places of marks."""
         known: list[Place] = []
         words: list[Place] = []
         for number, match in self._finder.find(text, small):
@@ -87,12 +99,6 @@ class SecretPlaces:
             return known
         return [piece for place in known for piece in _beside_marks(text, place, holes)]
 
-    def _find_on(self, text: str, line: Place, marks: Sequence[Place]) -> Iterator[Place]:
-        start, end = line
-        inside = [(a - start, b - start) for a, b in marks if start <= a and b <= end]
-        for a, b in self.find(text[start:end], inside):
-            yield a + start, b + start
-
     def _values_behind(
         self, text: str, small: str, words: Sequence[Place], known: Sequence[Place]
     ) -> Iterator[Place]:
@@ -103,10 +109,12 @@ class SecretPlaces:
             at = bisect_left(starts, word + 1)
             if word < taken or (at and known[at - 1][1] > word):
                 continue  # within the value of another, or in a secret
+            nearest = starts[at] if at < len(starts) else len(text)
+            if nearest - word_end < _NEAR and self._leads_to.fullmatch(small, word_end, nearest):
+                continue  # the usual case
             value = self._value(small, word_end, words[index + 1 :])
             if value is None:
                 continue
-            nearest = starts[at] if at < len(starts) else len(text)
             if nearest <= value.start and known[at][1] > value.start:
                 continue
             end = min(value.end, nearest)
