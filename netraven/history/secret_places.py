@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from netraven.history.finder import Finder, folded
@@ -27,6 +28,7 @@ _KIND = re.compile(r"\d{1,2}")
 _NEAR = 60
 """Characters between a word and a secret of which it is soon said whether they mean anything."""
 _AROUND = " \t;,{}[]()\"'"
+_KEY_BEGINS = re.compile(r"[\"' ]*-{4,5} ?begin ")
 _WRAPPED = re.compile(r"\\?\n[ \t]*")
 
 
@@ -49,6 +51,7 @@ class SecretPlaces:
     ) -> None:
         self._finder = Finder(own, (*everywhere.secrets, *everywhere.words), needs)
         self._harmless = Finder(everywhere.harmless, needs=needs)
+        self._own = len(own)
         self._rules = len(own) + len(everywhere.secrets)
         self._fillers = everywhere.fillers
         self._values = everywhere.values
@@ -83,39 +86,42 @@ class SecretPlaces:
         """The places of secrets, sorted; ``small``: the text folded, ``marks``: places of marks."""
         known: list[Place] = []
         words: list[Place] = []
+        own: set[int] = set()
         for number, match in self._finder.find(text, small):
             if number >= self._rules:
                 words.append(match.span())
-            else:
-                start, end = match.span("secret")
-                if start < end:
-                    known.append(_in_quotes(text, start, end))
+                continue
+            start, end = match.span("secret")
+            if start < end:
+                known.append(_in_quotes(text, start, end))
+                if number < self._own:
+                    own.add(known[-1][0])
         holes = _marks_in(text, marks)
         known = merged(known)
         if words:
             barred = merged((*known, *holes)) if holes else known
-            known = merged((*known, *self._values_behind(text, small, merged(words), barred)))
+            known = merged((*known, *self._values_behind(small, merged(words), barred, own)))
         if not holes:
             return known
         return [piece for place in known for piece in _beside_marks(text, place, holes)]
 
     def _values_behind(
-        self, text: str, small: str, words: Sequence[Place], known: Sequence[Place]
+        self, small: str, words: Sequence[Place], known: Sequence[Place], own: AbstractSet[int]
     ) -> Iterator[Place]:
-        """What follows those words, where no known place is."""
+        """What follows those words, where no known place is; ``own``: where what the platform's rules found begins."""
         starts = [start for start, _ in known]
         taken = 0
         for index, (word, word_end) in enumerate(words):
             at = bisect_left(starts, word + 1)
             if word < taken or (at and known[at - 1][1] > word):
                 continue  # within the value of another, or in a secret
-            nearest = starts[at] if at < len(starts) else len(text)
+            nearest = starts[at] if at < len(starts) else len(small)
             if nearest - word_end < _NEAR and self._leads_to.fullmatch(small, word_end, nearest):
                 continue  # the usual case
             value = self._value(small, word_end, words[index + 1 :])
             if value is None:
                 continue
-            if nearest <= value.start and known[at][1] > value.start:
+            if nearest < value.end and (nearest in own or nearest <= value.start):
                 continue
             end = min(value.end, nearest)
             if not self._is_secret(small[value.start : end]) or self._is_harmless(small, word):
@@ -137,6 +143,9 @@ class SecretPlaces:
             if behind >= line_end:
                 break
             start = behind
+        if small[start : line_end + 1] == "\\\n":  # the line goes on below
+            start = line_end + 1 + len(small[line_end + 1 :]) - len(small[line_end + 1 :].lstrip(" \t"))
+            line_end = _line_end(small, start)
         if start >= line_end:
             return None
         if small[start] in "\"'":
@@ -151,12 +160,13 @@ class SecretPlaces:
         return _Value(start, min(first_end, limit), max(min(following, limit), min(first_end, limit)))
 
     def _is_secret(self, value: str) -> bool:
-        """Whether it is a value at all: no word that says whether there is one, no asterisks in its place."""
-        value = value.strip(_AROUND)
-        tokens = value.split()
+        """Whether it is a value at all: no word that says whether there is one, no asterisks, no head of a key."""
+        tokens = value.strip(_AROUND).split()
         while tokens and (tokens[0] in self._fillers or _KIND.fullmatch(tokens[0])) and len(tokens) > 1:
             tokens.pop(0)
-        return bool(value.strip("*.")) and not all(token in self._values for token in tokens)
+        if not tokens or not tokens[0].strip("*.\\") or _KEY_BEGINS.match(value):
+            return False
+        return not all(token in self._values for token in tokens)
 
     def _is_harmless(self, small: str, word: int) -> bool:
         start = small.rfind("\n", 0, word) + 1
