@@ -27,6 +27,8 @@ _KIND = re.compile(r"\d{1,2}")
 """How a secret is encrypted, in digits, where more follows."""
 _NEAR = 60
 """Characters between a word and a secret of which it is soon said whether they mean anything."""
+_HOW = frozenset({"hash", "hash2", "custom"})
+"""What SR OS says behind a secret within its quotes."""
 _AROUND = " \t;,{}[]()\"'"
 _KEY_BEGINS = re.compile(r"[\"' ]*-{4,5} ?begin ")
 _WRAPPED = re.compile(r"\\?\n[ \t]*")
@@ -169,9 +171,10 @@ class SecretPlaces:
         return not all(token in self._values for token in tokens)
 
     def _is_harmless(self, small: str, word: int) -> bool:
-        start = small.rfind("\n", 0, word) + 1
-        end = small.find("\n", small.find("\n", word) + 1) if small.find("\n", word) >= 0 else -1
-        window = small[start:end] if end >= 0 else small[start:]
+        """Whether the word stands in a statement where it means something else."""
+        line = small.rfind("\n", 0, word) + 1
+        start = small.rfind("\n", 0, max(line - 1, 0)) + 1
+        window = small[start : _line_end(small, min(_line_end(small, word) + 1, len(small)))]
         place = word - start
         return any(match.start() <= place < match.end() for _, match in self._harmless.find(window))
 
@@ -196,14 +199,15 @@ def _closing(text: str, start: int, quote: str, end: int) -> int:
 
 def _in_quotes(text: str, start: int, end: int) -> Place:
     """All of the text in quotes of which a rule has found the first word; without the quotes."""
-    first, before = text[start], text[start - 1 : start]
+    first, before = text[start], text[start - 1] if start else ""
     if first in "\"'":
         if end - start > 1 and text[end - 1] == first:
             return (start + 1, end - 1) if end - start > 2 else (start, end)
         return start, max(end, _closing(text, start + 1, first, _line_end(text, end)))
     if before and before in "\"'" and text[end : end + 1] != before:
-        close = text.find(before, end, _line_end(text, end))
-        return start, end if close < 0 else _closing(text, end, before, _line_end(text, end))
+        close = _closing(text, end, before, _line_end(text, end))
+        if text[close : close + 1] == before and text[end:close].strip() not in _HOW:
+            return start, close
     return start, end
 
 

@@ -55,7 +55,7 @@ def test_no_secret_is_shown(name: str) -> None:
 
 def leaks(canary: str, shown: str) -> bool:
     """Whether anything of it that somebody could use is in the text."""
-    return any(word in shown for word in re.findall(r"[A-Za-z0-9]*(?:[Cc][a4]n[a4]ry|C4NARY)\w*|\w{6,}", canary))
+    return any(re.search(rf"\b{word}\b", shown) for word in re.findall(r"\w{6,}", canary))
 
 
 @pytest.mark.parametrize("name", COLLECTED)
