@@ -120,6 +120,11 @@ class Finder:
                 at = searched.find(word, end)
         return found
 
+    @property
+    def searched_for(self) -> tuple[str, ...]:
+        """The words that a text is searched for."""
+        return tuple(word for word, _ in self._lines)
+
     def goes_over_lines(self, searched: str) -> bool:
         """Whether a pattern that is not confined to a line might match; ``searched``: folded, where it wants that."""
         return any(not words or any(word in searched for word in words) for words in self._blocks)
@@ -180,15 +185,15 @@ def _gain(
     return sum(best.values())
 
 
-def _parts(word: str) -> Iterator[str]:
-    yield from _RARE & set(word)
-    if len(word) <= _SHORTEST:
-        yield word
+def _parts(word: str) -> set[str]:
+    """The words that may be looked for in its place; there is at least one."""
+    parts = set(word) & _RARE
     for length in range(_SHORTEST, min(len(word), _LONGEST) + 1):
         for start in range(len(word) - length + 1):
             part = word[start : start + length]
-            if length == len(word) or (_letters(part) >= _SHORTEST and part not in _COMMONPLACE):
-                yield part
+            if _letters(part) >= _SHORTEST and part not in _COMMONPLACE:
+                parts.add(part)
+    return parts or {word}
 
 
 def _letters(word: str) -> int:

@@ -203,7 +203,7 @@ def _in_quotes(text: str, start: int, end: int) -> Place:
     if first in "\"'":
         if end - start > 1 and text[end - 1] == first:
             return (start + 1, end - 1) if end - start > 2 else (start, end)
-        return start, max(end, _closing(text, start + 1, first, _line_end(text, end)))
+        return start + 1, max(end, _closing(text, start + 1, first, _line_end(text, end)))
     if before and before in "\"'" and text[end : end + 1] != before:
         close = _closing(text, end, before, _line_end(text, end))
         if text[close : close + 1] == before and text[end:close].strip() not in _HOW:
