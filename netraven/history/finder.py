@@ -21,7 +21,16 @@ _RARE = frozenset("$@")
 
 _COMMONPLACE = frozenset(
     word[start:end]
-    for word in ("address ", "description ", "host ", "interface ", "neighbor ", "server ", "set / system ", "vlan ")
+    for word in (
+        "address ",
+        "description ",
+        "host ",
+        "interface ",
+        "neighbor ",
+        "server ",
+        "set / system ",
+        "vlan ",
+    )
     for start in range(len(word))
     for end in range(start + 1, len(word) + 1)
 )
@@ -79,7 +88,9 @@ class Finder:
                 self._blocks.setdefault(words, []).append((number, pattern, number >= len(patterns)))
 
         def methods(numbers: set[int], *, small: bool, begin: bool) -> tuple[tuple[int, _Method], ...]:
-            chosen = (n for n in sorted(numbers) if (n >= len(patterns)) == small and told[n].anchored == begin)
+            chosen = (
+                n for n in sorted(numbers) if (n >= len(patterns)) == small and told[n].anchored == begin
+            )
             return tuple((n, every[n].match if begin else every[n].search) for n in chosen)
 
         self._lines = [
@@ -131,7 +142,9 @@ class Finder:
 
     def _usable(self, option: Sequence[str]) -> bool:
         # other letters than ASCII's have small ones that depend on what stands beside them
-        return bool(option) and all("\n" not in word and (word.isascii() or not self.folds) for word in option)
+        return bool(option) and all(
+            "\n" not in word and (word.isascii() or not self.folds) for word in option
+        )
 
     def _words(self, option: Sequence[str]) -> tuple[str, ...]:
         return tuple(word.lower() if self.folds else word for word in option)

@@ -101,5 +101,3 @@ def _sorted_runs(text: str, kinds: dict[int, int]) -> str:
         at, kind, done = end + 1, kinds[start], end
     end_run()
     return "".join((*parts, text[done:]))
-
-

@@ -25,7 +25,13 @@ def secret_everywhere() -> Everywhere:
     """Read once."""
     data = tomllib.loads(Path(__file__).with_name("secrets.toml").read_text(encoding="utf-8"))
     return Everywhere(
-        *(tuple(re.compile(p, re.MULTILINE) for p in data[key]) for key in ("secrets", "words", "harmless")),
+        secrets=_compiled(data["secrets"]),
+        words=_compiled(data["words"]),
+        harmless=_compiled(data["harmless"]),
         fillers=frozenset(data["fillers"]),
         values=frozenset(data["values"]),
     )
+
+
+def _compiled(patterns: list[str]) -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(pattern, re.MULTILINE) for pattern in patterns)

@@ -40,10 +40,10 @@ def needs_of(pattern: re.Pattern[str]) -> Needs:
         tree = list(_parser.parse(pattern.pattern, pattern.flags & ~re.UNICODE))
     except (re.error, RecursionError, OverflowError):
         return Needs()
-    if not tree:
+    if not tree or _changes_flags(tree):
         return Needs()
-    exact = not pattern.flags & re.IGNORECASE and not _changes_flags(tree)
-    options = tuple(dict.fromkeys(_options(tree))) if exact else ()
+    exact = not pattern.flags & re.IGNORECASE
+    options = tuple(option for option in dict.fromkeys(_options(tree)) if option) if exact else ()
     first = tree[0]
     anchored = first[0] is op.AT and first[1] is op.AT_BEGINNING
     return Needs(options, not _sees_line_end(tree, dotall=bool(pattern.flags & re.DOTALL)), anchored)

@@ -15,7 +15,12 @@ from netraven.platforms.everywhere import secret_everywhere
 from tests.history.texts import lines_of, mixed
 
 OWN = {
-    name: (*platform.volatile, *platform.unordered, *platform.secrets, *(fact.pattern for fact in platform.facts))
+    name: (
+        *platform.volatile,
+        *platform.unordered,
+        *platform.secrets,
+        *(fact.pattern for fact in platform.facts),
+    )
     for name in known_platforms()
     for platform in [load_platform(name)]
 }
@@ -79,7 +84,10 @@ PATTERNS = (
 )
 
 
-@given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join), st.sets(st.sampled_from(PATTERNS), min_size=1))
+@given(
+    st.lists(st.sampled_from(PIECES), max_size=30).map("".join),
+    st.sets(st.sampled_from(PATTERNS), min_size=1),
+)
 def test_patterns_of_every_kind(text: str, chosen: set[str]) -> None:
     patterns = tuple(re.compile(pattern, re.MULTILINE) for pattern in sorted(chosen))
     small = tuple(p for p in patterns if p.pattern.islower())

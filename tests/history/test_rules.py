@@ -98,7 +98,11 @@ def test_whatever_the_order(told: list[str], random: object) -> None:
 # ---- secrets ----
 
 SECRET = Rules.of(
-    Platform("box", secrets=lines(r"^pin (?P<secret>\S+)", r"^vault (?P<secret>.*\n.*) end$"), volatile=lines(r"\d+(?= ago)"))
+    Platform(
+        "box",
+        secrets=lines(r"^pin (?P<secret>\S+)", r"^vault (?P<secret>.*\n.*) end$"),
+        volatile=lines(r"\d+(?= ago)"),
+    )
 )
 
 
@@ -187,7 +191,9 @@ def test_what_changes_by_itself_within_a_secret_has_no_part_in_its_mark() -> Non
     rules = Rules.of(Platform("box", volatile=lines(r"(?<=salt)\d+"), secrets=lines(r"^pin (?P<secret>\S+)")))
     assert rules.shown("pin salt12x", angled) == "pin <7>"
     assert rules.shown("pin salt12x", angled, quiet=True) == "pin <5>"
-    wholly = Rules.of(Platform("box", volatile=lines(r"(?<=pin )\S+"), secrets=lines(r"^pin (?P<secret>\S+)")))
+    wholly = Rules.of(
+        Platform("box", volatile=lines(r"(?<=pin )\S+"), secrets=lines(r"^pin (?P<secret>\S+)"))
+    )
     assert wholly.shown("pin salt12x y", angled, quiet=True) == "pin  y"
 
 
@@ -195,7 +201,10 @@ def test_a_mark_that_does_not_look_like_one_is_not_marked_again() -> None:
     assert SECRET.shown("password abc", lambda _: "password hidden") == "password password hidden"
 
 
-@pytest.mark.parametrize("text", ["password <redacted:0123456789ab>", "key 7 <redacted:0123456789ab>;", "pin <redacted:0123456789ab>"])
+@pytest.mark.parametrize(
+    "text",
+    ["password <redacted:0123456789ab>", "key 7 <redacted:0123456789ab>;", "pin <redacted:0123456789ab>"],
+)
 def test_a_mark_is_no_secret(text: str) -> None:
     assert SECRET.shown(text, mark) == text
 

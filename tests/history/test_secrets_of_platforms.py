@@ -42,7 +42,11 @@ def test_the_case_says_something(name: str) -> None:
     lines = case.marked.splitlines()
     assert len(case.canaries) >= BIG.get(name, 5)
     assert sum("«" not in line for line in lines) >= 3, "nothing that must stay readable"
-    texts = [canary for canary in case.canaries if any(canary in other for other in case.canaries if other != canary)]
+    texts = [
+        canary
+        for canary in case.canaries
+        if any(canary in other for other in case.canaries if other != canary)
+    ]
     assert not texts, "a secret within another: whether it is shown cannot be told"
 
 
@@ -65,7 +69,11 @@ def test_what_is_no_secret_stays(name: str) -> None:
     lines = case.marked.splitlines()
     assert [new for old, new in zip(lines, shown, strict=True) if "«" not in old and old != new] == []
     begun = [old.partition("«")[0] for old in lines]
-    assert [new for old, new in zip(begun, shown, strict=True) if MARKS_MORE.search(new) and not new.startswith(old)] == []
+    assert [
+        new
+        for old, new in zip(begun, shown, strict=True)
+        if MARKS_MORE.search(new) and not new.startswith(old)
+    ] == []
 
 
 MARKS_MORE = re.compile("redacted")
@@ -87,7 +95,7 @@ def test_a_mark_is_of_the_secret_alone(name: str) -> None:
     """Whatever stands around it, so that the same secret can be found elsewhere."""
     case = secret_case(name)
     shown = rules(name).shown(case.text, mark)
-    other = {m for m in MARK.findall(shown)} - {mark(canary) for canary in case.canaries}
+    other = set(MARK.findall(shown)) - {mark(canary) for canary in case.canaries}
     assert len(other) <= AROUND.get(name, 0)
 
 
@@ -114,7 +122,9 @@ def test_a_platform_that_says_nothing_of_secrets_shows_none_behind_their_words(n
     """As a user's platform may: what the rules for all know, they know without it."""
     case = secret_case(name)
     shown = Rules.of(Platform("users")).shown(case.text, mark)
-    behind = re.compile(r"(?:password|passwd|secret|passphrase|[ -]key|psksecret)[\"' =:]*(?:\d |encrypted |cipher )?[\"']?«([^»]+)»")
+    behind = re.compile(
+        r"(?:password|passwd|secret|passphrase|[ -]key|psksecret)[\"' =:]*(?:\d |encrypted |cipher )?[\"']?«([^»]+)»"
+    )
     words = {m[1] for m in behind.finditer(case.marked)}
     assert [word for word in words if leaks(word, shown)] == []
 

@@ -56,7 +56,9 @@ def test_captures_that_differ_in_volatile_text_only(name: str, shift: int) -> No
         for at in digits:
             later[at] = str((int(text[at]) + shift) % 10)
         if not digits:
-            gone.update(range(start, end + (text[end : end + 1] == "\n" and text[start - 1 : start] in {"", "\n"})))
+            gone.update(
+                range(start, end + (text[end : end + 1] == "\n" and text[start - 1 : start] in {"", "\n"}))
+            )
     other = "".join(char for at, char in enumerate(later) if at not in gone)
     assert (other != text) == (name not in WITHOUT)
     assert rules(name).comparable(other) == rules(name).comparable(text)
@@ -66,7 +68,9 @@ def test_captures_that_differ_in_volatile_text_only(name: str, shift: int) -> No
 
 def fixed(text: str, at: int) -> bool:
     """A digit by which the line is known."""
-    return text.startswith("ROS", at - 3) or bool(re.match(r"\d\.\d+\.\d", text[at:]) and "RouterOS" in text[at - 9 : at])
+    return text.startswith("ROS", at - 3) or bool(
+        re.match(r"\d\.\d+\.\d", text[at:]) and "RouterOS" in text[at - 9 : at]
+    )
 
 
 @pytest.mark.parametrize("name", COLLECTED)

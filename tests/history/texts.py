@@ -26,7 +26,23 @@ _ODD = (
     "caf\u00e9 \u0130 password g\u00e9heim",
     "token bearer eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
 )
-_WORDS = ("password", "secret", "key", "community", "psk", "7", "0", "=", '"', "'", ":", "x", "abc", "encrypted", "\\")
+_WORDS = (
+    "password",
+    "secret",
+    "key",
+    "community",
+    "psk",
+    "7",
+    "0",
+    "=",
+    '"',
+    "'",
+    ":",
+    "x",
+    "abc",
+    "encrypted",
+    "\\",
+)
 
 
 @cache

@@ -30,7 +30,9 @@ class Case:
     def with_another(self, canary: str) -> str:
         """The text with a letter or digit of one secret changed."""
         at = next(n for n in reversed(range(len(canary))) if canary[n].isalnum())
-        other = "b" if canary[at] == "a" else "8" if canary[at] == "7" else "7" if canary[at].isdigit() else "a"
+        other = (
+            "b" if canary[at] == "a" else "8" if canary[at] == "7" else "7" if canary[at].isdigit() else "a"
+        )
         changed = canary[:at] + other + canary[at + 1 :]
         return _CANARY.sub(r"\1", self.marked.replace(f"«{canary}»", f"«{changed}»"))
 

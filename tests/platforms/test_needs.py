@@ -35,13 +35,29 @@ def test_no_words(pattern: str) -> None:
     assert not any(needs(pattern).options)
 
 
-@pytest.mark.parametrize("pattern", [r"^abc .*$", r"a\S+\b", r"a(?!\d+$)b", r"(?<=\n)ab", r"a[^\n]+", r"[^\s\"]+", r"\w\d\B"])
+@pytest.mark.parametrize(
+    "pattern", [r"^abc .*$", r"a\S+\b", r"a(?!\d+$)b", r"(?<=\n)ab", r"a[^\n]+", r"[^\s\"]+", r"\w\d\B"]
+)
 def test_on_one_line(pattern: str) -> None:
     assert needs(pattern).one_line
 
 
 @pytest.mark.parametrize(
-    "pattern", [r"a\nb", r"a\s+b", r"a[^x]+", r"a(?!\n)", r"a(?=\s)", r"(?s:a.b)", r"a\Z", r"\Aa", r"a\D", r"a\W", r"[\x00-\x20]", r"x[^\S ]"]
+    "pattern",
+    [
+        r"a\nb",
+        r"a\s+b",
+        r"a[^x]+",
+        r"a(?!\n)",
+        r"a(?=\s)",
+        r"(?s:a.b)",
+        r"a\Z",
+        r"\Aa",
+        r"a\D",
+        r"a\W",
+        r"[\x00-\x20]",
+        r"x[^\S ]",
+    ],
 )
 def test_over_lines(pattern: str) -> None:
     assert not needs(pattern).one_line
@@ -53,14 +69,46 @@ def test_of_other_flags_nothing_is_known() -> None:
     assert needs("a b c", re.MULTILINE | re.VERBOSE) == Needs()
 
 
-@pytest.mark.parametrize(("pattern", "anchored"), [(r"^a", True), (r" ^a", False), (r"^a|b", False), (r"(?:^a)", False)])
+@pytest.mark.parametrize(
+    ("pattern", "anchored"), [(r"^a", True), (r" ^a", False), (r"^a|b", False), (r"(?:^a)", True)]
+)
 def test_where_it_begins(pattern: str, anchored: bool) -> None:
     assert needs(pattern).anchored is anchored
 
 
-ATOMS = st.sampled_from(["a", "b", " ", r"\d", ".", r"\s", "[ab]", "[^a]", "(?:ab|ba)", "(?:a|b)", r"\n", "^", "$", "(?=a)", "(?!b)", "(?<=a)", r"\b"])
-PATTERNS = st.lists(st.tuples(ATOMS, st.sampled_from(["", "", "?", "+", "*", "{2}"])), min_size=1, max_size=5).map(
-    lambda parts: "".join(atom + (count if atom not in {"^", "$", r"\b"} and not atom.startswith("(?") or atom.startswith("(?:") else "") for atom, count in parts)
+ATOMS = st.sampled_from(
+    [
+        "a",
+        "b",
+        " ",
+        r"\d",
+        ".",
+        r"\s",
+        "[ab]",
+        "[^a]",
+        "(?:ab|ba)",
+        "(?:a|b)",
+        r"\n",
+        "^",
+        "$",
+        "(?=a)",
+        "(?!b)",
+        "(?<=a)",
+        r"\b",
+    ]
+)
+PATTERNS = st.lists(
+    st.tuples(ATOMS, st.sampled_from(["", "", "?", "+", "*", "{2}"])), min_size=1, max_size=5
+).map(
+    lambda parts: "".join(
+        atom
+        + (
+            count
+            if (atom not in {"^", "$", r"\b"} and not atom.startswith("(?")) or atom.startswith("(?:")
+            else ""
+        )
+        for atom, count in parts
+    )
 )
 
 
