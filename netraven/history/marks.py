@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 _DIGITS = 12
 """Of 16 values each, 48 bits: among some 16 million different secrets, two share a mark by chance."""
 
-MARK = re.compile(r"<redacted:[0-9a-f]{%d}>" % _DIGITS)
+MARK = re.compile(rf"<redacted:[0-9a-f]{{{_DIGITS}}}>")
 """What :meth:`Marker.mark` writes. It is no secret, and never marked again."""
 
 

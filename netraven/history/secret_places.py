@@ -21,7 +21,7 @@ from netraven.platforms.needs import Needs
 _MARK_BEGINS = "<redacted:"
 _REST_OF_WORD = re.compile(r"[\w-]*")
 _BETWEEN = re.compile(r"[\"']?(?:\.{2,})?[ \t]*(?:=>|[=:>])?[ \t]*")
-"""A word and its value: ``password foo``, ``password=foo``, ``"password": "foo"``, ``Password..... foo``, ``<key>foo``."""
+"""A word and its value: ``password foo``, ``password=foo``, ``"password": "foo"``, ``Key..... foo``, ``<key>foo``."""
 _TOKEN = re.compile(r"[^\s\"']+")
 _KIND = re.compile(r"\d{1,2}")
 """How a secret is encrypted, in digits, where more follows."""
@@ -232,8 +232,7 @@ def _beside_marks(text: str, place: Place, marks: Sequence[Place]) -> Iterator[P
     if pieces == [place]:
         yield place
         return
-    for start, end in pieces:
-        start, end = _trimmed(text, start, end)
+    for start, end in (_trimmed(text, *piece) for piece in pieces):
         if any(map(str.isalnum, text[start:end])):
             yield start, end
 

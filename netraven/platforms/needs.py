@@ -142,10 +142,8 @@ def _sees_line_end(tree: Iterable[tuple[Any, Any]], *, dotall: bool) -> bool:
 
 
 def _piece_sees(code: Any, value: Any, *, dotall: bool) -> bool:
-    if code is op.LITERAL:
-        return bool(value == _NEWLINE)
-    if code is op.NOT_LITERAL:
-        return bool(value != _NEWLINE)
+    if code in {op.LITERAL, op.NOT_LITERAL}:
+        return bool(value == _NEWLINE) == (code is op.LITERAL)
     if code is op.ANY:
         return dotall
     if code is op.AT:
