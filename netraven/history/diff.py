@@ -51,11 +51,13 @@ class Diff:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one version made of another. ``old`` is None for the first one."""
+    """What one version made of another. ``old`` is None where ``new`` is the first one; all its lines are new then."""
 
     old: Version | None
     new: Version
     diff: Diff
+    problem: str | None = None
+    """Why the texts could not be compared; ``diff`` is empty then."""
 
 
 def diff(old: str, new: str, *, context: int = CONTEXT) -> Diff:
@@ -206,10 +208,12 @@ def _hunk(places: Sequence[Place], old: _Text, new: _Text, context: int) -> Hunk
     for place in places:
         lines += _same(old, old_at, new_at, place.old_start - old_at)
         lines += [
-            Line("-", at + 1, None, old.lines[at], old.ended(at)) for at in range(place.old_start, place.old_end)
+            Line("-", at + 1, None, old.lines[at], old.ended(at))
+            for at in range(place.old_start, place.old_end)
         ]
         lines += [
-            Line("+", None, at + 1, new.lines[at], new.ended(at)) for at in range(place.new_start, place.new_end)
+            Line("+", None, at + 1, new.lines[at], new.ended(at))
+            for at in range(place.new_start, place.new_end)
         ]
         old_at, new_at = place.old_end, place.new_end
     lines += _same(old, old_at, new_at, after)

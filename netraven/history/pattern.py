@@ -18,6 +18,8 @@ LONGEST = 1_000
 """Characters."""
 MEMORY = 8 << 20
 """Bytes that a compiled expression and its matcher may take."""
+LARGEST = 10_000
+"""Steps of a compiled expression. At the worst each of them is taken for each byte of a text."""
 _IN_MARKS = frozenset("redacted:0123456789abcdef")
 """What can stand between the ``<`` and ``>`` of a mark (``marks.Marker``)."""
 
@@ -146,7 +148,9 @@ _OF_THE_TEXT = re.compile(r"\\[AzCQ]|\(\?[a-zA-Z]*-[a-zA-Z]*m")
 
 
 def _expression(source: str, *, ignore_case: bool) -> _Matcher:
-    alone = _compiled(source, ignore_case=ignore_case)  # for its faults: `a)(b` would be well formed in a group
+    alone = _compiled(
+        source, ignore_case=ignore_case
+    )  # for its faults: `a)(b` would be well formed in a group
     if _OF_THE_TEXT.search(source.replace("\\\\", "")):
         return _EachLine(alone)
     return _AllLines(_compiled(f"(?m:{source})", ignore_case=ignore_case))
@@ -163,10 +167,13 @@ def _compiled(source: str, *, ignore_case: bool, literal: bool = False) -> Any:
     options.never_capture = True
     options.never_nl = True
     try:
-        return re2.compile(_bytes(source), options)
+        compiled = re2.compile(_bytes(source), options)
     except re2.error as error:
         said = error.args[0] if error.args else b""
         raise InputError(_refusal(source, said.decode("utf-8", "replace"))) from None
+    if compiled.programsize > LARGEST:
+        raise InputError(_refusal(source, "too large"))
+    return compiled
 
 
 _LACKING = (
@@ -175,7 +182,7 @@ _LACKING = (
         "cannot look ahead or behind: look for what the line has, and leave out other lines with `grep -v`",
     ),
     (
-        re.compile(r"invalid escape sequence: \\[1-9]|\(\?P="),
+        re.compile(r"invalid escape sequence: \\[1-9]|\(\?P$"),
         "cannot refer back to a group: write out what is to come twice",
     ),
     (re.compile(r"invalid escape sequence: \\Z"), "has no \\Z: write $"),
