@@ -147,11 +147,13 @@ def _settled(places: Sequence[Place], old: _Side, new: _Side) -> list[Place]:
         before = settled[-1] if settled else None
         if place.old_start == place.old_end:
             room = (before.new_end + 1 if before else 0, after.new_start - 1 if after else len(new[0]))
-            place = _moved(place, _shift(new, (place.new_start, place.new_end), room))
+            by = _shift(new, (place.new_start, place.new_end), room)
         elif place.new_start == place.new_end:
             room = (before.old_end + 1 if before else 0, after.old_start - 1 if after else len(old[0]))
-            place = _moved(place, _shift(old, (place.old_start, place.old_end), room))
-        settled.append(place)
+            by = _shift(old, (place.old_start, place.old_end), room)
+        else:
+            by = 0
+        settled.append(_moved(place, by))
     return settled
 
 

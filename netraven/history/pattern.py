@@ -63,7 +63,7 @@ class Pattern:
         return bool(self.find("\n".join(lines)))
 
     def possible_in(self, text: str) -> bool:
-        """Whether it might be found in ``text`` once marks stand in the place of secrets. Quick where the answer is no."""
+        """Whether it might be found in ``text`` once marks stand in the place of secrets; no is a quick answer."""
         return self._needed is None or self._needed.has(text)
 
 

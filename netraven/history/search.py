@@ -1,4 +1,4 @@
-"""Looking for a pattern in configurations, as they are shown: whoever may not see a secret cannot guess at it either."""
+"""Looking for a pattern in configurations as they are shown: who may not see a secret cannot guess at it either."""
 
 from __future__ import annotations
 
