@@ -30,7 +30,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Hunk:
-    """Lines that follow each other. Starts and counts are what unified diffs print: where a count is 0, the line before."""
+    """Lines that follow each other. Starts and counts are those of unified diffs: where a count is 0, the line before."""
 
     old_start: int
     old_count: int
@@ -61,7 +61,7 @@ class Change:
 
 
 def diff(old: str, new: str, *, context: int = CONTEXT) -> Diff:
-    """The difference, the same for the same texts; it takes about a second for a hundred thousand lines at the worst."""
+    """The difference, the same for the same texts. A hundred thousand lines take less than a second at the worst."""
     if context < 0:
         raise ValueError(f"context is a number of lines, not {context}")
     if old == new:
