@@ -30,7 +30,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Hunk:
-    """Lines that follow each other. Starts and counts are those of unified diffs: where a count is 0, the line before."""
+    """Lines that follow each other. Starts and counts are those of unified diffs: of no lines, the line before."""
 
     old_start: int
     old_count: int
