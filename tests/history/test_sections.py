@@ -125,7 +125,8 @@ def test_a_banner_that_does_not_end_soon_is_none() -> None:
 def test_junos() -> None:
     found = under(
         "version 21.4;\nsystem {\n    host-name r1;\n    login {\n        user ops {\n            class a;\n"
-        "        }\n    }\n}\nprotocols {\n    bgp {\n        inactive: group x {\n            type external;\n        }\n    }\n}\n"
+        "        }\n    }\n}\nprotocols {\n    bgp {\n"
+        "        inactive: group x {\n            type external;\n        }\n    }\n}\n"
     )
     assert found["host-name r1;"] == "system"
     assert found["class a;"] == "system > login > user ops"
