@@ -96,12 +96,14 @@ def test_with_its_bounds_passed_it_is_still_right(old: Sequence[int], new: Seque
     assert [*rebuilt, *old[at:]] == list(new)
 
 
-@given(st.lists(st.integers(0, 4), max_size=12), st.lists(st.integers(0, 4), max_size=12))
-def test_without_unique_lines_it_is_the_shortest(old: list[int], new: list[int]) -> None:
-    old, new = old * 2, new * 2  # nothing is unique
-    places = changed_places(old, new)
-    kept = len(old) - sum(place.old_end - place.old_start for place in places)
-    assert kept == longest_common(old, new)
+@given(st.lists(st.integers(0, 4), max_size=20), st.lists(st.integers(0, 4), max_size=20))
+def test_what_has_no_unique_lines_is_done_in_the_shortest_way(old: list[int], new: list[int]) -> None:
+    pairs, _ = alignment._common(old, new, alignment.STEPS)
+    assert pairs is not None
+    assert all(old[a] == new[b] for a, b in pairs)
+    assert pairs == sorted(set(pairs))
+    assert [b for _, b in pairs] == sorted({b for _, b in pairs})
+    assert len(pairs) == longest_common(old, new)
 
 
 def longest_common(old: Sequence[int], new: Sequence[int]) -> int:
