@@ -41,7 +41,7 @@ async def search(
     """What is found is written as it is found: an interrupted search has told what it knew."""
     from netraven.history.pattern import Pattern
 
-    looked_for = Pattern.of(pattern, regex=regex, ignore_case=ignore_case)
+    looked_for = Pattern(pattern, regex=regex, ignore_case=ignore_case)
     selector = Selector(tags=frozenset(tags), names=frozenset(names))
     async with context.store() as store:
         await _check(store, selector)

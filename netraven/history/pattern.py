@@ -26,32 +26,29 @@ _IN_MARKS = frozenset("redacted:0123456789abcdef")
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """Made by ``Pattern.of``."""
+    """Raises ``InputError`` for what cannot be looked for; it says what to write instead."""
 
     text: str
-    regex: bool
-    ignore_case: bool
-    _matcher: _Matcher = field(repr=False, compare=False)
-    _needed: _Matcher | None = field(repr=False, compare=False)
+    regex: bool = field(default=False, kw_only=True)
+    ignore_case: bool = field(default=False, kw_only=True)
+    _matcher: _Matcher = field(init=False, repr=False, compare=False)
+    _needed: _Matcher | None = field(init=False, repr=False, compare=False)
     """Words that stand in whatever matches, and cannot be part of a mark."""
 
-    @classmethod
-    def of(cls, text: str, *, regex: bool = False, ignore_case: bool = False) -> Pattern:
-        """Raises ``InputError`` for what cannot be looked for; it says what to write instead."""
+    def __post_init__(self) -> None:
+        text, ignore_case = self.text, self.ignore_case
         if not text:
             raise InputError("an empty pattern is found everywhere: say what to look for")
         if len(text) > LONGEST:
             raise InputError(f"a pattern has at most {LONGEST:,} characters, this one has {len(text):,}")
         if "\n" in text:
             raise InputError("a pattern is looked for in each line by itself, so it cannot have a line break")
-        words = [text] if not regex else _words(text, ignore_case=ignore_case)
+        words = _words(text, ignore_case=ignore_case) if self.regex else [text]
         needed = max((word for word in words if not _may_be_in_a_mark(word)), key=len, default=None)
-        return cls(
-            text,
-            regex,
-            ignore_case,
-            _expression(text, ignore_case=ignore_case) if regex else _literal(text, ignore_case=ignore_case),
-            None if needed is None else _literal(needed, ignore_case=ignore_case),
+        make = _expression if self.regex else _literal
+        object.__setattr__(self, "_matcher", make(text, ignore_case=ignore_case))
+        object.__setattr__(
+            self, "_needed", None if needed is None else _literal(needed, ignore_case=ignore_case)
         )
 
     def find(self, text: str) -> list[int]:

@@ -46,7 +46,7 @@ def found_naively(expression: str, text: str, *, ignore_case: bool) -> list[int]
 
 @given(EXPRESSIONS.filter(bool), TEXTS, st.booleans())
 def test_an_expression_is_looked_for_in_each_line(expression: str, text: str, ignore_case: bool) -> None:
-    pattern = Pattern.of(expression, regex=True, ignore_case=ignore_case)
+    pattern = Pattern(expression, regex=True, ignore_case=ignore_case)
     assert pattern.find(text) == found_naively(expression, text, ignore_case=ignore_case)
 
 
@@ -64,15 +64,15 @@ def test_an_expression_is_looked_for_in_each_line(expression: str, text: str, ig
     ],
 )
 def test_ends_of_lines_are_the_ends_of_the_text(expression: str, text: str, lines: list[int]) -> None:
-    assert Pattern.of(expression, regex=True).find(text) == lines
+    assert Pattern(expression, regex=True).find(text) == lines
 
 
 @given(st.text(alphabet=ALPHABET + "(*\\", min_size=1, max_size=4), TEXTS)
 def test_words_are_looked_for_as_they_are(words: str, text: str) -> None:
     expected = [number for number, line in enumerate(lines_of(text), 1) if words in line]
-    assert Pattern.of(words).find(text) == expected
+    assert Pattern(words).find(text) == expected
     lowered = [n for n, line in enumerate(lines_of(text), 1) if _seen(words) in _seen(line)]
-    assert Pattern.of(words, ignore_case=True).find(text) == lowered
+    assert Pattern(words, ignore_case=True).find(text) == lowered
 
 
 def _seen(text: str) -> str:
@@ -89,10 +89,10 @@ def test_what_is_said_to_be_impossible_is_not_found(expression: str, parts: list
     captured = "".join(parts)
     shown = "".join(marker.mark(part) if at % 3 == 1 else part for at, part in enumerate(parts))
     for pattern in (
-        Pattern.of(expression, regex=True),
-        Pattern.of(expression, regex=True, ignore_case=True),
-        Pattern.of(expression),
-        Pattern.of(expression, ignore_case=True),
+        Pattern(expression, regex=True),
+        Pattern(expression, regex=True, ignore_case=True),
+        Pattern(expression),
+        Pattern(expression, ignore_case=True),
     ):
         if not pattern.possible_in(captured):
             assert pattern.find(shown) == []
@@ -112,7 +112,7 @@ def test_what_is_said_to_be_impossible_is_not_found(expression: str, parts: list
     ],
 )
 def test_words_that_every_match_has(expression: str, needed: str | None) -> None:
-    pattern = Pattern.of(expression, regex=True)
+    pattern = Pattern(expression, regex=True)
     if needed is None:
         assert pattern.possible_in("")
     else:
@@ -123,7 +123,7 @@ def test_words_that_every_match_has(expression: str, needed: str | None) -> None
 @pytest.mark.parametrize("words", ["dac", "DAC", "vlan <", "> role", "12"])
 def test_words_that_a_mark_can_have_a_part_in(words: str) -> None:
     for ignore_case in (False, True):
-        assert Pattern.of(words, ignore_case=ignore_case).possible_in("")
+        assert Pattern(words, ignore_case=ignore_case).possible_in("")
 
 
 def test_marks_are_made_of_what_is_said_here() -> None:
@@ -143,7 +143,7 @@ def test_marks_are_made_of_what_is_said_here() -> None:
 @pytest.mark.parametrize("regex", [False, True])
 def test_what_is_no_pattern(text: str, words: str, regex: bool) -> None:
     with pytest.raises(InputError, match=words):
-        Pattern.of(text, regex=regex)
+        Pattern(text, regex=regex)
 
 
 @pytest.mark.parametrize(
@@ -169,19 +169,19 @@ def test_what_is_no_pattern(text: str, words: str, regex: bool) -> None:
 )
 def test_a_refusal_says_what_to_write(expression: str, words: str) -> None:
     with pytest.raises(InputError, match=words) as refused:
-        Pattern.of(expression, regex=True)
+        Pattern(expression, regex=True)
     assert refused.value.__cause__ is None
 
 
 def test_a_refusal_is_harmless_to_read() -> None:
     with pytest.raises(InputError) as refused:
-        Pattern.of("(\x1b]0;title\x07", regex=True)
+        Pattern("(\x1b]0;title\x07", regex=True)
     assert "\x1b" not in str(refused.value)
 
 
 def test_nothing_is_printed_by_the_library(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(InputError):
-        Pattern.of("(", regex=True)
+        Pattern("(", regex=True)
     assert capfd.readouterr() == ("", "")
 
 
@@ -189,11 +189,11 @@ def test_what_takes_for_ever_elsewhere_does_not_here() -> None:
     """The time limit of a test is the limit: Python's own matcher needs longer than the universe has."""
     text = "x" * 200_000 + "\n"
     for expression in (r"(x+x+)+y", r"(x|xx)*y", r"(.*x){20}y", r"(?:x?){30}x{30}y"):
-        assert Pattern.of(expression, regex=True).find(text) == []
+        assert Pattern(expression, regex=True).find(text) == []
 
 
 def test_any_of_some_lines() -> None:
-    pattern = Pattern.of(r"^ shutdown$", regex=True)
+    pattern = Pattern(r"^ shutdown$", regex=True)
     assert pattern.found_in([" mtu 9", " shutdown"])
     assert not pattern.found_in([" mtu 9", " no shutdown"])
     assert not pattern.found_in([])

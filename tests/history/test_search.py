@@ -44,21 +44,21 @@ async def find(
 
 
 async def test_lines_with_their_numbers_and_sections() -> None:
-    (found,) = await find(Pattern.of("description"), [stored("r1", TEXT), stored("r2", "!\n")])
+    (found,) = await find(Pattern("description"), [stored("r1", TEXT), stored("r2", "!\n")])
     assert found.version.device == "r1"
     assert found.hits == (Hit(2, " description x", ("interface A",)),)
 
 
 async def test_secrets_are_not_found_and_what_stands_beside_them_is() -> None:
-    assert await find(Pattern.of(SECRET), [stored("r1", TEXT)]) == []
-    assert await find(Pattern.of("secret h", regex=True), [stored("r1", TEXT)]) == []
-    for pattern in (Pattern.of("> role"), Pattern.of(r"ops secret \S+>.role", regex=True)):
+    assert await find(Pattern(SECRET), [stored("r1", TEXT)]) == []
+    assert await find(Pattern("secret h", regex=True), [stored("r1", TEXT)]) == []
+    for pattern in (Pattern("> role"), Pattern(r"ops secret \S+>.role", regex=True)):
         (found,) = await find(pattern, [stored("r1", TEXT)])
         assert SECRET not in found.hits[0].text
 
 
 async def test_raw_texts_are_searched_as_they_are() -> None:
-    (found,) = await find(Pattern.of(SECRET), [stored("r1", TEXT, "unknown")], raw=True)
+    (found,) = await find(Pattern(SECRET), [stored("r1", TEXT, "unknown")], raw=True)
     assert found.hits[0].text == f"username ops secret {SECRET} role a"
 
 
@@ -66,7 +66,7 @@ async def test_texts_without_it_are_not_made_fit_to_be_seen() -> None:
     """But for the first of each platform: whether its texts can be shown is known then."""
     shows = Shows()
     versions = [stored(f"r{number}", TEXT) for number in range(5)] + [stored("hit", "x nowhere\n")]
-    (found,) = await find(Pattern.of("nowhere"), versions, shows)
+    (found,) = await find(Pattern("nowhere"), versions, shows)
     assert found.version.device == "hit"
     assert shows.asked == ["r0", "hit"]
 
@@ -75,7 +75,7 @@ async def test_where_it_is_not_known_what_is_secret_nothing_is_told() -> None:
     """Not even whether the words are there: the answer is the same for a right guess and a wrong one."""
     versions = [stored("r1", TEXT), stored("a", TEXT, "gone"), stored("b", TEXT, "gone")]
     for guess in (SECRET, "hunter3", "description q"):
-        found = await find(Pattern.of(guess), versions)
+        found = await find(Pattern(guess), versions)
         assert [(one.version.device, one.problem) for one in found] == [
             ("a", "not known what is secret"), ("b", "not known what is secret"),
         ]  # fmt: skip

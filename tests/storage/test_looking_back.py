@@ -1,4 +1,4 @@
-"""What configurations tell of a stored history: differences, what changed in a run, what is found; on both databases."""
+"""What configurations tell of a stored history: differences, changes of a run, what is found; on both databases."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ async def test_searching_now_then_and_everything(store: SqlStore, configurations
     await collect(store, one, TEXT, 0)
     await collect(store, one, LARGER, 60)
     await collect(store, other, TEXT, 30)
-    mtu = Pattern.of(r"mtu \d+$", regex=True)
+    mtu = Pattern(r"mtu \d+$", regex=True)
 
     async def find(
         pattern: Pattern, selector: Selector | None = None, **how: object
@@ -135,5 +135,5 @@ async def test_searching_now_then_and_everything(store: SqlStore, configurations
         ("r1", 1, " mtu 1500"), ("r1", 2, " mtu 9000"), ("r2", 1, " mtu 1500"),
     ]  # fmt: skip
     assert await find(mtu, kind="version") == []
-    assert await find(Pattern.of(SECRET), every=True) == []
-    assert len(await find(Pattern.of(SECRET), every=True, raw=True)) == 3
+    assert await find(Pattern(SECRET), every=True) == []
+    assert len(await find(Pattern(SECRET), every=True, raw=True)) == 3
