@@ -31,6 +31,7 @@ from netraven.platforms import Catalogue
 from netraven.ports import Sources, Transport
 
 if TYPE_CHECKING:
+    from netraven.git.export import Exporter
     from netraven.history.configurations import Configurations
     from netraven.storage.store import SqlStore
     from netraven.transport.ssh_scan import Look
@@ -55,9 +56,35 @@ async def open_store(settings: Settings) -> AsyncIterator[SqlStore]:
 
 def configurations(store: SqlStore, catalogue: Catalogue) -> Configurations:
     """Stored configurations, as they may be shown."""
+    from netraven.git.export import Exporter
     from netraven.history.configurations import Configurations
 
     return Configurations(store.versions, catalogue, store.history_keys.marker)
+
+
+def git_exporter(settings: Settings, store: SqlStore, catalogue: Catalogue) -> Exporter | None:
+    """What exports to the git repository that settings name; None where they name none."""
+    from netraven.git.export import Exporter, Target
+    from netraven.history.layout import Layout
+
+    told = settings.git
+    path = settings.git_path
+    if path is None:
+        return None
+    target = Target(
+        path=path.absolute(),
+        layout=Layout(told.layout),
+        per=told.commit,
+        author=told.author,
+        branch=told.branch,
+        kinds=tuple(dict.fromkeys(told.kinds)),
+        raw=told.raw,
+        remote=told.remote,
+        push_timeout=told.timeout,
+        folder=settings.folder.absolute(),
+    )
+    text = partial(configurations(store, catalogue).text, raw=told.raw, quiet=True)
+    return Exporter(target, store.exports, text, environ=os.environ)
 
 
 async def look_at_ssh(settings: Settings, target: Target) -> Look:

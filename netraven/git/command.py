@@ -99,7 +99,7 @@ class Git:
         operator: Mapping[str, str] | None = None,
         repository: bool = True,
     ) -> Answer:
-        """Run to the end. ``operator``: as the operator's own git, with these variables too.
+        """Run to the end. ``operator``: as the operator's own git, with these of git's settings too.
 
         Raises ``GitError`` where it cannot be run or takes longer than ``timeout`` seconds; its exit code is for the
         caller to judge.
@@ -178,9 +178,15 @@ class Git:
         kept = {name: self._environ[name] for name in _KEPT_LOCALLY if name in self._environ}
         return {**kept, **_LOCAL, **_NEVER_ASK}
 
-    def _operators(self, more: Mapping[str, str]) -> dict[str, str]:
+    def _operators(self, settings: Mapping[str, str]) -> dict[str, str]:
         kept = {name: text for name, text in self._environ.items() if not _NOT_PASSED_ON.fullmatch(name)}
-        return {**kept, **_NEVER_ASK, **more}
+        told = kept.get("GIT_CONFIG_COUNT", "")
+        count = int(told) if told.isdecimal() else 0
+        for number, (key, value) in enumerate(settings.items(), start=count):
+            kept[f"GIT_CONFIG_KEY_{number}"], kept[f"GIT_CONFIG_VALUE_{number}"] = key, value
+        if settings:
+            kept["GIT_CONFIG_COUNT"] = str(count + len(settings))
+        return {**kept, **_NEVER_ASK}
 
 
 def cannot_run(error: OSError) -> GitError:

@@ -30,10 +30,10 @@ async def push(git: Git, remote: str, branch: str, commit: str, *, timeout: floa
     too, can be read by everyone on the machine.
     """
     shown = without_userinfo(remote)
-    where, environ = _apart(remote)
+    where, settings = _apart(remote)
     ref = f"refs/heads/{branch}"
     try:
-        said = await git.run("push", "--porcelain", where, f"{ref}:{ref}", timeout=timeout, operator=environ)
+        said = await git.run("push", "--porcelain", where, f"{ref}:{ref}", timeout=timeout, operator=settings)
     except GitError as error:
         return Pushed(shown, commit, f"{error}. It is tried again after the next export")
     if said.code == 0:
@@ -42,7 +42,7 @@ async def push(git: Git, remote: str, branch: str, commit: str, *, timeout: floa
 
 
 def _apart(remote: str) -> tuple[str, dict[str, str]]:
-    """The remote without userinfo, and the variables that have it."""
+    """The remote without userinfo, and the setting of git's that has it."""
     match = _HTTP.fullmatch(remote)
     if match is None:
         return remote, {}
@@ -50,11 +50,7 @@ def _apart(remote: str) -> tuple[str, dict[str, str]]:
     user, _, password = userinfo.partition(":")
     token = base64.b64encode(f"{unquote(user)}:{unquote(password)}".encode()).decode()
     host = rest.partition("/")[0]
-    return scheme + rest, {
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": f"http.{scheme}{host}/.extraHeader",
-        "GIT_CONFIG_VALUE_0": f"Authorization: Basic {token}",
-    }
+    return scheme + rest, {f"http.{scheme}{host}/.extraHeader": f"Authorization: Basic {token}"}
 
 
 def _why(said: Answer, branch: str) -> str:

@@ -28,10 +28,10 @@ class Exported:
     def holds(self, run: int) -> bool:
         return run <= self.through or run in self.runs
 
-    def with_runs(self, done: Iterable[int], unfinished: Iterable[int] = ()) -> Exported:
-        """With these runs too; ``unfinished`` are those of which nothing may be said yet, and nothing after them."""
+    def with_runs(self, done: Iterable[int], missing: Iterable[int] = ()) -> Exported:
+        """With these runs too. ``missing``: the runs that it does not hold, or at least the one that began first."""
         runs = self.runs | set(done)
-        barrier = min((run for run in unfinished if run > self.through), default=None)
+        barrier = min((run for run in missing if run > self.through), default=None)
         below = [run for run in runs if barrier is None or run < barrier]
         through = max([self.through, *below])
         return replace(self, through=through, runs=frozenset(run for run in runs if run > through))
