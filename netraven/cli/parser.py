@@ -83,6 +83,7 @@ def _top() -> Parser:
     _secrets(commands)
     _collecting(commands)
     _reading(commands)
+    _git(commands)
     _database(commands)
     return top
 
@@ -444,6 +445,34 @@ def _reading(commands: Any) -> None:
         "--kind", default="running", metavar="KIND", help="another output: startup, version ..."
     )
     json_option(latest)
+
+
+def _git(commands: Any) -> None:
+    git = group(commands, "git", "the git repository with all configurations: export, push, status")
+    export = verb(
+        git,
+        "export",
+        "git:export",
+        "bring the repository of [git] up to what is on record, and push it",
+        "Each run does this at its end. It goes on where the last export got to; a repository that was deleted is made\n"
+        "again with its history. Exit code 1: something could not be exported or pushed.",
+    )
+    export.add_argument(
+        "--rebuild",
+        action="store_true",
+        help="make it anew from the whole history, and put it in the place of what is there",
+    )
+    export.add_argument("--no-push", action="store_true", help="do not push")
+    json_option(export)
+    push = verb(
+        git,
+        "push",
+        "git:push",
+        "push what is there to git.remote; never with force",
+        "Exit code 1: the remote did not take it.",
+    )
+    json_option(push)
+    json_option(verb(git, "status", "git:status", "what the repository holds, what waits, how the last push went"))
 
 
 def _database(commands: Any) -> None:

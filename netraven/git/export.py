@@ -7,7 +7,6 @@ made again with the same commits.
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-from netraven.errors import DatabaseError, GitError, InputError
+from netraven.errors import GitError, InputError
 from netraven.events import events
 from netraven.git import messages
 from netraven.git.command import Git, without_userinfo
@@ -138,7 +137,7 @@ class Exporter:
             if done.commits:
                 await repository.tidy_up(self._target.push_timeout)
             head = await repository.head()
-        pushed = await self._push(repository, head.commit, always=False) if send and head else None
+        pushed = await self.push_if_needed(head.commit) if send and head else None
         return ExportReport(
             self._target.path,
             self._target.branch,
@@ -151,6 +150,12 @@ class Exporter:
             pushed,
         )
 
+    async def push_if_needed(self, commit: str) -> Pushed | None:
+        """Push; None where there is no remote, or where it has taken this very commit before, or nothing to push."""
+        if not commit or not self._target.remote or self._repository().state().pushed == commit:
+            return None
+        return await self._push(self._repository(), commit)
+
     async def push(self) -> Pushed:
         """Push what is there. Raises ``GitError`` where there is nothing, ``InputError`` where there is no remote."""
         if not self._target.remote:
@@ -159,9 +164,7 @@ class Exporter:
         head = await repository.head() if repository.exists() else None
         if head is None:
             raise GitError(f"{self._target.path} has nothing to push yet: `netraven git export` comes first")
-        pushed = await self._push(repository, head.commit, always=True)
-        assert pushed is not None  # noqa: S101 - asked for always
-        return pushed
+        return await self._push(repository, head.commit)
 
     async def status(self) -> RepositoryStatus:
         """How the repository stands. Changes nothing; raises ``GitError`` where the path holds something else."""
@@ -237,14 +240,9 @@ class Exporter:
             return False
         return (await repository.git.run("cat-file", "-e", f"{commit}^{{tree}}")).code == 0
 
-    async def _push(self, repository: Repository, commit: str, *, always: bool) -> Pushed | None:
-        """None where there is no remote, or where it has taken this very commit before."""
-        remote = self._target.remote
-        if not remote or (not always and repository.state().pushed == commit):
-            return None
-        pushed = await push(
-            repository.git, remote, self._target.branch, commit, timeout=self._target.push_timeout
-        )
+    async def _push(self, repository: Repository, commit: str) -> Pushed:
+        told = self._target
+        pushed = await push(repository.git, told.remote, told.branch, commit, timeout=told.push_timeout)
         if pushed.error:
             log.warning("git_push_failed", remote=pushed.remote, error=pushed.error)
         state = dataclasses.replace(
