@@ -35,6 +35,7 @@ _LOCAL = {
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_ATTR_NOSYSTEM": "1",
     "GIT_NO_REPLACE_OBJECTS": "1",
+    "GIT_NO_LAZY_FETCH": "1",
 }
 _NEVER_ASK = {
     "GIT_TERMINAL_PROMPT": "0",

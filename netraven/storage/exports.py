@@ -48,15 +48,11 @@ _STORED = (
     devices.c.detected_platform,
     snapshots.c.kind,
     snapshots.c.version,
-    snapshots.c.sha256,
     snapshots.c.platform,
     snapshots.c.first_seen_at,
     snapshots.c.last_seen_at,
     snapshots.c.run_id,
-    blob_table.c.size,
-    blob_table.c.codec,
-    blob_table.c.data,
-    blob_table.c.sealed,
+    *blobs.COLUMNS,
 )
 
 
