@@ -84,6 +84,7 @@ def _top() -> Parser:
     _collecting(commands)
     _reading(commands)
     _git(commands)
+    _history(commands)
     _database(commands)
     return top
 
@@ -473,6 +474,27 @@ def _git(commands: Any) -> None:
     )
     json_option(push)
     json_option(verb(git, "status", "git:status", "what the repository holds, what waits, how the last push went"))
+
+
+def _history(commands: Any) -> None:
+    history = group(commands, "history", "the history as a whole: import-git")
+    load = verb(
+        history,
+        "import-git",
+        "history_git:load",
+        "take over the history of a git repository of Oxidized or RANCID",
+        "PATH is the repository, bare or not, or a folder with one for each group. A version for each commit that changed a\n"
+        "device's file, of the time at which it was authored. Names are matched with the inventory: as they are, without\n"
+        "regard to upper and lower case, without the domain. Doing it again adds nothing.",
+    )
+    load.add_argument("path", metavar="PATH", help="the repository")
+    load.add_argument(
+        "--layout", choices=("auto", "oxidized", "rancid"), default="auto", help="whose it is (default: what it looks like)"
+    )
+    load.add_argument("--branch", default="HEAD", metavar="B", help="the branch (default: what HEAD says)")
+    load.add_argument("--kind", default="running", metavar="KIND", help="what the files are (default: running)")
+    load.add_argument("--dry-run", action="store_true", help="say what would come in, change nothing")
+    json_option(load)
 
 
 def _database(commands: Any) -> None:

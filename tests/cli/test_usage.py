@@ -20,7 +20,7 @@ COMMANDS = (
     "device ssh", "device ssh-report", "hostkey list", "hostkey show", "hostkey accept", "hostkey forget",
     "hostkey import", "credential add", "credential update", "credential list", "credential remove", "credential match",
     "collect", "run list", "run show", "log connections", "log attempts", "log job", "config show",
-    "db upgrade", "db check",
+    "git export", "git push", "git status", "history import-git", "db upgrade", "db check",
 )  # fmt: skip
 
 
