@@ -183,7 +183,10 @@ async def _refuse_second_key(context: Context, remove: str) -> None:
     if sealed:
         begin = "configurations and secrets are lost: begin with a new database ([database] url)"
         if not texts:
-            begin = f"the secrets are lost: remove the credentials (`{remove}`), run `netraven init` again, and add them anew"
+            begin = (
+                f"the secrets are lost: remove the credentials (`{remove}`), run `netraven init` again, and add "
+                "them anew"
+            )
         raise InputError(
             f"no new key was written: the database holds {counted(sum(sealed.values()), 'secret')} sealed with another "
             f"key, and {context.settings.key_file} is not there. Put your copy of the old key back. Where there "
