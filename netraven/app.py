@@ -262,7 +262,7 @@ class NetRaven:
         """The same without keeping the outcomes: memory does not grow with the fleet. ``on_outcome`` is told each."""
         outputs = tuple(outputs)
         self._check_outputs(outputs)
-        return await self._run(
+        run = await self._run(
             _selector(tags, names),
             concurrency=self._settings.concurrency if concurrency is None else concurrency,
             strategy=strategy or self._settings.strategy,
@@ -270,6 +270,8 @@ class NetRaven:
             observer=observer,
             on_outcome=on_outcome,
         )
+        await self._export_after(run, observer)
+        return run
 
     async def export_git(
         self, *, rebuild: bool = False, push: bool = True, progress: Progress | None = None
@@ -438,7 +440,6 @@ class NetRaven:
             raise
         finally:
             run = await self._end(run, status or RunStatus.INTERRUPTED, tally.counts, error)
-        await self._export_after(run, observer)
         return run
 
     async def _export_after(self, run: Run, observer: Observer | None) -> None:
@@ -448,10 +449,10 @@ class NetRaven:
         from netraven.git.after_run import export_after_run
 
         lines = await export_after_run(self._git)
-        for level, event, data in lines:
-            if observer is not None:
-                observer.noticed(event, data)
         entries = [Logged(run.id, utcnow(), level, event, data=data) for level, event, data in lines]
+        if observer is not None:
+            for entry in entries:
+                observer.noticed(entry.message, entry.data)
         if entries:
             with contextlib.suppress(DatabaseError):
                 await self._store.commit(entries)

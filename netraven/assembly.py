@@ -59,10 +59,7 @@ async def open_store(settings: Settings) -> AsyncIterator[SqlStore]:
 
 def configurations(store: SqlStore, catalogue: Catalogue) -> Configurations:
     """Stored configurations, as they may be shown."""
-    from datetime import datetime
 
-    from netraven.git.export import Exporter
-    from netraven.git.taking_over import Progress, TakenOver
     from netraven.history.configurations import Configurations
 
     return Configurations(store.versions, catalogue, store.history_keys.marker)

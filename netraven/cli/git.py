@@ -59,9 +59,7 @@ def _told(report: ExportReport) -> str:
     if not report.commits:
         return f"{where}: nothing new"
     removed = f", {counted(report.removed, 'file')} removed" if report.removed else ""
-    return (
-        f"{where}: {counted(report.commits, 'commit')}, {counted(report.versions, 'version')}{removed}"
-    )
+    return f"{where}: {counted(report.commits, 'commit')}, {counted(report.versions, 'version')}{removed}"
 
 
 def _document(report: ExportReport) -> dict[str, Any]:
@@ -131,7 +129,9 @@ async def status(context: Context, *, as_json: bool) -> int:
         return 0
     say(f"repository: {found.path}, branch {found.branch}{'' if found.exists else ' (not made yet)'}")
     if found.head:
-        say(f"last commit: {found.head[:12]}, holds the runs up to {found.exported.through:,}{_further(found)}")
+        say(
+            f"last commit: {found.head[:12]}, holds the runs up to {found.exported.through:,}{_further(found)}"
+        )
     waiting = found.waiting
     say(
         f"waiting: {counted(waiting.versions, 'version')} of {counted(waiting.runs, 'run')}"
@@ -145,7 +145,9 @@ async def status(context: Context, *, as_json: bool) -> int:
         )
     if found.remote:
         tried = f", last tried {clock(found.push_tried_at)} UTC" if found.push_tried_at else ""
-        say(f"remote: {plain_line(found.remote)}, {'up to date' if found.pushed else 'not up to date'}{tried}")
+        say(
+            f"remote: {plain_line(found.remote)}, {'up to date' if found.pushed else 'not up to date'}{tried}"
+        )
         if found.push_error:
             say(f"  {plain_line(found.push_error, 600)}")
     return 0

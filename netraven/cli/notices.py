@@ -51,7 +51,9 @@ def _said_of_git(event: str, data: Mapping[str, Any]) -> str | None:
         return f"the git repository was not pushed{where}: {plain_line(str(data['error']), 600)}"
     if event == "git_export_incomplete":
         count, some = int(data["count"]), [plain_line(str(problem), 600) for problem in data["problems"]]
-        more = f"; and {count - len(some):,} more: `netraven git export` tells them" if count > len(some) else ""
+        more = (
+            f"; and {count - len(some):,} more: `netraven git export` tells them" if count > len(some) else ""
+        )
         return f"git export: {'; '.join(some)}{more}"
     return None
 

@@ -223,7 +223,7 @@ class GitSettings:
     def problem(self) -> str | None:
         """What does not fit, as ``key: why``; None where all does."""
         if not self.kinds:
-            return "kinds: say what is to be exported, such as [\"running\"]"
+            return 'kinds: say what is to be exported, such as ["running"]'
         if wrong := Layout(self.layout).problem(self.kinds):
             return f"layout: {wrong}"
         if not _AUTHOR.fullmatch(self.author) or not self.author.isprintable():

@@ -32,7 +32,7 @@ async def export_after_run(exporter: Exporter, *, at_most: float = AT_MOST) -> l
         return [("warning", "git_export_failed", {"error": error})]
     except (NetRavenError, OSError) as failure:
         return [("warning", "git_export_failed", {"error": str(failure)})]
-    except Exception as fault:  # noqa: BLE001 - a fault in the export must not take the run's result away
+    except Exception as fault:
         log.exception("git_export_fault")
         return [("warning", "git_export_failed", {"error": f"a fault of NetRaven: {type(fault).__name__}"})]
     return [*_of(report), *await _pushed(exporter, report)]

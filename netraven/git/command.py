@@ -165,7 +165,7 @@ class Git:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_MOMENTS):
                     await process.wait()
-            process._transport.close()  # type: ignore[attr-defined] # noqa: SLF001 - what is unread would keep it open
+            process._transport.close()  # type: ignore[attr-defined]
 
     def _argv(self, words: Sequence[str], *, local: bool, repository: bool = True) -> list[str]:
         argv = ["git"]

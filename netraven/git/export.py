@@ -40,7 +40,7 @@ class Target:
     """What is to be exported, and where to: the ``[git]`` settings."""
 
     path: Path
-    layout: Layout = Layout()
+    layout: Layout = field(default_factory=Layout)
     per: str = "run"
     """A commit for each ``run`` or each ``device``."""
     author: str = "NetRaven <netraven@localhost>"
@@ -121,7 +121,12 @@ class Exporter:
         self._now = now
 
     async def export(
-        self, *, rebuild: bool = False, send: bool = True, patience: float = 60.0, progress: Progress | None = None
+        self,
+        *,
+        rebuild: bool = False,
+        send: bool = True,
+        patience: float = 60.0,
+        progress: Progress | None = None,
     ) -> ExportReport:
         """Bring the repository up to what is on record, and push it (``send``) where there is a remote.
 
@@ -131,7 +136,7 @@ class Exporter:
         """
         async with self._opened(patience) as (repository, lock):
             if rebuild:
-                done = await self._rebuild(repository, lock, progress)
+                done = await self._rebuild(repository, progress)
             else:
                 done = await self._bring_up(repository, lock, progress)
             if done.commits:
@@ -208,13 +213,13 @@ class Exporter:
         if repository.state().raw != self._target.raw:
             holds = "secrets in clear" if not self._target.raw else "secrets as marks"
             raise GitError(
-                f"{repository.path} was made to hold {holds}, and git.raw says otherwise now: its commits would stay as "
-                "they are. `netraven git export --rebuild` makes it anew"
+                f"{repository.path} was made to hold {holds}, and git.raw says otherwise now: its commits would stay "
+                "as they are. `netraven git export --rebuild` makes it anew"
             )
         repository.clear_stale()
         return await self._write(repository, lock, progress)
 
-    async def _rebuild(self, repository: Repository, lock: int, progress: Progress | None) -> _Done:
+    async def _rebuild(self, repository: Repository, progress: Progress | None) -> _Done:
         if repository.exists():
             try:
                 await repository.head()
@@ -245,9 +250,7 @@ class Exporter:
         pushed = await push(repository.git, told.remote, told.branch, commit, timeout=told.push_timeout)
         if pushed.error:
             log.warning("git_push_failed", remote=pushed.remote, error=pushed.error)
-        state = dataclasses.replace(
-            repository.state(), push_tried_at=self._now(), push_error=pushed.error
-        )
+        state = dataclasses.replace(repository.state(), push_tried_at=self._now(), push_error=pushed.error)
         repository.keep(state if pushed.error else dataclasses.replace(state, pushed=commit))
         return pushed
 
@@ -280,8 +283,9 @@ class Exporter:
                 progress(done.versions, expected)
         if writer.reached is not None and writer.reached.skipped > before.skipped:
             new = writer.reached.skipped - before.skipped
+            are = "s are" if new > 1 else " is"
             done.problems.append(
-                f"{new:,} imported version{'s are' if new > 1 else ' is'} older than what the repository holds already: "
+                f"{new:,} imported version{are} older than what the repository holds already: "
                 "`netraven git export --rebuild` puts them in their place"
             )
         await self._set_right(repository, lock, done)
@@ -327,9 +331,7 @@ class Exporter:
 class _Writer:
     """Makes commits of portions."""
 
-    def __init__(
-        self, target: Target, text: Callable[[StoredVersion], Awaitable[str]], done: _Done
-    ) -> None:
+    def __init__(self, target: Target, text: Callable[[StoredVersion], Awaitable[str]], done: _Done) -> None:
         self._target = target
         self._text = text
         self._done = done

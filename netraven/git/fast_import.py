@@ -28,7 +28,9 @@ class Change:
 class FastImport:
     """Writes one branch. Every line waits until git has taken it: memory does not grow with what is written."""
 
-    def __init__(self, process: asyncio.subprocess.Process, branch: str, author: str, *, goes_on: bool) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process, branch: str, author: str, *, goes_on: bool
+    ) -> None:
         assert process.stdin is not None  # noqa: S101 - it was opened as a pipe
         self._stdin = process.stdin
         self._process = process
@@ -52,7 +54,11 @@ class FastImport:
             self._stdin.write(f"from {self._ref}^0\n".encode())
             self._goes_on = False
         for number, change in enumerate(sorted(changes, key=lambda change: change.path)):
-            what = f'D "{change.path}"\n' if change.mark is None else f'M 100644 :{change.mark} "{change.path}"\n'
+            what = (
+                f'D "{change.path}"\n'
+                if change.mark is None
+                else f'M 100644 :{change.mark} "{change.path}"\n'
+            )
             self._stdin.write(what.encode())
             if number % 1000 == 999:
                 await self._write(b"")
@@ -122,5 +128,7 @@ def _failed(said: str) -> GitError:
     lines = [line for line in said.splitlines() if line.startswith(("fatal:", "error:"))]
     why = harmless(" / ".join(lines) or said) or "it ended without a word"
     if "No space left on device" in said or "Disk quota exceeded" in said:
-        return GitError(f"there is no space left for the git repository: {why}. What was in it before is intact")
+        return GitError(
+            f"there is no space left for the git repository: {why}. What was in it before is intact"
+        )
     return GitError(f"git fast-import failed: {why}")

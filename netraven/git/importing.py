@@ -1,9 +1,9 @@
 """The history that people have already: what git repositories of Oxidized and RANCID say, one commit after the other.
 
-Both keep one text file for each device, and commit what has changed. How they lay them out was read in their sources and
-documents; repositories are only read, along the first parents of a branch.
+Both keep one text file for each device, and commit what has changed. How they lay them out was read in their sources
+and documents; repositories are only read, along the first parents of a branch.
 
-- Oxidized: ``NAME`` or ``GROUP/NAME`` in one repository, or a repository for each group (``GROUP.git`` beside each other).
+- Oxidized: ``NAME`` or ``GROUP/NAME`` in one repository, or one for each group (``GROUP.git`` beside each other).
   Output of other types is in ``NAME--TYPE`` or in a repository of that type, and is no configuration.
 - RANCID: ``configs/NAME`` in a repository for each group, or ``GROUP/configs/NAME``.
 """
@@ -129,10 +129,14 @@ class Source:
                 before = last.get(entry.path)
                 if before is not None and before.blob == entry.blob:
                     continue
-                text = configuration_in((await self._read(objects, entry)).decode("utf-8", "surrogateescape"), layout)
+                text = configuration_in(
+                    (await self._read(objects, entry)).decode("utf-8", "surrogateescape"), layout
+                )
                 digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
                 at = entry.at if before is None else max(entry.at, before.at + timedelta(seconds=1))
-                if before is not None and before.digest == digest:  # only what stands before the configuration is new
+                if (
+                    before is not None and before.digest == digest
+                ):  # only what stands before the configuration is new
                     last[entry.path] = _Last(entry.blob, digest, before.at)
                     continue
                 last[entry.path] = _Last(entry.blob, digest, at)
@@ -239,7 +243,7 @@ def configuration_in(text: str, layout: str) -> str:
 
 
 def _is_comment(line: str, comment: str) -> bool:
-    return not line.strip() or bool(comment) and line.startswith(comment)
+    return not line.strip() or (bool(comment) and line.startswith(comment))
 
 
 class Names:

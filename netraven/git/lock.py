@@ -26,7 +26,9 @@ async def locked(directory: Path, *, patience: float) -> AsyncIterator[int]:
     deadline = asyncio.get_running_loop().time() + patience
     while (file := _try(directory)) is None:
         if asyncio.get_running_loop().time() >= deadline:
-            raise GitError(f"{directory} is being written by another export{_holder(directory)}; try again later")
+            raise GitError(
+                f"{directory} is being written by another export{_holder(directory)}; try again later"
+            )
         await asyncio.sleep(_EVERY)
     try:
         yield file

@@ -60,12 +60,14 @@ def _why(said: Answer, branch: str) -> str:
         return (
             f"the remote's branch {branch} has commits that are not in the exported repository (somebody pushed to it, "
             "or the repository was rebuilt); NetRaven never pushes with force. Keep what is there under another name "
-            f"(git push REMOTE {branch}:refs/heads/{branch}-before, then delete {branch} on the remote), or name another "
-            "branch in git.branch"
+            f"(git push REMOTE {branch}:refs/heads/{branch}-before, then delete {branch} on the remote), or name "
+            "another branch in git.branch"
         )
     if rejected:
         remote = [line for line in said.err.splitlines() if line.startswith("remote:")]
         told = f" ({harmless(' / '.join(remote))})" if remote else ""
         return f"the remote refused it: {harmless(rejected.split(chr(9))[-1])}{told}"
-    lines = [line for line in said.err.splitlines() if line.startswith(("fatal:", "error:", "ssh:", "remote:"))]
+    lines = [
+        line for line in said.err.splitlines() if line.startswith(("fatal:", "error:", "ssh:", "remote:"))
+    ]
     return harmless(" / ".join(lines) or said.err) or f"git push ended with exit code {said.code}"

@@ -128,8 +128,8 @@ class Repository:
         exported = Exported.read(found[-1]) if found else None
         if exported is None:
             raise GitError(
-                f"the branch {self.branch} of {self.path} ends in the commit {commit[:12]}, which NetRaven did not make. "
-                "Nothing was changed: take it off the branch, or name another one in git.branch"
+                f"the branch {self.branch} of {self.path} ends in the commit {commit[:12]}, which NetRaven did not "
+                "make. Nothing was changed: take it off the branch, or name another one in git.branch"
             )
         return Head(commit, exported)
 
@@ -144,7 +144,8 @@ class Repository:
 
     def damaged(self, said: str) -> GitError:
         return GitError(
-            f"the git repository {self.path} is damaged: {harmless(said)}. `netraven git export --rebuild` makes it anew"
+            f"the git repository {self.path} is damaged: {harmless(said)}. `netraven git export --rebuild` makes it "
+            "anew"
         )
 
     async def files(self) -> frozenset[str]:

@@ -1,14 +1,14 @@
 """Where the file of a device is in a repository: decided from the device alone, so that it is the same at any time.
 
 A name becomes a part of the path as it is, unless that could leave the folder, hide the file or meet another one. Then
-the characters in question are written as ``%`` and two hexadecimal digits for each byte, as in URLs; ``%`` itself too, so
-that every part can be read back and two names never come to the same. The rest follows from it:
+the characters in question are written as ``%`` and two hexadecimal digits for each byte, as in URLs; ``%`` itself too,
+so that every part can be read back and two names never come to the same. The rest follows from it:
 
 - Which other devices there are does not matter. A suffix for the later one of two would make a path depend on when
   devices came and went, and a repository that is rebuilt would differ.
 - A path is never the folder of another: ``/`` in a name is written out, so each path has as many parts as the layout.
 - Names that differ only in upper and lower case (or in how an accented letter is composed) have files that differ in
-  just that. Git keeps both; a clone on a file system that does not tell them apart shows one. ``look_alikes`` finds them.
+  just that. Git keeps both; a clone on a file system that does not tell them apart shows one. See ``look_alikes``.
 - A name of more than :data:`LONGEST` bytes is cut and ends in ``~`` and a part of its SHA-256; ``~`` is otherwise
   written out.
 """
@@ -31,7 +31,9 @@ UNKNOWN = "unknown"
 
 _PLACEHOLDERS = ("name", "tag", "platform", "kind")
 _FIELD = re.compile(r"\{([^{}]*)\}")
-_NAME_AND_KIND = re.compile(r"[^{}]*\{name\}[^{}]*\.\{kind\}[^{}]*")  # a kind has no dot: it can be told apart
+_NAME_AND_KIND = re.compile(
+    r"[^{}]*\{name\}[^{}]*\.\{kind\}[^{}]*"
+)  # a kind has no dot: it can be told apart
 _SHORT = 30
 """Bytes of a kind."""
 _WORDS = 24
@@ -61,7 +63,9 @@ def unescaped(part: str) -> str | None:
 
 
 def _written(character: str, place: int) -> str:
-    leading = place == 0 and character in ".- "  # `.git`, `..`, what `ls` hides, what a command takes for an option
+    leading = (
+        place == 0 and character in ".- "
+    )  # `.git`, `..`, what `ls` hides, what a command takes for an option
     if character in _NEVER or leading or not character.isprintable():
         return "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogateescape"))
     return character

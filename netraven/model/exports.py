@@ -51,7 +51,8 @@ class Exported:
 
 
 _EXPORTED = re.compile(
-    r"runs=0-(?P<through>\d+)(?P<runs>(?:,\d+)*) imported=(?P<imported>\d+) skipped=(?P<skipped>\d+)", re.ASCII
+    r"runs=0-(?P<through>\d+)(?P<runs>(?:,\d+)*) imported=(?P<imported>\d+) skipped=(?P<skipped>\d+)",
+    re.ASCII,
 )
 
 

@@ -92,8 +92,12 @@ class _Reached:
             page = unknown[start : start + DEVICES]
             self._numbers.update({(key, kind): 0 for key in page for kind in kinds})
             newest = (
-                select(snapshots.c.device_id, snapshots.c.kind, func.max(snapshots.c.version).label("version"))
-                .where(snapshots.c.device_id.in_(padded(page)), snapshots.c.kind.in_(kinds), _in(self._before))
+                select(
+                    snapshots.c.device_id, snapshots.c.kind, func.max(snapshots.c.version).label("version")
+                )
+                .where(
+                    snapshots.c.device_id.in_(padded(page)), snapshots.c.kind.in_(kinds), _in(self._before)
+                )
                 .group_by(snapshots.c.device_id, snapshots.c.kind)
             )
             for row in await connection.execute(newest):
@@ -233,7 +237,9 @@ class SqlExports:
         rows = {row.id: row for row in await connection.execute(_stored(ids))}
         names = await tags.of_owners(connection, device_tags, {row.device_id for row in rows.values()})
         if any(row.sealed for row in rows.values()):
-            await self._keys.opening(connection)  # without a key nothing can be read: that is no version's trouble
+            await self._keys.opening(
+                connection
+            )  # without a key nothing can be read: that is no version's trouble
         opener = blobs.Opener(connection, self._keys)
         found = []
         for row in (rows[key] for key in ids if key in rows):
@@ -287,7 +293,9 @@ def _in(exported: Exported) -> ColumnElement[bool]:
     return or_(*conditions)
 
 
-async def _runs(connection: AsyncConnection, exported: Exported) -> tuple[list[tuple[datetime, int]], list[int]]:
+async def _runs(
+    connection: AsyncConnection, exported: Exported
+) -> tuple[list[tuple[datetime, int]], list[int]]:
     """Those not held yet: the finished ones in the order in which they ended, and those that go on."""
     statement = select(runs.c.id, runs.c.finished_at).where(runs.c.id > exported.through)
     finished, unfinished = [], []

@@ -159,7 +159,11 @@ def test_history_of_other_programs_is_taken_over(exporting: Path, nr: Command, t
     path = exporting / "configs.git"
     assert subjects(path) == ["Imported: 1 new", "Imported: 1 device changed", "Imported: 1 device changed",
                               "Run 1: 1 device changed, 1 new"]  # fmt: skip
-    assert git(path, "log", "--reverse", "--format=%as").split()[:3] == ["2021-03-01", "2021-03-02", "2021-03-03"]
+    assert git(path, "log", "--reverse", "--format=%as").split()[:3] == [
+        "2021-03-01",
+        "2021-03-02",
+        "2021-03-03",
+    ]
     assert "interface two" in tree(path, "main~2")["edge/r1"]
 
 

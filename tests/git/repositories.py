@@ -28,7 +28,7 @@ OPERATOR = {
 }
 
 
-def git(directory: Path, *words: str, fails: bool = False, **more: str) -> str:
+def git(directory: Path, *words: str, **more: str) -> str:
     """Git as an operator types it."""
     said = subprocess.run(
         ["git", *words],
@@ -38,8 +38,18 @@ def git(directory: Path, *words: str, fails: bool = False, **more: str) -> str:
         text=True,
         check=False,
     )
-    assert (said.returncode != 0) == fails, said.stdout + said.stderr
+    assert said.returncode == 0, said.stdout + said.stderr
     return said.stdout
+
+
+def blob(path: Path, name: str) -> bytes:
+    """What git has for ``main:FILE`` or an object, byte by byte."""
+    return subprocess.run(["git", "cat-file", "blob", name], cwd=path, capture_output=True, check=True).stdout
+
+
+def every_object(path: Path) -> bytes:
+    words = ["git", "cat-file", "--batch-all-objects", "--batch"]
+    return subprocess.run(words, cwd=path, capture_output=True, check=True).stdout
 
 
 def commits(path: Path, branch: str = "main") -> list[str]:
@@ -68,7 +78,9 @@ class History:
         self.store = store
         self.minute = 0
 
-    async def device(self, name: str, *, platform: str = "cisco_iosxe", tags: Sequence[str] = ("edge",)) -> Device:
+    async def device(
+        self, name: str, *, platform: str = "cisco_iosxe", tags: Sequence[str] = ("edge",)
+    ) -> Device:
         await self.store.inventory.upsert_devices([Device(name, "192.0.2.1", platform, tags=frozenset(tags))])
         return (await self.store.inventory.get(name)).device
 

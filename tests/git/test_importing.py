@@ -108,7 +108,9 @@ CONFIG = "version 12.4\nhostname r1\n!\ninterface Lo0\nend\n"
 async def test_rancid(written: Written) -> None:
     written.commit({"configs/r1.example.net": HEADER + CONFIG, "router.db": "r1.example.net:cisco:up\n"})
     written.commit({"configs/r1.example.net": HEADER.replace("1234", "9999") + CONFIG})
-    written.commit({"configs/r1.example.net": HEADER + CONFIG.replace("Lo0", "Lo1"), "configs/.gitignore": "*.new\n"})
+    written.commit(
+        {"configs/r1.example.net": HEADER + CONFIG.replace("Lo0", "Lo1"), "configs/.gitignore": "*.new\n"}
+    )
     assert told(await read(written.path)) == [
         ("r1.example.net", 1, CONFIG),
         ("r1.example.net", 3, CONFIG.replace("Lo0", "Lo1")),
@@ -116,7 +118,12 @@ async def test_rancid(written: Written) -> None:
 
 
 async def test_rancid_groups_in_one_repository(written: Written) -> None:
-    written.commit({"core/configs/r1": "#RANCID-CONTENT-TYPE: juniper\n#\n# Chassis\nsystem {\n}\n", "core/router.db": ""})
+    written.commit(
+        {
+            "core/configs/r1": "#RANCID-CONTENT-TYPE: juniper\n#\n# Chassis\nsystem {\n}\n",
+            "core/router.db": "",
+        }
+    )
     written.commit({"edge/configs/r2": ";RANCID-CONTENT-TYPE: x\n; y\nz\n"})
     assert told(await read(written.path)) == [("r1", 1, "system {\n}\n"), ("r2", 2, "z\n")]
 
@@ -128,7 +135,10 @@ async def test_rancid_groups_in_one_repository(written: Written) -> None:
         (CONFIG, CONFIG),
         ("", ""),
         ("!RANCID-CONTENT-TYPE: cisco\n", ""),
-        ("# RANCID-CONTENT-TYPE: juniper\n#\n## Last commit\nsystem {\n# inner\n}\n", "system {\n# inner\n}\n"),
+        (
+            "# RANCID-CONTENT-TYPE: juniper\n#\n## Last commit\nsystem {\n# inner\n}\n",
+            "system {\n# inner\n}\n",
+        ),
         ("RANCID-CONTENT-TYPE: x\n\nset a\n! b\n", "set a\n! b\n"),
         ("hostname x\n!RANCID-CONTENT-TYPE: later\n", "hostname x\n!RANCID-CONTENT-TYPE: later\n"),
     ],
@@ -158,7 +168,9 @@ def test_which_file_is_whose(path: str, oxidized: str | None, rancid: str | None
 async def test_the_layout_can_be_told(written: Written) -> None:
     written.commit({"configs/r1": "!RANCID-CONTENT-TYPE: cisco\nx\n"})
     assert [v.text for v in await read(written.path)] == ["x\n"]
-    assert [v.text for v in await read(written.path, layout="oxidized")] == ["!RANCID-CONTENT-TYPE: cisco\nx\n"]
+    assert [v.text for v in await read(written.path, layout="oxidized")] == [
+        "!RANCID-CONTENT-TYPE: cisco\nx\n"
+    ]
 
 
 async def test_times_are_the_authors_and_move_on(written: Written) -> None:
@@ -191,7 +203,11 @@ async def test_merges_and_branches(written: Written) -> None:
     git(written.path, "checkout", "--quiet", "master")
     written.commit({"r1": "b\n"})
     git(written.path, "merge", "--quiet", "--no-ff", "-m", "merge", "side")
-    assert [(v.device, v.text) for v in await read(written.path)] == [("r1", "a\n"), ("r1", "b\n"), ("r2", "side\n")]
+    assert [(v.device, v.text) for v in await read(written.path)] == [
+        ("r1", "a\n"),
+        ("r1", "b\n"),
+        ("r2", "side\n"),
+    ]
     side = await read(written.path, branch="side")
     assert [(v.device, v.text) for v in side] == [("r1", "a\n"), ("r2", "side\n")]
 
@@ -224,7 +240,14 @@ async def test_a_repository_runs_nothing_here(written: Written, tmp_path: Path) 
     program.write_text(f"#!/bin/sh\ntouch {told_by}\n")
     program.chmod(0o755)
     written.commit({"r1": "a\n", ".gitattributes": "* diff=x filter=x\n"})
-    for key in ("core.fsmonitor", "core.pager", "diff.external", "diff.x.textconv", "gpg.program", "filter.x.smudge"):
+    for key in (
+        "core.fsmonitor",
+        "core.pager",
+        "diff.external",
+        "diff.x.textconv",
+        "gpg.program",
+        "filter.x.smudge",
+    ):
         git(written.path, "config", key, str(program))
     git(written.path, "config", "log.showSignature", "true")
     git(written.path, "config", "diff.x.command", str(program))
@@ -251,7 +274,9 @@ class TestNames:
         ],
     )
     def test_found(self, name: str, found: list[str]) -> None:
-        names = Names(["r1", "sw1.example.net", "twin.a.net", "twin.b.net", "CASE", "Case", "192.0.2.9", "192"])
+        names = Names(
+            ["r1", "sw1.example.net", "twin.a.net", "twin.b.net", "CASE", "Case", "192.0.2.9", "192"]
+        )
         assert names.find(name) == found
 
     @given(st.sets(st.text(min_size=1)), st.text())

@@ -1,4 +1,4 @@
-"""`kill -9` at any moment: the branch is where it was or further, and the next export ends where this one would have."""
+"""`kill -9` at any moment: the branch is where it was or further, and the next export ends as this one would."""
 
 from __future__ import annotations
 
@@ -66,7 +66,13 @@ def children(pid: int) -> list[int]:
 @pytest.mark.parametrize("git_too", [False, True], ids=["exporter", "exporter-and-git"])
 @pytest.mark.parametrize(("number", "checkpoint"), [(1, 1000), (5, 3), (7, 1), (11, 6), (12, 1000)])
 async def test_the_next_export_carries_on(
-    store: SqlStore, database_url: str, key_file: Path, tmp_path: Path, number: int, checkpoint: int, git_too: bool
+    store: SqlStore,
+    database_url: str,
+    key_file: Path,
+    tmp_path: Path,
+    number: int,
+    checkpoint: int,
+    git_too: bool,
 ) -> None:
     whole, path = tmp_path / "whole.git", tmp_path / "configs.git"
     await exporter(store, whole).export()

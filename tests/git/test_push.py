@@ -8,9 +8,10 @@ import os
 import shutil
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -148,6 +149,18 @@ async def test_a_remote_that_says_nothing_is_left_after_the_timeout(
     assert report.commits == 1
 
 
+async def until(true: Callable[[], bool]) -> None:
+    while not true():  # noqa: ASYNC110 - another process brings it about
+        await asyncio.sleep(0.01)
+
+
+def sleeps(pid: int) -> bool:
+    try:
+        return b"sleep" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return False
+
+
 async def test_a_push_that_is_cancelled_takes_its_processes_along(
     store: SqlStore, history: History, path: Path, tmp_path: Path
 ) -> None:
@@ -159,20 +172,18 @@ async def test_a_push_that_is_cancelled_takes_its_processes_along(
     exporting = exporter(store, path, remote="ssh://git.example.net/x", environ=environ)
     await exporting.export(send=False)
     pushing = asyncio.create_task(exporting.push())
-    while not pid.exists():
-        await asyncio.sleep(0.01)
+    await until(pid.exists)
     pushing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await pushing
     number = int(pid.read_text())
-    while Path(f"/proc/{number}").exists() and "sleep" in Path(f"/proc/{number}/cmdline").read_text():
-        await asyncio.sleep(0.01)
+    await until(lambda: not sleeps(number))
 
 
 class _Asking(BaseHTTPRequestHandler):
     """A web server that has no repository for anybody, and remembers who asked."""
 
-    authorizations: list[str | None]
+    authorizations: ClassVar[list[str | None]]
 
     def do_GET(self) -> None:
         type(self).authorizations.append(self.headers.get("Authorization"))
@@ -187,11 +198,13 @@ class _Asking(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def asking() -> Iterator[tuple[int, list[str | None]]]:
-    handler = type("Handler", (_Asking,), {"authorizations": []})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    class Handler(_Asking):
+        authorizations: ClassVar[list[str | None]] = []
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield server.server_port, handler.authorizations
+        yield server.server_port, Handler.authorizations
         server.shutdown()
         thread.join()
 
@@ -228,7 +241,13 @@ async def test_nobody_is_asked_for_a_password(
     program = tmp_path / "askpass"
     program.write_text(f"#!/bin/sh\ntouch {asked}\necho x\n")
     program.chmod(0o755)
-    environ = {**os.environ, **OPERATOR, "GIT_ASKPASS": str(program), "SSH_ASKPASS": str(program), "DISPLAY": ":0"}
+    environ = {
+        **os.environ,
+        **OPERATOR,
+        "GIT_ASKPASS": str(program),
+        "SSH_ASKPASS": str(program),
+        "DISPLAY": ":0",
+    }
     report = await exporter(store, path, remote=f"http://127.0.0.1:{port}/x", environ=environ).export()
     assert report.pushed is not None
     assert "terminal prompts disabled" in report.pushed.error
@@ -260,7 +279,10 @@ class TestAfterRun:
 
     async def test_all_went_well(self, store: SqlStore, history: History, path: Path, remote: Path) -> None:
         lines = await export_after_run(exporter(store, path, remote=str(remote)))
-        assert [(level, event) for level, event, _ in lines] == [("info", "git_exported"), ("info", "git_pushed")]
+        assert [(level, event) for level, event, _ in lines] == [
+            ("info", "git_exported"),
+            ("info", "git_pushed"),
+        ]
         assert await export_after_run(exporter(store, path, remote=str(remote))) == []
 
     async def test_a_push_that_failed(self, store: SqlStore, history: History, path: Path) -> None:
@@ -313,4 +335,3 @@ class TestAfterRun:
 def test_what_git_says_is_made_harmless(said: str, shown: str) -> None:
     assert harmless(said) == shown
     assert "\x1b" not in harmless(without_userinfo(said))
-

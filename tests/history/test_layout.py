@@ -83,16 +83,25 @@ def test_two_names_are_two_parts(one: str, other: str) -> None:
 
 
 def test_long_names_that_begin_alike_are_told_apart() -> None:
-    parts = {escaped("x" * 250 + str(number)) for number in range(50)} | {escaped("/" * 100), escaped("/" * 101)}
+    parts = {escaped("x" * 250 + str(number)) for number in range(50)} | {
+        escaped("/" * 100),
+        escaped("/" * 101),
+    }
     assert len(parts) == 52
     assert all(len(part.encode()) <= LONGEST and unescaped(part) is None for part in parts)
 
 
 @given(
-    st.sampled_from(["{name}", "{tag}/{name}", "{platform}/{tag}/{name}.{kind}", "{kind}/x-{name}", "{name}/{kind}"]),
-    st.lists(st.tuples(NAMES, NAMES, st.sampled_from(["running", "version", "run"])), max_size=8, unique=True),
+    st.sampled_from(
+        ["{name}", "{tag}/{name}", "{platform}/{tag}/{name}.{kind}", "{kind}/x-{name}", "{name}/{kind}"]
+    ),
+    st.lists(
+        st.tuples(NAMES, NAMES, st.sampled_from(["running", "version", "run"])), max_size=8, unique=True
+    ),
 )
-def test_no_file_is_shared_and_none_is_the_folder_of_another(layout: str, devices: list[tuple[str, str, str]]) -> None:
+def test_no_file_is_shared_and_none_is_the_folder_of_another(
+    layout: str, devices: list[tuple[str, str, str]]
+) -> None:
     tags: dict[str, str] = {}  # a device has one first tag
     wanted = {(name, kind if "{kind}" in layout else "running") for name, _, kind in devices}
     for name, tag, _ in devices:
