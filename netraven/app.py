@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from netraven.assembly import (
     access_rules,
+    git_exporter,
     guard_standing,
     needs_key,
     policy_of,
@@ -65,6 +66,7 @@ from netraven.ports import Inventory, Ledger, Runs, Secrets, Transport
 from netraven.storage.owner import current_owner
 
 if TYPE_CHECKING:
+    from netraven.git.export import Exporter, ExportReport, Progress
     from netraven.storage.store import SqlStore
 
 HEARTBEAT = 15.0
@@ -116,6 +118,7 @@ class NetRaven:
         access: AccessRules = AccessRules(),
         jump: JumpSettings = JumpSettings(),
         platforms: Catalogue | None = None,
+        git: Exporter | None = None,
     ) -> None:
         self.platforms = platforms or Catalogue()
         """The platforms that ship, and the user's."""
@@ -125,6 +128,7 @@ class NetRaven:
         self._transport = transport
         self._settings = settings
         self._realms = realms
+        self._git = git
         self._streams: set[asyncio.Task[Run]] = set()
 
     @classmethod
@@ -154,6 +158,7 @@ class NetRaven:
                 access=access_rules(settings),
                 jump=settings.jump,
                 platforms=platforms,
+                git=git_exporter(settings, store, platforms),
             )
             try:
                 yield raven
@@ -257,7 +262,7 @@ class NetRaven:
         """The same without keeping the outcomes: memory does not grow with the fleet. ``on_outcome`` is told each."""
         outputs = tuple(outputs)
         self._check_outputs(outputs)
-        return await self._run(
+        run = await self._run(
             _selector(tags, names),
             concurrency=self._settings.concurrency if concurrency is None else concurrency,
             strategy=strategy or self._settings.strategy,
@@ -265,6 +270,21 @@ class NetRaven:
             observer=observer,
             on_outcome=on_outcome,
         )
+        await self._export_after(run, observer)
+        return run
+
+    async def export_git(
+        self, *, rebuild: bool = False, push: bool = True, progress: Progress | None = None
+    ) -> ExportReport:
+        """Bring the git repository of ``[git]`` settings up to what is on record; each run does so at its end.
+
+        ``rebuild``: make it anew, with its history. ``progress`` is told how many versions of how many are written.
+        Raises ``InputError`` where settings name no repository and ``GitError`` where it cannot be written; a push that
+        failed is told in the report.
+        """
+        if self._git is None:
+            raise InputError("git.path is not set: there is no repository to export to")
+        return await self._git.export(rebuild=rebuild, send=push, progress=progress)
 
     async def plan(
         self,
@@ -421,6 +441,21 @@ class NetRaven:
         finally:
             run = await self._end(run, status or RunStatus.INTERRUPTED, tally.counts, error)
         return run
+
+    async def _export_after(self, run: Run, observer: Observer | None) -> None:
+        """What a run brought goes into the git repository. Whatever comes of it, the run is what it was."""
+        if self._git is None:
+            return
+        from netraven.git.after_run import export_after_run
+
+        lines = await export_after_run(self._git)
+        entries = [Logged(run.id, utcnow(), level, event, data=data) for level, event, data in lines]
+        if observer is not None:
+            for entry in entries:
+                observer.noticed(entry.message, entry.data)
+        if entries:
+            with contextlib.suppress(DatabaseError):
+                await self._store.commit(entries)
 
     async def _jump_hosts(self) -> AsyncIterator[tuple[str, Target]]:
         """The jump hosts that settings name, those that are in the inventory."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from netraven.cli.config_words import config_commands
+from netraven.cli.git_words import git_commands, history_commands
 from netraven.cli.words import (
     KEEP_DAYS,
     Done,
@@ -85,6 +86,8 @@ def _top() -> Parser:
     _collecting(commands)
     _reading(commands)
     config_commands(commands)
+    git_commands(commands)
+    history_commands(commands)
     _database(commands)
     return top
 

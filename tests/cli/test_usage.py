@@ -21,7 +21,7 @@ COMMANDS = (
     "hostkey import", "credential add", "credential update", "credential list", "credential remove", "credential match",
     "collect", "run list", "run show", "log connections", "log attempts", "log job", "config show",
     "config history", "config diff", "config search",
-    "db upgrade", "db check",
+    "git export", "git push", "git status", "history import-git", "db upgrade", "db check",
 )  # fmt: skip
 
 
