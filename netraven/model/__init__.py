@@ -41,6 +41,7 @@ from netraven.model.facts import (
     Verdict,
     utcnow,
 )
+from netraven.model.hooks import HookStanding, Pause, Subscription
 from netraven.model.versions import Delivery, Event, EventKind, StoredVersion, Version
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "Entry",
     "Event",
     "EventKind",
+    "HookStanding",
     "HostKey",
     "HostKeyRefused",
     "HostKeySeen",
@@ -69,6 +71,7 @@ __all__ = [
     "OfferSeen",
     "Outcome",
     "Pair",
+    "Pause",
     "PlatformFound",
     "RefusalConfirmed",
     "Run",
@@ -79,6 +82,7 @@ __all__ = [
     "SshOffer",
     "Status",
     "StoredVersion",
+    "Subscription",
     "Tally",
     "Target",
     "Trust",

@@ -12,7 +12,7 @@ from typing import Any
 from netraven.credentials.evidence import Learned
 from netraven.credentials.sealing import Keyring, load_keyring
 from netraven.errors import KeyringError
-from netraven.model import Counts, Credential, Entry, Run, RunStatus, Secret, Selector, Target, utcnow
+from netraven.model import Counts, Credential, Entry, Run, RunStatus, Secret, Selector, Subscription, Target, utcnow
 from netraven.ports import Sources
 from netraven.storage import tallies
 from netraven.storage.acceptance import SqlAcceptance
@@ -24,6 +24,7 @@ from netraven.storage.key_records import SqlHostKeys
 from netraven.storage.ledger import SqlLedger
 from netraven.storage.logs import SqlLogs
 from netraven.storage.resealing import Resealing
+from netraven.storage.outbox import SqlOutbox
 from netraven.storage.runs import SqlRuns
 from netraven.storage.seals import Seals
 from netraven.storage.snapshots import SqlSnapshots
@@ -37,24 +38,36 @@ class SqlStore:
     """
 
     def __init__(
-        self, database: Database, seals: Seals | Keyring | None, *, sources: Sources | None = None
+        self,
+        database: Database,
+        seals: Seals | Keyring | None,
+        *,
+        sources: Sources | None = None,
+        subscriptions: Sequence[Subscription] = (),
     ) -> None:
+        """``subscriptions``: what hooks want to be told of."""
         self.database = database
         self.inventory = SqlInventory(database)
         self.host_keys = SqlHostKeys(database)
         self.vault = SqlCredentials(database, seals, sources=sources)
         self.resealing = Resealing(database, self.vault.seals)
         self.acceptance = SqlAcceptance(database)
-        self.ledger = SqlLedger(database)
+        self.ledger = SqlLedger(database, subscriptions=subscriptions)
         self.guard_book = SqlGuardBook(database)
-        self.runs = SqlRuns(database)
+        self.runs = SqlRuns(database, subscriptions=subscriptions)
+        self.outbox = SqlOutbox(database)
         self.logs = SqlLogs(database)
         self.snapshots = SqlSnapshots(database)
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, url: str, *, key_file: Path | None = None, sources: Sources | None = None
+        cls,
+        url: str,
+        *,
+        key_file: Path | None = None,
+        sources: Sources | None = None,
+        subscriptions: Sequence[Subscription] = (),
     ) -> AsyncIterator[SqlStore]:
         """Open the database at ``url`` and find its key; raise ``DatabaseError`` where it cannot be used as it is."""
         keyring: Keyring | None = None
@@ -65,7 +78,7 @@ class SqlStore:
             no_key = str(error)
         seals = Seals(keyring, no_key=no_key, reload=lambda: load_keyring(key_file, os.environ))
         async with await Database.open(url) as database:
-            yield cls(database, seals, sources=sources)
+            yield cls(database, seals, sources=sources, subscriptions=subscriptions)
 
     # Inventory
 
