@@ -99,6 +99,9 @@ class Observer(Protocol):
 class Store(Inventory, Secrets, Ledger, Runs, Protocol):
     """What a run needs of a store."""
 
+    encrypts: bool
+    """Whether what is collected is encrypted, which needs the key."""
+
 
 class NetRaven:
     """A collector with its store. Made by :meth:`open` or :meth:`in_memory`; one event loop each."""
@@ -134,11 +137,15 @@ class NetRaven:
         from netraven.storage.store import SqlStore
 
         settings = config if isinstance(config, Settings) else load_settings(config)
+        platforms = Catalogue(settings.platforms_folder)
         async with SqlStore.open(
-            settings.database_url, key_file=settings.key_file, sources=sources_of(settings)
+            settings.database_url,
+            key_file=settings.key_file,
+            sources=sources_of(settings),
+            catalogue=platforms,
+            encrypt=settings.history.encrypt,
         ) as store:
             await store.runs.recover()
-            platforms = Catalogue(settings.platforms_folder)
             raven = cls(
                 store=store,
                 transport=transport_for(settings.collect, platforms, agent=settings.ssh.agent_socket),
@@ -183,7 +190,10 @@ class NetRaven:
             if problem := realm.problem():
                 raise SettingsError(f"realm {name!r}: {problem}")
         store = MemoryStore(
-            devices, credentials, sources=sources(SecretsSettings(), VaultSettings(), Path.cwd())
+            devices,
+            credentials,
+            sources=sources(SecretsSettings(), VaultSettings(), Path.cwd()),
+            catalogue=catalogue,
         )
         raven = cls(
             store=store,
@@ -333,9 +343,9 @@ class NetRaven:
         await self._check(selector)
         await self._store.prepare_run()
         credentials = await self._store.credentials()
-        if needs_key(credentials):
-            self._store.require_key()
         devices = await self._store.count(selector, collected_only=True)
+        if needs_key(credentials) or (devices and self._store.encrypts):
+            self._store.require_key()
         run = await self._store.start(selector, strategy=strategy, concurrency=concurrency, devices=devices)
         tally = _Tally(devices)
         status: RunStatus | None = None

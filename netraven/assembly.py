@@ -31,6 +31,7 @@ from netraven.platforms import Catalogue
 from netraven.ports import Sources, Transport
 
 if TYPE_CHECKING:
+    from netraven.history.configurations import Configurations
     from netraven.storage.store import SqlStore
     from netraven.transport.ssh_scan import Look
     from netraven.transport.watch import Watch
@@ -42,10 +43,21 @@ async def open_store(settings: Settings) -> AsyncIterator[SqlStore]:
     from netraven.storage.store import SqlStore
 
     async with SqlStore.open(
-        settings.database_url, key_file=settings.key_file, sources=sources_of(settings)
+        settings.database_url,
+        key_file=settings.key_file,
+        sources=sources_of(settings),
+        catalogue=Catalogue(settings.platforms_folder),
+        encrypt=settings.history.encrypt,
     ) as store:
         await store.runs.recover()
         yield store
+
+
+def configurations(store: SqlStore, catalogue: Catalogue) -> Configurations:
+    """Stored configurations, as they may be shown."""
+    from netraven.history.configurations import Configurations
+
+    return Configurations(store.versions, catalogue, store.history_keys.marker)
 
 
 async def look_at_ssh(settings: Settings, target: Target) -> Look:

@@ -141,6 +141,9 @@ class Versions(Protocol):
     async def at(self, device: str, kind: str, moment: datetime) -> StoredVersion | None:
         """The version in force at ``moment``: the newest of those first seen by then."""
 
+    async def by_ids(self, ids: Sequence[int]) -> Sequence[StoredVersion]:
+        """In that order; those that are gone are left out."""
+
     def changed_in(self, run: int) -> AsyncIterator[tuple[StoredVersion | None, StoredVersion]]:
         """What became new in a run, each with what it took the place of; by device and kind."""
 

@@ -6,7 +6,6 @@ import sys
 
 from netraven.cli.context import Context
 from netraven.cli.screen import print_json, whole_text
-from netraven.errors import InputError
 from netraven.plain import plain
 
 
@@ -14,26 +13,20 @@ async def show(context: Context, *, device: str, kind: str, as_json: bool) -> in
     """The text alone goes to stdout; control characters in it are written out."""
     async with context.store() as store:
         await store.inventory.get(device)
-        latest = await store.snapshots.latest(device, kind)
-        kinds = await store.snapshots.kinds(device)
-    if latest is None and kinds:
-        raise InputError(
-            f"no output of the kind {kind!r} of {device} has been collected, only {', '.join(kinds)}"
-        )
-    if latest is None:
-        raise InputError(f"no configuration of {device} has been collected yet")
+        shown = await context.configurations(store).show(device, kind)
+    version = shown.version
     if as_json:
         print_json(
             {
-                "device": latest.device,
-                "kind": latest.kind,
-                "sha256": latest.sha256,
-                "first_seen": latest.first_seen_at,
-                "last_seen": latest.last_seen_at,
-                "run": latest.run,
-                "text": whole_text(latest.text),
+                "device": version.device,
+                "kind": version.kind,
+                "sha256": version.sha256,
+                "first_seen": version.first_seen_at,
+                "last_seen": version.last_seen_at,
+                "run": version.run,
+                "text": whole_text(shown.text),
             }
         )
     else:
-        sys.stdout.write(plain(latest.text))
+        sys.stdout.write(plain(shown.text))
     return 0

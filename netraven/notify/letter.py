@@ -100,7 +100,9 @@ def _listed(heading: str, found: Sequence[Message]) -> Iterator[str]:
     for part in found[:MOST_NAMED]:
         if part.event is not None:
             told = _why(part.event) or ", ".join(_in_short(change) for change in part.changes)
-            yield f"  {plain_line(part.event.device or '', 100)} ({_about(part.event)})" + (told and f": {told}")
+            yield f"  {plain_line(part.event.device or '', 100)} ({_about(part.event)})" + (
+                told and f": {told}"
+            )
     if len(found) > MOST_NAMED:
         yield f"  and {len(found) - MOST_NAMED:,} more"
 

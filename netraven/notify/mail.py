@@ -49,7 +49,7 @@ class Server:
 def server_of(smtp: str, security: str, username: str = "") -> Server:
     """``HOST`` or ``HOST:PORT`` (``[ADDRESS]:PORT``). Raises ``ValueError``."""
     host, colon, port = smtp.rpartition(":")
-    if not colon or smtp.endswith("]") or ":" in host.strip("[]") and not host.endswith("]"):
+    if not colon or smtp.endswith("]") or (":" in host.strip("[]") and not host.endswith("]")):
         host, port = smtp, str(PORTS[security])
     host = host.removeprefix("[").removesuffix("]")
     if not host or not host.isprintable() or " " in host or not port.isdecimal() or not 0 < int(port) < 65536:
@@ -142,7 +142,9 @@ class _Conversation:
         try:
             refused = self._said(mail)
         except smtplib.SMTPAuthenticationError as error:
-            return Answer(f"{shown} does not let {plain_line(self.server.username)} log in ({error.smtp_code})")
+            return Answer(
+                f"{shown} does not let {plain_line(self.server.username)} log in ({error.smtp_code})"
+            )
         except smtplib.SMTPRecipientsRefused as error:
             code, why = next(iter(error.recipients.values()))
             return Answer(f"{shown} refuses the recipients: {code} {_text(why)}")

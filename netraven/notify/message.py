@@ -12,7 +12,8 @@ from netraven.model import Event
 @dataclass(frozen=True, slots=True)
 class ChangedOutput:
     """A new version of one output of a device. ``diff`` is a unified difference, secrets as marks; it is empty where
-    there was no version before, where it is not wanted, and where ``problem`` says why there is none."""
+    there was no version before, where it is not wanted, and where ``problem`` says why there is none.
+    """
 
     kind: str
     number: int

@@ -139,7 +139,9 @@ class Webhook:
             why = plain_line(error.verify_message or "not trusted")
             return Answer(f"{_shown(address)} shows a certificate that is not accepted: {why}")
         except ssl.SSLError as error:
-            return Answer(f"{_shown(address)} does not speak TLS as it should: {plain_line(error.reason or '')}")
+            return Answer(
+                f"{_shown(address)} does not speak TLS as it should: {plain_line(error.reason or '')}"
+            )
         except asyncio.IncompleteReadError:
             return Answer(f"{_shown(address)} hung up without an answer")
         except (OSError, asyncio.LimitOverrunError) as error:

@@ -31,7 +31,7 @@ from netraven.storage import attempts, happenings, host_keys, learned, outcomes,
 from netraven.storage.engine import Database
 from netraven.storage.faults import Undone
 from netraven.storage.schema import credentials, devices, run_outcomes, runs
-from netraven.storage.snapshots import Taken
+from netraven.storage.snapshots import Taken, VersionWriter
 
 E = TypeVar("E", bound=Entry)
 
@@ -46,9 +46,12 @@ class SqlLedger:
     length: hand over what has piled up, not entry by entry.
     """
 
-    def __init__(self, database: Database, *, subscriptions: Sequence[Subscription] = ()) -> None:
+    def __init__(
+        self, database: Database, versions: VersionWriter, *, subscriptions: Sequence[Subscription] = ()
+    ) -> None:
         """``subscriptions``: what hooks want to be told of."""
         self._database = database
+        self._versions = versions
         self._subscriptions = subscriptions
 
     async def commit(self, entries: Sequence[Entry]) -> Sequence[Any]:
@@ -74,7 +77,7 @@ class SqlLedger:
             await snapshots.take(entry, outcomes.finished_at(entry.outcome)) for entry in batch.finished
         ]
         async with self._database.writing() as connection:
-            await batch.write(connection, captures, self._subscriptions)
+            await batch.write(connection, self._versions, captures, self._subscriptions)
         return batch.answers
 
     async def _what_is_wrong(self, entry: Entry) -> str | None:
@@ -123,6 +126,7 @@ class _Batch:
     async def write(
         self,
         connection: AsyncConnection,
+        versions: VersionWriter,
         captures: Sequence[Sequence[Taken]],
         subscriptions: Sequence[Subscription],
     ) -> None:
@@ -156,7 +160,7 @@ class _Batch:
             await learned.cuts(connection, cut)
         if self.finished:
             before = await happenings.standing(connection, subscriptions, self.finished)
-            answers = await outcomes.finish(connection, self.finished, captures)
+            answers = await outcomes.finish(connection, versions, self.finished, captures)
             self._answer(DeviceFinished, answers)
             finished = [(e.run_id, outcome) for e, outcome in zip(self.finished, answers, strict=True)]
             await happenings.of_devices(connection, subscriptions, finished, before)

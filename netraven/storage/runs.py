@@ -110,10 +110,9 @@ class SqlRuns:
         async with self._database.writing() as connection:
             locked = running.where(runs.c.id.in_(suspects)).with_for_update()
             rows = [row for row in (await connection.execute(locked)).all() if _is_dead(row, now)]
-            buried = [
+            return [
                 await _buried(connection, _run(row), row.heartbeat_at, self._subscriptions) for row in rows
             ]
-        return buried
 
 
 def _is_dead(row: Row[Any], now: datetime) -> bool:

@@ -132,7 +132,7 @@ async def test_what_is_stored_is_what_the_device_said(installation: Installation
     """Cleaning is for showing: the stored configuration keeps its characters but for the terminal's own codes."""
     async with evil_fleet(installation), installation.open() as raven:
         await raven.collect(names={"config"})
-        capture = await raven.store.snapshots.latest("config")
+        capture = await raven.store.versions.current("config", "running")
     assert capture is not None
     assert "\u202egnp.exe\u2066" in capture.text
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +13,9 @@ import pytest
 from sqlalchemy import insert, select
 
 from netraven.credentials.sealing import Keyring
+from netraven.errors import RowRefused
 from netraven.model import (
+    Capture,
     Counts,
     Delivery,
     Device,
@@ -19,13 +24,14 @@ from netraven.model import (
     EventKind,
     Outcome,
     Pause,
+    PlatformFound,
     Run,
     RunStatus,
     Status,
     Subscription,
 )
 from netraven.storage.engine import Database
-from netraven.storage.outbox import SqlOutbox
+from netraven.storage.outbox import SqlOutbox, _due
 from netraven.storage.runs import SqlRuns
 from netraven.storage.schema import hook_deliveries
 from netraven.storage.store import SqlStore
@@ -108,10 +114,6 @@ async def test_a_change_is_told_and_a_confirmation_is_not(hooked: SqlStore) -> N
 
 
 async def test_every_new_output_of_a_device_is_in_one_event(hooked: SqlStore) -> None:
-    from dataclasses import replace
-
-    from netraven.model import Capture
-
     device = await add_device(hooked)
     for text in ("one", "two"):
         entry = collected(await start_run(hooked), device, text=f"{text}\n")
@@ -155,8 +157,6 @@ async def test_a_device_that_recovers_with_a_change_says_first_that_it_is_back(h
 
 
 async def test_the_platform_of_an_auto_device_is_the_one_that_was_found(database: Database) -> None:
-    from netraven.model import PlatformFound
-
     store = store_with(database, Subscription("all", EVERYTHING, platforms={"arista_eos"}))
     device = await add_device(store, platform="auto")
     await store.commit([failed(await start_run(store), device)])  # not known yet: not an arista_eos
@@ -202,8 +202,6 @@ async def test_without_hooks_nothing_is_written(store: SqlStore) -> None:
 
 
 async def test_what_is_not_recorded_is_not_told(hooked: SqlStore) -> None:
-    from netraven.errors import RowRefused
-
     run = await start_run(hooked)
     entry = failed(run, await add_device(hooked))
     await hooked.commit([entry])
@@ -236,7 +234,9 @@ async def test_the_end_of_a_run_that_died_is_told_by_whoever_finds_it(hooked: Sq
 
 
 async def test_of_each_device_the_oldest_is_lent_and_the_oldest_come_first(hooked: SqlStore) -> None:
-    await put(hooked, ("failed", "b", 1), ("failed", "a", 1), ("failed-again", "b", 2), ("run-finished", "", 2))
+    await put(
+        hooked, ("failed", "b", 1), ("failed", "a", 1), ("failed-again", "b", 2), ("run-finished", "", 2)
+    )
     assert await due(hooked.outbox) == ["all-1", "all-2", "all-4"]
 
 
@@ -250,12 +250,8 @@ async def test_what_is_lent_is_lent_to_nobody_else_until_the_lease_ends(hooked: 
 
 
 async def test_what_a_dead_process_had_is_lent_at_once_under_the_same_uid(hooked: SqlStore) -> None:
-    import os
-    import subprocess
-    import sys
-
     code = "from netraven.storage.owner import current_owner; print(current_owner())"
-    ended = subprocess.run(  # noqa: S603 - this interpreter
+    ended = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ}
     ).stdout.strip()
     await put(hooked, ("failed", "a", 1))
@@ -310,8 +306,6 @@ async def test_what_was_not_delivered_in_time_is_given_up(hooked: SqlStore) -> N
 
 
 async def test_two_outboxes_at_once_never_lend_the_same(hooked: SqlStore) -> None:
-    import asyncio
-
     await put(hooked, *(("failed", f"r{n}", 1) for n in range(60)))
     boxes = [SqlOutbox(hooked.database) for _ in range(2)]
     async with asyncio.TaskGroup() as group:
@@ -392,8 +386,6 @@ async def test_removing_a_device_leaves_what_is_to_be_told_of_it(hooked: SqlStor
 @pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
 async def test_lending_from_a_long_queue_costs_what_it_lends(hooked: SqlStore) -> None:
     """Each question finds its rows by index: no sort and no scan of the table."""
-    from netraven.storage.outbox import _due
-
     statement = _due("all", LATER, digest=False).limit(8)
     async with hooked.database.reading() as connection:
         compiled = statement.compile(connection.sync_engine, compile_kwargs={"literal_binds": True})
