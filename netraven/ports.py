@@ -192,6 +192,12 @@ class Outbox(Protocol):
     async def expire(self, hook: str, before: datetime, error: str) -> int:
         """Give up what happened before that moment; how many. ``error`` is for what was never tried."""
 
+    async def next_at(self, hook: str, *, digest: bool = False) -> datetime | None:
+        """When something may be tried next, lent or not; None: nothing waits."""
+
+    async def pauses(self) -> Mapping[str, Pause]:
+        """Hooks that are not to be tried for a time, by name; also those whose time is over."""
+
     async def pause(self, hook: str, pause: Pause | None) -> None:
         """Note that the hook as a whole is not to be tried for a time, or may be again (None)."""
 

@@ -88,8 +88,8 @@ def _of_run(message: Message, event: Event) -> Letter:
         lines += ["", "There is nothing to tell of single devices."]
     for kind, found in parts.items():
         lines += _listed(_HEADINGS[kind], found)
-    if message.left_out:
-        lines += ["", f"{message.left_out:,} more events are not listed: netraven run show {event.run}"]
+    if message.more:
+        lines += ["", f"There is more than this mail has room for: netraven run show {event.run}"]
     return Letter(subject, "\n".join([*lines, "", *_differences(parts[EventKind.CHANGED])]).rstrip() + "\n")
 
 
@@ -131,6 +131,8 @@ def _differences(messages: Iterable[Message]) -> Iterator[str]:
 
 
 def _in_short(change: ChangedOutput) -> str:
+    if change.number is None:
+        return "a new version"
     if change.previous is None:
         return f"{change.kind} version {change.number}"
     return f"{change.kind} {change.previous} -> {change.number}, +{change.added} -{change.removed}"

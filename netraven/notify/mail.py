@@ -141,42 +141,44 @@ class _Conversation:
         shown = self.server.shown
         try:
             refused = self._said(mail)
-        except smtplib.SMTPAuthenticationError as error:
-            return Answer(
-                f"{shown} does not let {plain_line(self.server.username)} log in ({error.smtp_code})"
-            )
-        except smtplib.SMTPRecipientsRefused as error:
-            code, why = next(iter(error.recipients.values()))
-            return Answer(f"{shown} refuses the recipients: {code} {_text(why)}")
-        except smtplib.SMTPResponseException as error:
-            too_large = error.smtp_code == _TOO_LARGE
-            return Answer(f"{shown} said {error.smtp_code} {_text(error.smtp_error)}", permanent=too_large)
-        except smtplib.SMTPNotSupportedError:
-            return Answer(f"{shown} does not offer what the settings ask for: security, or a login")
-        except smtplib.SMTPServerDisconnected:
-            return Answer(f"{shown} hung up")
-        except ssl.SSLCertVerificationError as error:
-            why = plain_line(error.verify_message or "not trusted")
-            return Answer(f"{shown} shows a certificate that is not accepted: {why}")
-        except ssl.SSLError as error:
-            return Answer(f"{shown} does not speak TLS as it should: {plain_line(error.reason or '')}")
-        except (OSError, smtplib.SMTPException) as error:
-            said = error.strerror if isinstance(error, OSError) else None
-            return Answer(f"{shown}: {plain_line(said or 'the conversation broke off')}")
+        except (OSError, smtplib.SMTPException) as error:  # an SMTPException is an OSError, a TLS fault too
+            too_large = isinstance(error, smtplib.SMTPResponseException) and error.smtp_code == _TOO_LARGE
+            return Answer(f"{shown} {self._why(error)}", permanent=too_large)
         if refused:
             others = ", ".join(plain_line(one, 100) for one in sorted(refused))
             return Answer(f"{shown} took the mail, but not for {others}", delivered=True)
         return Answer(f"{shown} took the mail", delivered=True)
 
+    def _why(self, error: OSError) -> str:
+        match error:
+            case smtplib.SMTPAuthenticationError():  # what it says may repeat what it was sent
+                why = f"does not let {plain_line(self.server.username)} log in ({error.smtp_code})"
+            case smtplib.SMTPRecipientsRefused():
+                code, said = next(iter(error.recipients.values()))
+                why = f"refuses the recipients: {code} {_text(said)}"
+            case smtplib.SMTPResponseException():
+                why = f"said {error.smtp_code} {_text(error.smtp_error)}"
+            case smtplib.SMTPNotSupportedError():
+                why = "does not offer what settings ask for: security, or a login"
+            case smtplib.SMTPServerDisconnected():
+                why = "hung up"
+            case ssl.SSLCertVerificationError():
+                why = f"shows a certificate that is not accepted: {plain_line(error.verify_message or '')}"
+            case ssl.SSLError():
+                why = f"does not speak TLS as it should: {plain_line(error.reason or '')}"
+            case _:
+                why = f"cannot be talked to: {plain_line(error.strerror or type(error).__name__)}"
+        return why
+
     def _said(self, mail: EmailMessage) -> dict[str, tuple[int, bytes]]:
         """Send it; recipients that the server refused, where it took others."""
         server = self.server
+        client: smtplib.SMTP
         if server.security == "tls":
-            self._client = client = smtplib.SMTP_SSL(
-                server.host, server.port, timeout=self.timeout, context=self.tls()
-            )
+            client = smtplib.SMTP_SSL(server.host, server.port, timeout=self.timeout, context=self.tls())
         else:
-            self._client = client = smtplib.SMTP(server.host, server.port, timeout=self.timeout)
+            client = smtplib.SMTP(server.host, server.port, timeout=self.timeout)
+        self._client = client
         try:
             if server.security == "starttls":
                 client.starttls(context=self.tls())

@@ -15,11 +15,12 @@ class ChangedOutput:
     there was no version before, where it is not wanted, and where ``problem`` says why there is none.
     """
 
-    kind: str
-    number: int
-    previous: int | None
-    added: int
-    removed: int
+    kind: str = ""
+    """Empty where not even that can be read."""
+    number: int | None = None
+    previous: int | None = None
+    added: int = 0
+    removed: int = 0
     diff: str = ""
     problem: str = ""
 
@@ -35,8 +36,8 @@ class Message:
     changes: tuple[ChangedOutput, ...] = ()
     parts: tuple[Message, ...] = ()
     """Of the end of a run that is told in one with what happened in it: what happened."""
-    left_out: int = 0
-    """How many parts more there were."""
+    more: bool = False
+    """Whether there were more parts than these."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,7 @@ def document(message: Message) -> dict[str, Any]:
 
 
 def _document(message: Message, kind: str, **fields: Any) -> dict[str, Any]:
-    nothing = {
+    nothing: dict[str, Any] = {
         "run": None, "device": None, "versions": [], "reason": None, "detail": None, "status": None, "counts": None,
     }  # fmt: skip
     first = {"id": message.uid, "type": kind, "timestamp": stamp(message.at), "hook": message.hook}
@@ -52,7 +52,7 @@ def _document(message: Message, kind: str, **fields: Any) -> dict[str, Any]:
 def _version(change: ChangedOutput) -> dict[str, Any]:
     diff, left_out = cut(whole(change.diff), LONGEST_DIFF)
     return {
-        "kind": change.kind,
+        "kind": change.kind or None,
         "version": change.number,
         "previous": change.previous,
         "added": change.added,

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Row, bindparam, exists, func, insert, select
+from sqlalchemy import bindparam, exists, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from netraven.model import (
@@ -68,20 +68,20 @@ _NEW = (
 
 async def standing(
     connection: AsyncConnection, subscriptions: Sequence[Subscription], entries: Sequence[DeviceFinished]
-) -> Mapping[int, Row[Any]]:
+) -> Mapping[int, Any]:
     """How the devices went the time before; asked before the new outcomes are written."""
     ids = {entry.outcome.device.id for entry in entries} - {None}
     if not subscriptions or not ids:
         return {}
     rows = await connection.execute(_STANDING, {"ids": padded(sorted(key for key in ids if key is not None))})
-    return {row.id: row for row in rows}
+    return {row.id: row for row in rows.all()}
 
 
 async def of_devices(
     connection: AsyncConnection,
     subscriptions: Sequence[Subscription],
     finished: Sequence[tuple[int, Outcome]],
-    before: Mapping[int, Row[Any]],
+    before: Mapping[int, Any],
 ) -> None:
     """Of outcomes with the ids of their runs, once they and their versions are written."""
     if not subscriptions:

@@ -8,7 +8,8 @@ deliver the same at once, and what a process that died had taken is lent anew, u
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -105,6 +106,16 @@ class SqlOutbox:
         async with self._database.writing() as connection:
             return (await connection.execute(update(hook_deliveries).where(old).values(values))).rowcount
 
+    async def next_at(self, hook: str, *, digest: bool = False) -> datetime | None:
+        wanted = _first_of_each(hook, digest=digest).with_only_columns(_d.next_try_at).limit(1)
+        async with self._database.reading() as connection:
+            return (await connection.execute(wanted)).scalar_one_or_none()
+
+    async def pauses(self) -> Mapping[str, Pause]:
+        async with self._database.reading() as connection:
+            rows = await connection.execute(select(hook_pauses))
+            return {row.hook: Pause(row.until, row.failures, row.error) for row in rows}
+
     async def pause(self, hook: str, pause: Pause | None) -> None:
         async with self._database.writing() as connection:
             if pause is None:
@@ -132,19 +143,14 @@ class SqlOutbox:
         ).group_by(_d.hook)
         async with self._database.reading() as connection:
             rows = {row.hook: row for row in await connection.execute(numbers)}
-            paused = {row.hook: row for row in await connection.execute(select(hook_pauses))}
-        found = []
-        for hook in sorted({*rows, *paused}):
-            pause = None
-            if hook in paused:
-                pause = Pause(paused[hook].until, paused[hook].failures, paused[hook].error)
-            if hook not in rows:
-                found.append(HookStanding(hook, last_error=paused[hook].error, pause=pause))
-                continue
-            row = rows[hook]
-            error = row.last_error if pause is None else pause.error
-            found.append(HookStanding(hook, row.waiting, row.given_up, row.oldest, error, pause))
-        return found
+        paused = await self.pauses()
+        found = {
+            row.hook: HookStanding(row.hook, row.waiting, row.given_up, row.oldest, row.last_error)
+            for row in rows.values()
+        }
+        for hook, pause in paused.items():
+            found[hook] = replace(found.get(hook, HookStanding(hook)), last_error=pause.error, pause=pause)
+        return [found[hook] for hook in sorted(found)]
 
     # ---- for commands
 
@@ -173,7 +179,8 @@ class SqlOutbox:
                 await connection.execute(theirs.values(holder=None, lease_until=None))
 
 
-def _due(hook: str, now: datetime, *, digest: bool) -> Select[Any]:
+def _first_of_each(hook: str, *, digest: bool) -> Select[Any]:
+    """Of each device the oldest that waits."""
     held_back = (
         select(_earlier.c.id)
         .where(
@@ -184,13 +191,15 @@ def _due(hook: str, now: datetime, *, digest: bool) -> Select[Any]:
         )
         .exists()
     )
-    free = _d.lease_until.is_(None) | (_d.lease_until <= now)
-    wanted = select(hook_deliveries).where(
-        _d.hook == hook, _d.state == _WAITING, _d.next_try_at <= now, free, ~held_back
-    )
+    wanted = select(hook_deliveries).where(_d.hook == hook, _d.state == _WAITING, ~held_back)
     if digest:
         wanted = wanted.where(_d.event == _END)
     return wanted.order_by(_d.next_try_at, _d.id)
+
+
+def _due(hook: str, now: datetime, *, digest: bool) -> Select[Any]:
+    free = _d.lease_until.is_(None) | (_d.lease_until <= now)
+    return _first_of_each(hook, digest=digest).where(_d.next_try_at <= now, free)
 
 
 def _with(delivery: Delivery) -> ColumnElement[bool]:

@@ -251,9 +251,8 @@ async def test_what_is_lent_is_lent_to_nobody_else_until_the_lease_ends(hooked: 
 
 async def test_what_a_dead_process_had_is_lent_at_once_under_the_same_uid(hooked: SqlStore) -> None:
     code = "from netraven.storage.owner import current_owner; print(current_owner())"
-    ended = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ}
-    ).stdout.strip()
+    program = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    ended = (await program.communicate())[0].decode().strip()
     await put(hooked, ("failed", "a", 1))
     assert await due(SqlOutbox(hooked.database, owner=ended), lease=600) == ["all-1"]
     assert await due(SqlOutbox(hooked.database)) == ["all-1"]
