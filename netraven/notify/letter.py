@@ -117,10 +117,10 @@ def _differences(messages: Iterable[Message]) -> Iterator[str]:
                 yield from ("", f"{device}: {plain_line(change.problem)}")
             if not change.diff:
                 continue
-            if room <= 0:
+            text, left_out = cut(plain(change.diff), min(LONGEST_DIFF, room))
+            if not text:
                 missing += 1
                 continue
-            text, left_out = cut(plain(change.diff), min(LONGEST_DIFF, room))
             room -= len(text)
             yield from ("", f"--- {device}: {_in_short(change)} " + "-" * 20, text.rstrip("\n"))
             if left_out:

@@ -131,8 +131,6 @@ class Webhook:
                 return await self._post(address, message, key)
         except SecretUnreadable as error:
             return Answer(plain_line(str(error)))
-        except ValueError as error:
-            return Answer(f"{'the secret' if address else 'the URL'} cannot be used: {error}")
         except TimeoutError:
             return Answer(f"{_shown(address)} did not answer within {self._timeout:g} s")
         except ssl.SSLCertVerificationError as error:
@@ -142,6 +140,8 @@ class Webhook:
             return Answer(
                 f"{_shown(address)} does not speak TLS as it should: {plain_line(error.reason or '')}"
             )
+        except ValueError as error:  # after the certificate's fault, which is one too
+            return Answer(f"{'the secret' if address else 'the URL'} cannot be used: {error}")
         except asyncio.IncompleteReadError:
             return Answer(f"{_shown(address)} hung up without an answer")
         except (OSError, asyncio.LimitOverrunError) as error:
