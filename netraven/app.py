@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from netraven.assembly import (
     access_rules,
+    courier,
     guard_standing,
     needs_key,
     policy_of,
     sources,
     sources_of,
+    subscriptions,
     transport_for,
 )
 from netraven.collect.access import AccessRules
@@ -45,6 +47,7 @@ from netraven.credentials.matching import CredentialIndex
 from netraven.credentials.plan import Plan, plan_run
 from netraven.credentials.strategy import strategy_named
 from netraven.errors import DatabaseError, InputError, NetRavenError, SettingsError
+from netraven.events import events
 from netraven.model import (
     AUTO,
     Counts,
@@ -65,8 +68,15 @@ from netraven.ports import Inventory, Ledger, Runs, Secrets, Transport
 from netraven.storage.owner import current_owner
 
 if TYPE_CHECKING:
+    from netraven.notify.courier import Courier
     from netraven.storage.store import SqlStore
 
+_log = events("netraven.app")
+
+GOODBYE = 10.0
+"""Seconds after a run within which hooks are still told of it."""
+HASTY_GOODBYE = 2.0
+"""The same after a run that was interrupted or failed."""
 HEARTBEAT = 15.0
 """Seconds between two signs of life of a run; one that gives none for 90 s is taken for dead by other hosts."""
 
@@ -116,7 +126,9 @@ class NetRaven:
         access: AccessRules = AccessRules(),
         jump: JumpSettings = JumpSettings(),
         platforms: Catalogue | None = None,
+        courier: Callable[[], Courier] | None = None,
     ) -> None:
+        self._courier = courier
         self.platforms = platforms or Catalogue()
         """The platforms that ship, and the user's."""
         self._access = access
@@ -144,6 +156,7 @@ class NetRaven:
             sources=sources_of(settings),
             catalogue=platforms,
             encrypt=settings.history.encrypt,
+            subscriptions=subscriptions(settings, platforms),
         ) as store:
             await store.runs.recover()
             raven = cls(
@@ -154,6 +167,7 @@ class NetRaven:
                 access=access_rules(settings),
                 jump=settings.jump,
                 platforms=platforms,
+                courier=partial(courier, settings, store, platforms) if settings.hooks else None,
             )
             try:
                 yield raven
@@ -257,14 +271,15 @@ class NetRaven:
         """The same without keeping the outcomes: memory does not grow with the fleet. ``on_outcome`` is told each."""
         outputs = tuple(outputs)
         self._check_outputs(outputs)
-        return await self._run(
-            _selector(tags, names),
-            concurrency=self._settings.concurrency if concurrency is None else concurrency,
-            strategy=strategy or self._settings.strategy,
-            outputs=outputs,
-            observer=observer,
-            on_outcome=on_outcome,
-        )
+        async with self._telling():
+            return await self._run(
+                _selector(tags, names),
+                concurrency=self._settings.concurrency if concurrency is None else concurrency,
+                strategy=strategy or self._settings.strategy,
+                outputs=outputs,
+                observer=observer,
+                on_outcome=on_outcome,
+            )
 
     async def plan(
         self,
@@ -421,6 +436,31 @@ class NetRaven:
         finally:
             run = await self._end(run, status or RunStatus.INTERRUPTED, tally.counts, error)
         return run
+
+    @asynccontextmanager
+    async def _telling(self) -> AsyncIterator[None]:
+        """Hooks are told while the run goes on, and for a moment after it; what remains is told by a later command.
+
+        Nothing that goes wrong with them ends the run.
+        """
+        if self._courier is None:
+            yield
+            return
+        courier = self._courier()
+        telling = asyncio.create_task(courier.run(), name="netraven-courier")
+        moment = HASTY_GOODBYE
+        try:
+            yield
+            moment = GOODBYE
+        finally:
+            courier.finish(moment)
+            try:
+                await asyncio.wait([telling], timeout=moment)
+            finally:
+                telling.cancel()
+                await asyncio.wait([telling])
+                if not telling.cancelled() and (fault := telling.exception()) is not None:
+                    _log.warning("hooks_not_told", error=str(fault))
 
     async def _jump_hosts(self) -> AsyncIterator[tuple[str, Target]]:
         """The jump hosts that settings name, those that are in the inventory."""
