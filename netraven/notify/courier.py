@@ -192,7 +192,7 @@ class _Queue:
             message = await self._message(delivery)
             answer = None if message is None else await self.hook.way.tell(message)
         except Exception as fault:  # noqa: BLE001 - ours: it may cost this message, not the others
-            _log.exception("hook_fault", hook=self.hook.name, event=delivery.event.kind.value)
+            _log.exception("hook_fault", hook=self.hook.name, what=delivery.event.kind.value)
             answer = Answer(f"a fault of NetRaven ({type(fault).__name__}): its log has it")
         if answer is None:  # nothing in it that is asked for
             await self._outbox.delivered(delivery, digest=self.hook.digest)
@@ -234,7 +234,7 @@ class _Queue:
             await self._postpone(delivery, answer)
             return
         if answer.delivered:
-            _log.info("hook_told", hook=name, event=delivery.event.kind.value, device=delivery.event.device)
+            _log.info("hook_told", hook=name, what=delivery.event.kind.value, device=delivery.event.device)
             await self._outbox.delivered(delivery, digest=self.hook.digest)
         else:
             _log.warning("hook_gave_up", hook=name, device=delivery.event.device, error=answer.said)
