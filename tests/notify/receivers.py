@@ -186,7 +186,8 @@ class MailServer:
             await self._talk(reader, writer)
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        sender, to, secure, known = "", [], False, not self.users
+        to: list[str] = []
+        sender, secure, known = "", False, not self.users
         writer.write(b"220 ready\r\n")
         while line := (await reader.readline()).decode().rstrip("\r\n"):
             verb = line.split(" ")[0].split(":")[0].upper()
@@ -228,7 +229,7 @@ class MailServer:
                     self.envelopes.append((sender, tuple(to)))
                     self.encrypted.append(secure)
                     self.raw.append(content)
-                    self.mails.append(message_from_bytes(content, policy=policy.default))  # type: ignore[arg-type]  # typeshed: of the default policy
+                    self.mails.append(message_from_bytes(content, policy=policy.default))
                 case "QUIT":
                     writer.write(b"221 bye\r\n")
                     return

@@ -92,9 +92,7 @@ class FakeChanges(Changes):
 
 @pytest.fixture
 def store(database: Database) -> SqlStore:
-    return SqlStore(
-        database, Keyring.generate(), subscriptions=[Subscription("all", frozenset(EventKind))]
-    )
+    return SqlStore(database, Keyring.generate(), subscriptions=[Subscription("all", frozenset(EventKind))])
 
 
 @pytest.fixture
@@ -134,7 +132,9 @@ class Scene:
             run = await start_run(self.store)
             known = {target.device.name: target.device async for target in self.store.targets(run.selector)}
             device = known.get(name) or await add_device(self.store, name)
-            outcome = Outcome(device, status, START, 100, None if status is Status.COLLECTED else "unreachable")
+            outcome = Outcome(
+                device, status, START, 100, None if status is Status.COLLECTED else "unreachable"
+            )
             await self.store.commit([DeviceFinished(run.id, outcome)])
 
     @property
@@ -165,7 +165,9 @@ async def test_everything_arrives_once_and_in_order(store: SqlStore, clock: Cloc
     assert len(scene.way.tried) == 6
 
 
-async def test_devices_go_side_by_side_once_the_receiver_has_proven_well(store: SqlStore, clock: Clock) -> None:
+async def test_devices_go_side_by_side_once_the_receiver_has_proven_well(
+    store: SqlStore, clock: Clock
+) -> None:
     scene = Scene(store, clock, FakeWay(together=3))
     await scene.happens(*(f"r{n}" for n in range(12)))
     scene.way.hold = asyncio.Event()
@@ -219,7 +221,9 @@ async def test_several_that_fail_at_once_are_one_failure(store: SqlStore, clock:
     assert (await store.outbox.pauses())["all"].failures == 1
 
 
-async def test_a_message_that_nobody_takes_holds_up_its_own_device_only(store: SqlStore, clock: Clock) -> None:
+async def test_a_message_that_nobody_takes_holds_up_its_own_device_only(
+    store: SqlStore, clock: Clock
+) -> None:
     bad = Answer("HTTP 500")
     scene = Scene(store, clock, FakeWay(lambda m: bad if m.event and m.event.device == "a" else TAKEN))
     await scene.happens("a", "b", "a", "c", "b")
@@ -232,7 +236,9 @@ async def test_a_message_that_nobody_takes_holds_up_its_own_device_only(store: S
     assert await scene.waiting() == 2
 
 
-async def test_what_will_never_be_taken_is_given_up_and_the_next_passes(store: SqlStore, clock: Clock) -> None:
+async def test_what_will_never_be_taken_is_given_up_and_the_next_passes(
+    store: SqlStore, clock: Clock
+) -> None:
     never = Answer("HTTP 400", permanent=True)
     scene = Scene(store, clock, FakeWay(lambda m: never if m.event and m.event.run == 1 else TAKEN))
     await scene.happens("a", "a")
@@ -259,7 +265,9 @@ async def test_what_could_not_be_delivered_in_time_is_given_up(store: SqlStore, 
     assert timedelta(days=2) <= clock.now() - START < timedelta(days=2, hours=2)
 
 
-async def test_a_fault_of_ours_costs_one_try(store: SqlStore, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_fault_of_ours_costs_one_try(
+    store: SqlStore, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
     def broken(message: Message) -> Answer:
         if len(scene.way.tried) == 1:
             raise RuntimeError("c4n4ry")
@@ -278,7 +286,9 @@ async def test_a_fault_of_ours_costs_one_try(store: SqlStore, clock: Clock, capl
 # ---- patterns and digests ----
 
 
-async def test_a_change_in_which_the_pattern_is_not_found_is_never_told(store: SqlStore, clock: Clock) -> None:
+async def test_a_change_in_which_the_pattern_is_not_found_is_never_told(
+    store: SqlStore, clock: Clock
+) -> None:
     scene = Scene(store, clock, FakeWay(), pattern=Pattern.of("^ip route", regex=True))
     await put_change(store, "a", 11)
     await put_change(store, "b", 12)
@@ -302,12 +312,16 @@ async def test_what_is_not_told_says_nothing_of_the_receiver(store: SqlStore, cl
     assert await scene.waiting() == 1
 
 
-async def test_a_digest_is_one_message_for_each_run_with_all_that_happened(store: SqlStore, clock: Clock) -> None:
+async def test_a_digest_is_one_message_for_each_run_with_all_that_happened(
+    store: SqlStore, clock: Clock
+) -> None:
     scene = Scene(store, later_than_now(clock), FakeWay(), digest=True)
     for names in (("a", "b"), ("c",)):
         run = await start_run(store)
         for name in names:
-            outcome = Outcome(await add_device(store, name), Status.FAILED, START, 100, "unreachable", "no route")
+            outcome = Outcome(
+                await add_device(store, name), Status.FAILED, START, 100, "unreachable", "no route"
+            )
             await store.commit([DeviceFinished(run.id, outcome)])
         if names == ("c",):
             break  # this one goes on
@@ -352,7 +366,9 @@ async def test_what_is_under_way_when_the_courier_is_ended_is_sent_again_under_i
     assert len(scene.way.taken) == 1
 
 
-async def test_what_has_been_taken_goes_on_record_though_the_courier_is_ended(store: SqlStore, clock: Clock) -> None:
+async def test_what_has_been_taken_goes_on_record_though_the_courier_is_ended(
+    store: SqlStore, clock: Clock
+) -> None:
     scene = Scene(store, clock, FakeWay())
     await scene.happens("a")
     running: asyncio.Task[None]
@@ -367,7 +383,9 @@ async def test_what_has_been_taken_goes_on_record_though_the_courier_is_ended(st
     assert await scene.waiting() == 0
 
 
-async def test_a_courier_that_is_told_to_finish_ends_once_nothing_waits(store: SqlStore, clock: Clock) -> None:
+async def test_a_courier_that_is_told_to_finish_ends_once_nothing_waits(
+    store: SqlStore, clock: Clock
+) -> None:
     scene = Scene(store, clock, FakeWay())
     courier = scene.courier()
     running = asyncio.create_task(courier.run())
@@ -429,5 +447,5 @@ _numbers = itertools.count(1)
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(PATIENCE):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - nobody sets an event there
             await asyncio.sleep(0.005)
