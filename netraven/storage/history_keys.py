@@ -75,6 +75,11 @@ class HistoryKeys:
             self._marker = Marker(found)
         return self._marker
 
+    async def exist(self) -> bool:
+        """Whether there are any: something was encrypted, or marked."""
+        async with self._database.reading() as connection:
+            return (await connection.execute(select(_COLUMNS.number).limit(1))).first() is not None
+
     async def _mark_key(self) -> bytes | None:
         async with self._database.reading() as connection:
             row = (await connection.execute(select(history_keys).where(_COLUMNS.purpose == _MARKS))).first()
@@ -106,7 +111,10 @@ class HistoryKeys:
             return self._seals.keyring.open_bytes(bytes(row.sealed_key), identity)
         except UnknownKey:
             self._seals.renew()
+        try:
             return self._seals.keyring.open_bytes(bytes(row.sealed_key), identity)
+        except UnknownKey as error:
+            raise SecretUnreadable(str(error)) from error  # no key of texts is unknown: one of the keyring is
 
 
 async def lock(connection: AsyncConnection) -> None:
