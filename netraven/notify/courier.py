@@ -23,6 +23,8 @@ from netraven.ports import Outbox, Sleep
 
 POLL = 1.0
 """Seconds between two looks into the outbox."""
+HURRY = 0.2
+"""The same once nothing more will come."""
 MOST_PARTS = 5_000
 """Events that one digest speaks of."""
 MOST_DIFFERENCES = 500
@@ -64,6 +66,7 @@ class Courier:
         self._now = now
         self._sleep = sleep
         self._until: datetime | None = None
+        self._finishing = asyncio.Event()
 
     async def run(self) -> None:
         """Deliver what comes, until :meth:`finish`, and then what can be delivered soon. May be cancelled at any time.
@@ -75,6 +78,7 @@ class Courier:
     def finish(self, seconds: float) -> None:
         """Nothing more will come: :meth:`run` ends once nothing is left that may be tried within ``seconds``."""
         self._until = self._now() + timedelta(seconds=seconds)
+        self._finishing.set()
 
     async def deliver(self) -> None:
         """Deliver what is due now, each once; a hook that fails is left alone."""
@@ -105,9 +109,21 @@ class Courier:
                 elif await enough(queue):
                     return
                 else:
-                    await self._sleep(POLL)
+                    await self._rest()
         finally:
             await queue.drop()
+
+    async def _rest(self) -> None:
+        """Until it is time to look again. Whoever is in a hurry wakes us."""
+        if self._finishing.is_set():
+            await self._sleep(HURRY)
+            return
+        waiting = [asyncio.ensure_future(work) for work in (self._sleep(POLL), self._finishing.wait())]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waiting:
+                one.cancel()
 
 
 async def _always(_: _Queue) -> bool:
