@@ -126,12 +126,13 @@ def test_another_header_does_not_open_what_is_sealed(tmp_path: Path) -> None:
 
 
 def test_a_writer_that_is_left_leaves_nothing(tmp_path: Path) -> None:
-    with (
-        pytest.raises(RuntimeError, match="stop"),
-        Writer(tmp_path / "a", Header(AT, Form.RAW), None, force=False),
-    ):
-        assert len(list(tmp_path.iterdir())) == 1
-        raise RuntimeError("stop")
+    def left() -> None:
+        with Writer(tmp_path / "a", Header(AT, Form.RAW), None, force=False):
+            assert len(list(tmp_path.iterdir())) == 1
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        left()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -182,34 +183,11 @@ junk = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
 )
-fields = st.sampled_from(
-    [
-        "name",
-        "host",
-        "port",
-        "platform",
-        "tags",
-        "sha256",
-        "versions",
-        "text",
-        "base64",
-        "sealed",
-        "size",
-        "device",
-    ]
-    + [
-        "kind",
-        "number",
-        "first_seen_at",
-        "last_seen_at",
-        "comparable",
-        "run",
-        "format",
-        "version",
-        "texts",
-        "key",
-    ]
-)
+FIELDS = """
+    name host port platform tags sha256 versions text base64 sealed size device kind number first_seen_at last_seen_at
+    comparable run format version texts key
+"""
+fields = st.sampled_from(FIELDS.split())
 kinds = st.sampled_from(["header", "device", "text", "version", "end"])
 
 
