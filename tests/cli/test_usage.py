@@ -22,7 +22,8 @@ COMMANDS = (
     "collect", "run list", "run show", "log connections", "log attempts", "log job", "config show",
     "config history", "config diff", "config search",
     "git export", "git push", "git status", "history import-git",
-    "db upgrade", "db check", "prune", "history export", "history import", "hook list", "hook deliver", "hook test", "hook forget",
+    "db upgrade", "db check", "prune", "history export", "history import",
+    "hook list", "hook deliver", "hook test", "hook forget",
 )  # fmt: skip
 
 
