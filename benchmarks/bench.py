@@ -50,6 +50,10 @@ class Sizes:
     """Devices that all refuse the only password."""
     mixed: int = 2_000
     """Devices that three users share."""
+    history: tuple[int, int] = (10_000, 100)
+    """Devices and versions of each, and ..."""
+    asked: int = 1_000
+    """... how often each question is put to them."""
 
 
 QUICK = Sizes(
@@ -70,6 +74,8 @@ QUICK = Sizes(
     logins=20,
     wrong=(25, 60),
     mixed=30,
+    history=(20, 5),
+    asked=10,
 )
 
 

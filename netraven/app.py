@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from netraven.assembly import (
     access_rules,
+    git_exporter,
     guard_standing,
     needs_key,
     policy_of,
@@ -65,6 +66,7 @@ from netraven.ports import Inventory, Ledger, Runs, Secrets, Transport
 from netraven.storage.owner import current_owner
 
 if TYPE_CHECKING:
+    from netraven.git.export import Exporter, ExportReport, Progress
     from netraven.storage.store import SqlStore
 
 HEARTBEAT = 15.0
@@ -99,6 +101,9 @@ class Observer(Protocol):
 class Store(Inventory, Secrets, Ledger, Runs, Protocol):
     """What a run needs of a store."""
 
+    encrypts: bool
+    """Whether what is collected is encrypted, which needs the key."""
+
 
 class NetRaven:
     """A collector with its store. Made by :meth:`open` or :meth:`in_memory`; one event loop each."""
@@ -113,6 +118,7 @@ class NetRaven:
         access: AccessRules = AccessRules(),
         jump: JumpSettings = JumpSettings(),
         platforms: Catalogue | None = None,
+        git: Exporter | None = None,
     ) -> None:
         self.platforms = platforms or Catalogue()
         """The platforms that ship, and the user's."""
@@ -122,6 +128,7 @@ class NetRaven:
         self._transport = transport
         self._settings = settings
         self._realms = realms
+        self._git = git
         self._streams: set[asyncio.Task[Run]] = set()
 
     @classmethod
@@ -134,11 +141,15 @@ class NetRaven:
         from netraven.storage.store import SqlStore
 
         settings = config if isinstance(config, Settings) else load_settings(config)
+        platforms = Catalogue(settings.platforms_folder)
         async with SqlStore.open(
-            settings.database_url, key_file=settings.key_file, sources=sources_of(settings)
+            settings.database_url,
+            key_file=settings.key_file,
+            sources=sources_of(settings),
+            catalogue=platforms,
+            encrypt=settings.history.encrypt,
         ) as store:
             await store.runs.recover()
-            platforms = Catalogue(settings.platforms_folder)
             raven = cls(
                 store=store,
                 transport=transport_for(settings.collect, platforms, agent=settings.ssh.agent_socket),
@@ -147,6 +158,7 @@ class NetRaven:
                 access=access_rules(settings),
                 jump=settings.jump,
                 platforms=platforms,
+                git=git_exporter(settings, store, platforms),
             )
             try:
                 yield raven
@@ -183,7 +195,10 @@ class NetRaven:
             if problem := realm.problem():
                 raise SettingsError(f"realm {name!r}: {problem}")
         store = MemoryStore(
-            devices, credentials, sources=sources(SecretsSettings(), VaultSettings(), Path.cwd())
+            devices,
+            credentials,
+            sources=sources(SecretsSettings(), VaultSettings(), Path.cwd()),
+            catalogue=catalogue,
         )
         raven = cls(
             store=store,
@@ -247,7 +262,7 @@ class NetRaven:
         """The same without keeping the outcomes: memory does not grow with the fleet. ``on_outcome`` is told each."""
         outputs = tuple(outputs)
         self._check_outputs(outputs)
-        return await self._run(
+        run = await self._run(
             _selector(tags, names),
             concurrency=self._settings.concurrency if concurrency is None else concurrency,
             strategy=strategy or self._settings.strategy,
@@ -255,6 +270,21 @@ class NetRaven:
             observer=observer,
             on_outcome=on_outcome,
         )
+        await self._export_after(run, observer)
+        return run
+
+    async def export_git(
+        self, *, rebuild: bool = False, push: bool = True, progress: Progress | None = None
+    ) -> ExportReport:
+        """Bring the git repository of ``[git]`` settings up to what is on record; each run does so at its end.
+
+        ``rebuild``: make it anew, with its history. ``progress`` is told how many versions of how many are written.
+        Raises ``InputError`` where settings name no repository and ``GitError`` where it cannot be written; a push that
+        failed is told in the report.
+        """
+        if self._git is None:
+            raise InputError("git.path is not set: there is no repository to export to")
+        return await self._git.export(rebuild=rebuild, send=push, progress=progress)
 
     async def plan(
         self,
@@ -333,9 +363,9 @@ class NetRaven:
         await self._check(selector)
         await self._store.prepare_run()
         credentials = await self._store.credentials()
-        if needs_key(credentials):
-            self._store.require_key()
         devices = await self._store.count(selector, collected_only=True)
+        if needs_key(credentials) or (devices and self._store.encrypts):
+            self._store.require_key()
         run = await self._store.start(selector, strategy=strategy, concurrency=concurrency, devices=devices)
         tally = _Tally(devices)
         status: RunStatus | None = None
@@ -411,6 +441,21 @@ class NetRaven:
         finally:
             run = await self._end(run, status or RunStatus.INTERRUPTED, tally.counts, error)
         return run
+
+    async def _export_after(self, run: Run, observer: Observer | None) -> None:
+        """What a run brought goes into the git repository. Whatever comes of it, the run is what it was."""
+        if self._git is None:
+            return
+        from netraven.git.after_run import export_after_run
+
+        lines = await export_after_run(self._git)
+        entries = [Logged(run.id, utcnow(), level, event, data=data) for level, event, data in lines]
+        if observer is not None:
+            for entry in entries:
+                observer.noticed(entry.message, entry.data)
+        if entries:
+            with contextlib.suppress(DatabaseError):
+                await self._store.commit(entries)
 
     async def _jump_hosts(self) -> AsyncIterator[tuple[str, Target]]:
         """The jump hosts that settings name, those that are in the inventory."""

@@ -6,7 +6,7 @@ Adapters are imported when they are chosen: sqlalchemy and asyncssh cost tenths 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -31,6 +31,11 @@ from netraven.platforms import Catalogue
 from netraven.ports import Sources, Transport
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from netraven.git.export import Exporter
+    from netraven.git.taking_over import Progress, TakenOver
+    from netraven.history.configurations import Configurations
     from netraven.storage.store import SqlStore
     from netraven.transport.ssh_scan import Look
     from netraven.transport.watch import Watch
@@ -42,10 +47,82 @@ async def open_store(settings: Settings) -> AsyncIterator[SqlStore]:
     from netraven.storage.store import SqlStore
 
     async with SqlStore.open(
-        settings.database_url, key_file=settings.key_file, sources=sources_of(settings)
+        settings.database_url,
+        key_file=settings.key_file,
+        sources=sources_of(settings),
+        catalogue=Catalogue(settings.platforms_folder),
+        encrypt=settings.history.encrypt,
     ) as store:
         await store.runs.recover()
         yield store
+
+
+def configurations(store: SqlStore, catalogue: Catalogue) -> Configurations:
+    """Stored configurations, as they may be shown."""
+
+    from netraven.history.configurations import Configurations
+
+    return Configurations(store.versions, catalogue, store.history_keys.marker)
+
+
+def git_exporter(settings: Settings, store: SqlStore, catalogue: Catalogue) -> Exporter | None:
+    """What exports to the git repository that settings name; None where they name none."""
+    from netraven.git.export import Exporter, Target
+    from netraven.history.layout import Layout
+
+    told = settings.git
+    path = settings.git_path
+    if path is None:
+        return None
+    target = Target(
+        path=path.absolute(),
+        layout=Layout(told.layout),
+        per=told.commit,
+        author=told.author,
+        branch=told.branch,
+        kinds=tuple(dict.fromkeys(told.kinds)),
+        raw=told.raw,
+        remote=told.remote,
+        push_timeout=told.timeout,
+        folder=settings.folder.absolute(),
+    )
+    text = partial(configurations(store, catalogue).text, raw=told.raw, quiet=True)
+    return Exporter(target, store.exports, text, environ=os.environ)
+
+
+async def import_from_git(
+    store: SqlStore,
+    path: Path,
+    *,
+    layout: str = "auto",
+    branch: str = "HEAD",
+    kind: str = "running",
+    dry_run: bool = False,
+    progress: Progress = lambda _: None,
+) -> TakenOver:
+    """Take what a repository of Oxidized or RANCID holds over as history of the devices that the inventory has.
+
+    Raises ``InputError`` where there is no repository, ``GitError`` where it cannot be read; what was stored by then
+    stays, and the next import goes on from there.
+    """
+    from netraven.git.importing import Names, Source, find_repositories
+    from netraven.git.taking_over import take_over
+    from netraven.model import AUTO
+
+    sources = [Source(one, os.environ, layout=layout, branch=branch) for one in find_repositories(path)]
+    known: dict[str, tuple[int, str]] = {}
+    async for target in store.inventory.targets():
+        device = target.device
+        spoken = (target.detected or "") if device.platform == AUTO else device.platform
+        known[device.name] = (device.id or 0, spoken)
+
+    async def add(device: str, versions: Sequence[tuple[datetime, str]]) -> int:
+        key, platform = known[device]
+        async with store.database.writing() as connection:
+            texts = [(at, at, text) for at, text in versions]
+            return (await store.importing.add(connection, key, kind, platform, texts)).added
+
+    return await take_over(sources, Names(known), None if dry_run else add, progress)
 
 
 async def look_at_ssh(settings: Settings, target: Target) -> Look:

@@ -40,7 +40,7 @@ async def collect(
     strategy_named(strategy or context.settings.collect.strategy)  # a wrong one is told before all else
     async with NetRaven.open(context.settings) as raven:
         planned = await raven.plan(tags, names, strategy=strategy, sample=SAMPLE)
-        if needs_key(await raven.store.credentials()):
+        if (planned.devices and raven.store.encrypts) or needs_key(await raven.store.credentials()):
             raven.store.require_key()  # without it there is no run that a plan would be for
         await warn_of_slips(context, raven.store)
         for name, why in raven.platforms.broken().items():

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from netraven.collect.access import AccessRules
+    from netraven.history.configurations import Configurations
     from netraven.storage.store import SqlStore
 
 T = TypeVar("T")
@@ -61,6 +62,13 @@ class Context:
         from netraven.assembly import open_store
 
         return open_store(self.settings)
+
+    def configurations(self, store: SqlStore) -> Configurations:
+        """Stored configurations, as they may be shown."""
+        from netraven.assembly import configurations
+        from netraven.platforms import Catalogue
+
+        return configurations(store, Catalogue(self.settings.platforms_folder))
 
     def command(self, *words: object) -> str:
         """A command that the user can paste: this program, these settings, these words."""

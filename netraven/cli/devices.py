@@ -142,7 +142,7 @@ async def show(context: Context, *, name: str, as_json: bool) -> int:
     async with context.store() as store:
         target = await store.inventory.get(name)
         last = [row async for row in store.logs.connections(LogFilter(device=name, limit=1))]
-        latest = await store.snapshots.latest(name)
+        latest = next(iter(await store.versions.history(name, "running", limit=1)), None)
         known = await store.inventory.facts(name)
     device, access = target.device, context.access.of(target.device)
     off = access.host_keys == "off"

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from netraven.cli.config_words import config_commands
+from netraven.cli.git_words import git_commands, history_commands
 from netraven.cli.words import (
     KEEP_DAYS,
     Done,
@@ -83,6 +85,9 @@ def _top() -> Parser:
     _secrets(commands)
     _collecting(commands)
     _reading(commands)
+    config_commands(commands)
+    git_commands(commands)
+    history_commands(commands)
     _database(commands)
     return top
 
@@ -437,13 +442,6 @@ def _reading(commands: Any) -> None:
         rows.add_argument("--run", type=positive, metavar="R", help="only this run")
         limits(rows)
         json_option(rows)
-    config = group(commands, "config", "configurations: show")
-    latest = verb(config, "show", "configs:show", "the newest configuration of a device")
-    latest.add_argument("device", metavar="DEVICE")
-    latest.add_argument(
-        "--kind", default="running", metavar="KIND", help="another output: startup, version ..."
-    )
-    json_option(latest)
 
 
 def _database(commands: Any) -> None:

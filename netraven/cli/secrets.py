@@ -41,10 +41,12 @@ async def rotate(context: Context, *, remove_old: bool) -> int:
             f"{counted(result.done, 'secret')} sealed anew; everything new is sealed with key {keyring.active_id}"
         )
         for lost in result.unopened.values():
-            warn(
-                f"credential {plain_line(lost.credential)}, version {lost.version}, is left as it was: "
-                f"{plain_line(lost.why, 1000)}"
+            what = (
+                "the key of stored configurations"
+                if lost.credential is None
+                else f"credential {plain_line(lost.credential)}, version {lost.version},"
             )
+            warn(f"{what} is left as it was: {plain_line(lost.why, 1000)}")
         await _about_old_keys(context, store, place, keyring, remove=remove_old)
     return NOT_ALL if result.unopened else DONE
 

@@ -179,12 +179,18 @@ async def _refuse_second_key(context: Context, remove: str) -> None:
     """A new key opens nothing that another one sealed, and its file would stand where that one's copy belongs."""
     async with context.store() as store:
         sealed = await store.resealing.keys_in_use()
+        texts = await store.history_keys.exist()
     if sealed:
+        begin = "configurations and secrets are lost: begin with a new database ([database] url)"
+        if not texts:
+            begin = (
+                f"the secrets are lost: remove the credentials (`{remove}`), run `netraven init` again, and add "
+                "them anew"
+            )
         raise InputError(
             f"no new key was written: the database holds {counted(sum(sealed.values()), 'secret')} sealed with another "
             f"key, and {context.settings.key_file} is not there. Put your copy of the old key back. Where there "
-            f"is none, the secrets are lost: remove the credentials (`{remove}`), run "
-            "`netraven init` again, and add them anew"
+            f"is none, {begin}"
         )
 
 

@@ -32,6 +32,7 @@ _ID_BYTES = 8
 _NONCE_BYTES = 12  # what GCM is defined for without hashing the nonce first (NIST SP 800-38D, 8.2)
 _HEADER_BYTES = len(_VERSION) + _ID_BYTES
 _TAG_BYTES = 16
+_NOT_THIS_ONE = "the stored secret is damaged, or belongs to another credential or an older secret"
 _MARK_LABEL = b"netraven source mark 1"  # a key derived under this label does nothing but marking
 
 
@@ -79,13 +80,24 @@ class Keyring:
 
     def seal(self, plaintext: str, identity: str) -> bytes:
         """Seal ``plaintext`` under the active key. Only the same ``identity`` opens it again."""
-        header = _VERSION + self._active
-        nonce = os.urandom(_NONCE_BYTES)
-        body = self._ciphers[self._active].encrypt(nonce, plaintext.encode(), header + identity.encode())
-        return header + nonce + body
+        return self.seal_bytes(plaintext.encode(), identity)
 
     def open(self, sealed: bytes, identity: str) -> str:
         """Give back what was sealed under ``identity``; raise ``SecretUnreadable`` in every other case."""
+        try:
+            return self.open_bytes(sealed, identity).decode()
+        except UnicodeDecodeError:
+            raise SecretUnreadable(_NOT_THIS_ONE) from None
+
+    def seal_bytes(self, plaintext: bytes, identity: str) -> bytes:
+        """As :meth:`seal`, for what is no text."""
+        header = _VERSION + self._active
+        nonce = os.urandom(_NONCE_BYTES)
+        body = self._ciphers[self._active].encrypt(nonce, plaintext, header + identity.encode())
+        return header + nonce + body
+
+    def open_bytes(self, sealed: bytes, identity: str) -> bytes:
+        """As :meth:`open`, for what is no text."""
         if len(sealed) < _HEADER_BYTES + _NONCE_BYTES + _TAG_BYTES or not sealed.startswith(_VERSION):
             raise SecretUnreadable("the stored secret is damaged, or was sealed by a newer NetRaven")
         header, key_id = sealed[:_HEADER_BYTES], sealed[len(_VERSION) : _HEADER_BYTES]
@@ -99,11 +111,9 @@ class Keyring:
             sealed[_HEADER_BYTES + _NONCE_BYTES :],
         )
         try:
-            return cipher.decrypt(nonce, body, header + identity.encode()).decode()
-        except (InvalidTag, UnicodeDecodeError):
-            raise SecretUnreadable(
-                "the stored secret is damaged, or belongs to another credential or an older secret"
-            ) from None
+            return cipher.decrypt(nonce, body, header + identity.encode())
+        except InvalidTag:
+            raise SecretUnreadable(_NOT_THIS_ONE) from None
 
     def mark(self, secret: str, identity: str) -> bytes:
         """A digest that tells later whether ``secret`` has changed, and nothing to whoever lacks the key.

@@ -15,6 +15,7 @@ from netraven.model.entries import (
     PlatformFound,
     RefusalConfirmed,
 )
+from netraven.model.exports import Exportable, Exported, Filed, Place, Portion, Waiting
 from netraven.model.facts import (
     AUTO,
     JUMP_HOST,
@@ -62,6 +63,9 @@ __all__ = [
     "Entry",
     "Event",
     "EventKind",
+    "Exportable",
+    "Exported",
+    "Filed",
     "HostKey",
     "HostKeyRefused",
     "HostKeySeen",
@@ -69,7 +73,9 @@ __all__ = [
     "OfferSeen",
     "Outcome",
     "Pair",
+    "Place",
     "PlatformFound",
+    "Portion",
     "RefusalConfirmed",
     "Run",
     "RunStatus",
@@ -85,5 +91,6 @@ __all__ = [
     "Unaccepted",
     "Verdict",
     "Version",
+    "Waiting",
     "utcnow",
 ]

@@ -83,7 +83,7 @@ class SqlInventory:
     async def count(self, selector: Selector = EVERY_DEVICE, *, collected_only: bool = False) -> int:
         counted = 0
         async with self._database.reading() as connection:
-            for conditions in _slices(selector):
+            for conditions in selecting(selector):
                 if collected_only:
                     conditions.append(devices.c.platform != JUMP_HOST)
                 statement = select(func.count()).select_from(devices).where(*conditions)
@@ -104,7 +104,7 @@ class SqlInventory:
         ``collected_only``: without jump hosts. No transaction is open between pages: a device that is added or
         removed meanwhile may or may not be met.
         """
-        for conditions in _slices(selector):
+        for conditions in selecting(selector):
             if collected_only:
                 conditions.append(devices.c.platform != JUMP_HOST)
             if share < 1.0:
@@ -284,7 +284,7 @@ def _device(row: Row[Any], names: AbstractSet[str]) -> Device:
     return Device(row.name, row.host, row.platform, row.port, names, row.id)
 
 
-def _slices(selector: Selector) -> Iterator[list[ColumnElement[bool]]]:
+def selecting(selector: Selector) -> Iterator[list[ColumnElement[bool]]]:
     """The selector as conditions; named devices come in slices, for a statement takes only so many parameters."""
     conditions: list[ColumnElement[bool]] = []
     if selector.tags:

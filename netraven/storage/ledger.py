@@ -30,7 +30,7 @@ from netraven.storage import attempts, host_keys, learned, outcomes, snapshots
 from netraven.storage.engine import Database
 from netraven.storage.faults import Undone
 from netraven.storage.schema import credentials, devices, run_outcomes, runs
-from netraven.storage.snapshots import Taken
+from netraven.storage.snapshots import Taken, VersionWriter
 
 E = TypeVar("E", bound=Entry)
 
@@ -45,8 +45,9 @@ class SqlLedger:
     length: hand over what has piled up, not entry by entry.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, versions: VersionWriter) -> None:
         self._database = database
+        self._versions = versions
 
     async def commit(self, entries: Sequence[Entry]) -> Sequence[Any]:
         """Make all ``entries`` durable in one transaction, or none; answer each as its class says.
@@ -71,7 +72,7 @@ class SqlLedger:
             await snapshots.take(entry, outcomes.finished_at(entry.outcome)) for entry in batch.finished
         ]
         async with self._database.writing() as connection:
-            await batch.write(connection, captures)
+            await batch.write(connection, self._versions, captures)
         return batch.answers
 
     async def _what_is_wrong(self, entry: Entry) -> str | None:
@@ -117,7 +118,9 @@ class _Batch:
         for place, value in zip(self._places[kind], values, strict=True):
             self.answers[place] = value
 
-    async def write(self, connection: AsyncConnection, captures: Sequence[Sequence[Taken]]) -> None:
+    async def write(
+        self, connection: AsyncConnection, versions: VersionWriter, captures: Sequence[Sequence[Taken]]
+    ) -> None:
         """Write every kind, in the one order that all collectors keep; a kind that the batch lacks costs nothing."""
         lessons = attempts.Lessons()
         if seen := self._of(HostKeySeen):
@@ -147,7 +150,7 @@ class _Batch:
         if cut := self._of(ConnectionCut):
             await learned.cuts(connection, cut)
         if self.finished:
-            self._answer(DeviceFinished, await outcomes.finish(connection, self.finished, captures))
+            self._answer(DeviceFinished, await outcomes.finish(connection, versions, self.finished, captures))
             await learned.facts(connection, self.finished)
         if logged := self._of(Logged):
             await outcomes.log(connection, logged)

@@ -13,6 +13,7 @@ from netraven.credentials.evidence import Learned, faded, judged
 from netraven.credentials.source import parse_source
 from netraven.credentials.success_rate import fold
 from netraven.errors import RowRefused, SecretUnreadable
+from netraven.history.rulebook import RuleBook
 from netraven.model import (
     JUMP_HOST,
     AttemptConcluded,
@@ -44,6 +45,7 @@ from netraven.model import (
     Verdict,
     utcnow,
 )
+from netraven.platforms import Catalogue
 from netraven.ports import Sources
 from netraven.storage.memory_guard_book import MemoryGuardBook
 from netraven.storage.sample import in_share
@@ -62,8 +64,10 @@ class MemoryStore:
         credentials: Iterable[Credential] = (),
         *,
         sources: Sources | None = None,
+        catalogue: Catalogue | None = None,
     ) -> None:
-        """Raises ``InputError`` for a malformed source."""
+        """Raises ``InputError`` for a malformed source. ``catalogue``: the platforms whose rules tell what changed."""
+        self._rules = RuleBook(catalogue)
         self.devices = {
             d.name: replace(d, id=n) for n, d in enumerate(sorted(devices, key=lambda d: d.name), 1)
         }
@@ -82,6 +86,7 @@ class MemoryStore:
         self.outcomes: list[Outcome] = []
         self._done: set[tuple[int, str]] = set()
         self.snapshots: dict[tuple[str, str], bytes] = {}
+        self._comparable: dict[tuple[str, str], bytes] = {}
         self.runs: dict[int, Run] = {}
         self.lines: list[Logged] = []
         self.pairs: dict[str, dict[tuple[int, int], Pair]] = {}
@@ -94,6 +99,7 @@ class MemoryStore:
         self.detected: dict[str, str] = {}
         self.facts: dict[str, dict[str, str]] = {}
         self.guard_book = MemoryGuardBook()
+        self.encrypts = False
         self._last_attempt = 0
 
     # Inventory
@@ -296,7 +302,10 @@ class MemoryStore:
             self.facts.setdefault(outcome.device.name, {}).update(entry.facts)
         for capture in entry.captures:
             place = (outcome.device.name, capture.kind)
-            changed = self.snapshots.get(place) != capture.data
+            platform = capture.platform or outcome.device.platform
+            comparable = self._rules.digest(platform, capture.text)
+            changed = self._comparable.get(place) != comparable
+            self._comparable[place] = comparable
             self.snapshots[place] = capture.data
             digest = hashlib.sha256(capture.data).hexdigest()
             snapshot = outcome.snapshot or digest

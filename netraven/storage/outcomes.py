@@ -11,9 +11,8 @@ from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from netraven.model import DeviceFinished, Logged, Outcome, Status
-from netraven.storage import snapshots
 from netraven.storage.schema import connection_logs, job_logs, run_outcomes
-from netraven.storage.snapshots import Taken
+from netraven.storage.snapshots import Taken, VersionWriter
 
 _OUTCOME = insert(run_outcomes)
 _CONNECTION = insert(connection_logs)
@@ -25,15 +24,18 @@ def finished_at(outcome: Outcome) -> datetime:
 
 
 async def finish(
-    connection: AsyncConnection, entries: Sequence[DeviceFinished], captures: Sequence[Sequence[Taken]]
+    connection: AsyncConnection,
+    versions: VersionWriter,
+    entries: Sequence[DeviceFinished],
+    captures: Sequence[Sequence[Taken]],
 ) -> list[Outcome]:
     """Put outcomes on record with their captures; the outcomes again, ``snapshot`` and ``changed`` filled in."""
-    changed = await snapshots.store(connection, [taken for each in captures for taken in each])
+    kept = await versions.store(connection, [taken for each in captures for taken in each])
     answers, place = [], 0
     for entry, taken in zip(entries, captures, strict=True):
         outcome = entry.outcome
         if taken:
-            new = any(changed[place : place + len(taken)])
+            new = any(one.new for one in kept[place : place + len(taken)])
             shown = next((one for one in taken if one.kind == "running"), taken[0])
             outcome = replace(outcome, snapshot=shown.sha256.hex(), changed=new)
             place += len(taken)

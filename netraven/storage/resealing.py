@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from netraven.credentials.sealing import key_of
 from netraven.errors import SecretUnreadable
+from netraven.storage import history_keys
 from netraven.storage.engine import Database
 from netraven.storage.schema import credential_versions, credentials
 from netraven.storage.seals import COLUMNS, Seals
@@ -32,9 +33,9 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Unopened:
-    """A stored secret that no key of the ring opens, and why."""
+    """A stored secret that no key of the ring opens, and why. ``credential`` is None for the keys of the history."""
 
-    credential: str
+    credential: str | None
     version: int
     why: str
 
@@ -44,7 +45,7 @@ class Resealed:
     """What was done: how many secret versions were sealed anew, and which could not be."""
 
     done: int = 0
-    unopened: dict[tuple[str, int], Unopened] = field(default_factory=dict)
+    unopened: dict[tuple[str | None, int], Unopened] = field(default_factory=dict)
 
 
 class Resealing:
@@ -55,7 +56,7 @@ class Resealing:
     async def keys_in_use(self) -> Counter[str]:
         """How many secret versions each key has sealed, by key id. Damaged ones are under none."""
         async with self._database.reading() as connection:
-            return _keys_of(await _all_rows(connection))
+            return await _in_use(connection)
 
     async def run(self, progress: Progress | None = None) -> Resealed:
         """Seal under the active key what is under another; ``progress`` hears how many of how many are done.
@@ -63,6 +64,7 @@ class Resealing:
         Cancelling it loses nothing: each finished step stays.
         """
         result = Resealed()
+        await self._history(result)
         for _ in range(PASSES):
             waiting = await self._waiting(result)
             if not waiting:
@@ -86,7 +88,16 @@ class Resealing:
                 await connection.execute(
                     text("LOCK TABLE credentials, credential_versions IN EXCLUSIVE MODE")
                 )
-            yield _keys_of(await _all_rows(connection))
+            await history_keys.lock(connection)
+            yield await _in_use(connection)
+
+    async def _history(self, result: Resealed) -> None:
+        """The keys of stored configurations: a few rows, whatever is encrypted with them."""
+        try:
+            async with self._database.writing() as connection:
+                result.done += await history_keys.reseal(connection, self._seals)
+        except SecretUnreadable as error:
+            result.unopened[None, 0] = Unopened(None, 0, str(error))
 
     async def _waiting(self, result: Resealed) -> Sequence[Row[Any]]:
         active = self._active()
@@ -145,6 +156,10 @@ async def _all_rows(connection: AsyncConnection) -> Sequence[Row[Any]]:
             statement = statement.join(credentials, credentials.c.id == credential_versions.c.credential_id)
         found += (await connection.execute(statement)).all()
     return [row for row in found if any(True for _ in _sealed(row))]
+
+
+async def _in_use(connection: AsyncConnection) -> Counter[str]:
+    return _keys_of(await _all_rows(connection)) + Counter(await history_keys.sealed_with(connection))
 
 
 def _sealed(row: Row[Any]) -> Iterator[bytes]:

@@ -1,57 +1,59 @@
-"""Versions of configurations: what a device said, kept once per content.
+"""Putting what devices said on record: a new version where something changed, else that the last one still holds.
 
-A capture that equals the device's current version only moves ``last_seen_at``. Anything else is a new version; its
-bytes go into ``blobs`` under their SHA-256, compressed, and once however many devices and versions have them.
+A capture whose bytes, or whose text without what changes by itself, equal the current version's only moves
+``last_seen_at``. Anything else is a new version; its text goes into ``blobs`` once, however many versions have it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import zstandard
 from sqlalchemy import bindparam, func, insert, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
-from sqlalchemy.sql import Select
 
 from netraven.errors import DatabaseError, RowRefused
-from netraven.model import Capture, DeviceFinished
-from netraven.storage.engine import Database
-from netraven.storage.schema import blobs, devices, snapshots
+from netraven.history.rulebook import RuleBook
+from netraven.model import AUTO, DeviceFinished
+from netraven.storage import blobs
+from netraven.storage.history_keys import HistoryKeys
+from netraven.storage.schema import blobs as blob_table
+from netraven.storage.schema import devices, snapshots
 from netraven.storage.types import Id, padded
 
-LARGE = 256 * 1024
-"""Bytes from which hashing and compressing leave the event loop: a millisecond's work and more."""
-
-_LEVEL = 3
-_CODEC = "zstd"
-
-_version = snapshots.alias("version")
-_current_id = (
-    select(func.max(_version.c.id))
-    .where(_version.c.device_id == devices.c.id, _version.c.kind == bindparam("kind"))
+_newest = snapshots.alias("newest")
+_current_version = (
+    select(func.max(_newest.c.version))
+    .where(_newest.c.device_id == devices.c.id, _newest.c.kind == bindparam("kind"))
     .correlate(devices)
     .scalar_subquery()
 )
 _CURRENT = (
-    select(snapshots.c.id, snapshots.c.device_id, snapshots.c.sha256)
+    select(
+        snapshots.c.id,
+        snapshots.c.device_id,
+        snapshots.c.version,
+        snapshots.c.sha256,
+        snapshots.c.comparable,
+    )
     .select_from(devices)
-    .join(snapshots, snapshots.c.id == _current_id)
+    .join(
+        snapshots,
+        (snapshots.c.device_id == devices.c.id)
+        & (snapshots.c.kind == bindparam("kind"))
+        & (snapshots.c.version == _current_version),
+    )
     .where(devices.c.id.in_(bindparam("ids", expanding=True)))
 )
+_ROW = snapshots.c.id == bindparam("b_id", type_=Id)
 _TOUCH = (
-    update(snapshots)
-    .where(snapshots.c.id == bindparam("b_id", type_=Id))
-    .values(last_seen_at=bindparam("b_at", type_=snapshots.c.last_seen_at.type))
+    update(snapshots).where(_ROW).values(last_seen_at=bindparam("b_at", type_=snapshots.c.last_seen_at.type))
 )
-_INSERT = insert(snapshots)
-_BLOB_SQLITE = sqlite.insert(blobs).on_conflict_do_nothing(index_elements=[blobs.c.sha256])
-_BLOB_POSTGRESQL = postgresql.insert(blobs).on_conflict_do_nothing(index_elements=[blobs.c.sha256])
+_COMPARED = update(snapshots).where(_ROW).values(comparable=bindparam("b_comparable"))
+_INSERT = insert(snapshots).returning(snapshots.c.id, sort_by_parameter_order=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,194 +62,158 @@ class Taken:
 
     device_id: int
     kind: str
+    platform: str
     sha256: bytes
     data: bytes
-    run_id: int
+    run_id: int | None
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class StoredCapture:
-    """One version of a device's configuration, as it was captured."""
+class Kept:
+    """What became of a capture. ``id`` is that of the version that it made, or that it confirms."""
 
-    device: str
-    kind: str
-    sha256: str
-    text: str
-    first_seen_at: datetime
-    last_seen_at: datetime
-    run: int | None
-    """The run that saw it first; None once that run is gone."""
+    id: int
+    new: bool
+    first: bool = False
+    """Whether nothing of this kind was known of the device before."""
+
+
+@dataclass(slots=True)
+class _Newest:
+    """The current version of one output of a device, stored or about to be."""
+
+    version: int
+    sha256: bytes
+    comparable: bytes | None
+    id: int | None = None
+    """None while it is not stored yet."""
+    row: dict[str, Any] | None = None
+    """What will be stored."""
+    seen_at: datetime | None = None
+    """Until when it was confirmed by this batch."""
+    compared_anew: bool = False
 
 
 async def take(entry: DeviceFinished, at: datetime) -> list[Taken]:
     """Hash a device's captures: done before the transaction begins, so that nobody waits for it."""
-    if entry.captures and entry.outcome.device.id is None:
-        raise RowRefused(
-            f"device {entry.outcome.device.name} is not in the inventory: its capture cannot be stored"
-        )
+    device = entry.outcome.device
+    if entry.captures and device.id is None:
+        raise RowRefused(f"device {device.name} is not in the inventory: its capture cannot be stored")
+    spoken = "" if device.platform == AUTO else device.platform
     taken = []
     for capture in entry.captures:
-        data, sha256 = await _digest(capture)
-        taken.append(Taken(entry.outcome.device.id or 0, capture.kind, sha256, data, entry.run_id, at))
+        data = capture.data
+        sha256 = await blobs.digest(data)
+        platform = capture.platform or spoken
+        taken.append(Taken(device.id or 0, capture.kind, platform, sha256, data, entry.run_id, at))
     return taken
 
 
-async def _digest(capture: Capture) -> tuple[bytes, bytes]:
-    data = capture.data
-    if len(data) < LARGE:
-        return data, hashlib.sha256(data).digest()
-    return data, (await asyncio.to_thread(hashlib.sha256, data)).digest()
+class VersionWriter:
+    """Makes versions of captures."""
 
+    def __init__(self, keys: HistoryKeys, rules: RuleBook) -> None:
+        self._keys = keys
+        self._rules = rules
 
-class _Changes:
-    """What a batch of captures changes, gathered before it is written."""
+    async def store(self, connection: AsyncConnection, batch: Sequence[Taken]) -> list[Kept]:
+        """Put captures on record; what became of each, in their order. Inside of the caller's transaction."""
+        newest = await _current(connection, batch)
+        texts: dict[bytes, bytes] = {}
+        made: list[tuple[_Newest, bool, bool]] = []
+        for taken in batch:
+            key = (taken.device_id, taken.kind)
+            current = newest.get(key)
+            comparable = None
+            if current is None or current.sha256 != taken.sha256:
+                comparable = await self._comparable(taken.platform, taken.data)
+                if current is None or not await self._same(connection, current, taken, comparable):
+                    row = _row(taken, 1 if current is None else current.version + 1, comparable)
+                    newest[key] = _Newest(row["version"], taken.sha256, comparable, row=row)
+                    texts[taken.sha256] = taken.data
+                    made.append((newest[key], True, current is None))
+                    continue
+            assert current is not None  # noqa: S101 - what is not known yet made a version above
+            current.seen_at = max(current.seen_at or taken.at, taken.at)
+            made.append((current, False, False))
+        await self._write(connection, [one for one, _, _ in made], texts)
+        return [Kept(one.id or 0, new, first) for one, new, first in made]
 
-    def __init__(self, current: dict[tuple[int, str], tuple[int, bytes]]) -> None:
-        self.current = current
-        self.seen: dict[int, datetime] = {}
-        self.versions: list[dict[str, Any]] = []
-        self.blobs: dict[bytes, bytes] = {}
-        self._newest: dict[tuple[int, str], dict[str, Any]] = {}
+    async def _comparable(self, platform: str, data: bytes) -> bytes:
+        text = data.decode("utf-8", "surrogateescape")
+        if len(data) < blobs.LARGE:
+            return self._rules.digest(platform, text)
+        return await asyncio.to_thread(self._rules.digest, platform, text)
 
-    def add(self, taken: Taken) -> bool:
-        """Take one capture in; whether it is a new version."""
-        key = (taken.device_id, taken.kind)
-        newest = self._newest.get(key)
-        if newest is not None and newest["sha256"] == taken.sha256:
-            newest["last_seen_at"] = max(newest["last_seen_at"], taken.at)
+    async def _same(
+        self, connection: AsyncConnection, current: _Newest, taken: Taken, comparable: bytes
+    ) -> bool:
+        """Whether only what changes by itself is different.
+
+        Rules change with the program and with the user's platform files. So before a version is made, the stored text
+        is looked at by today's rules: a new rule makes no versions.
+        """
+        if current.comparable == comparable:
+            return True
+        if current.id is None:
             return False
-        stored = self.current.get(key)
-        if newest is None and stored is not None and stored[1] == taken.sha256:
-            self.seen[stored[0]] = max(self.seen.get(stored[0], taken.at), taken.at)
-            return False
-        row = {
-            "device_id": taken.device_id,
-            "kind": taken.kind,
-            "sha256": taken.sha256,
-            "run_id": taken.run_id,
-            "first_seen_at": taken.at,
-            "last_seen_at": taken.at,
-        }
-        self._newest[key] = row
-        self.versions.append(row)
-        self.blobs[taken.sha256] = taken.data
-        return True
+        found = await connection.execute(select(*blobs.COLUMNS).where(blob_table.c.sha256 == current.sha256))
+        try:
+            data = await blobs.Opener(connection, self._keys).text(found.one(), "the current version")
+        except DatabaseError:
+            return False  # it cannot be read: what is here now is kept as a new one
+        today = await self._comparable(taken.platform, data)
+        current.compared_anew = current.compared_anew or today != current.comparable
+        current.comparable = today
+        return today == comparable
+
+    async def _write(
+        self, connection: AsyncConnection, made: Iterable[_Newest], texts: dict[bytes, bytes]
+    ) -> None:
+        each = {id(one): one for one in made}.values()
+        confirmed = sorted((one.id, one) for one in each if one.id is not None and one.seen_at is not None)
+        if confirmed:
+            await connection.execute(_TOUCH, [{"b_id": key, "b_at": one.seen_at} for key, one in confirmed])
+        if anew := [(key, one) for key, one in confirmed if one.compared_anew]:
+            await connection.execute(
+                _COMPARED, [{"b_id": key, "b_comparable": one.comparable} for key, one in anew]
+            )
+        if texts:
+            await blobs.add(connection, self._keys, texts.items())
+        fresh = [one for one in each if one.row is not None]
+        if fresh:
+            rows = []
+            for one in fresh:
+                row = one.row or {}
+                rows.append(
+                    row | {"last_seen_at": max(row["last_seen_at"], one.seen_at or row["last_seen_at"])}
+                )
+            ids = (await connection.execute(_INSERT, rows)).scalars().all()
+            for one, key in zip(fresh, ids, strict=True):
+                one.id = key
 
 
-async def store(connection: AsyncConnection, batch: Iterable[Taken]) -> list[bool]:
-    """Put captures on record; for each, in order, whether it is a new version of its (device, kind)."""
-    batch = list(batch)
+async def _current(connection: AsyncConnection, batch: Iterable[Taken]) -> dict[tuple[int, str], _Newest]:
     kinds: dict[str, set[int]] = {}
     for taken in batch:
         kinds.setdefault(taken.kind, set()).add(taken.device_id)
-    current: dict[tuple[int, str], tuple[int, bytes]] = {}
+    found: dict[tuple[int, str], _Newest] = {}
     for kind, ids in kinds.items():
-        for key, device_id, sha256 in await connection.execute(_CURRENT, {"ids": padded(ids), "kind": kind}):
-            current[device_id, kind] = (key, sha256)
-    changes = _Changes(current)
-    answers = [changes.add(taken) for taken in batch]
-    if changes.seen:
-        await connection.execute(
-            _TOUCH, [{"b_id": key, "b_at": at} for key, at in sorted(changes.seen.items())]
-        )
-    if changes.versions:
-        compressor = zstandard.ZstdCompressor(level=_LEVEL)
-        rows = [await _pack(compressor, sha256, data) for sha256, data in sorted(changes.blobs.items())]
-        await connection.execute(
-            _BLOB_SQLITE if connection.dialect.name == "sqlite" else _BLOB_POSTGRESQL, rows
-        )
-        await connection.execute(_INSERT, changes.versions)
-    return answers
+        for row in await connection.execute(_CURRENT, {"ids": padded(ids), "kind": kind}):
+            found[row.device_id, kind] = _Newest(row.version, row.sha256, row.comparable, row.id)
+    return found
 
 
-async def _pack(compressor: zstandard.ZstdCompressor, sha256: bytes, data: bytes) -> dict[str, Any]:
-    packed = (
-        compressor.compress(data) if len(data) < LARGE else await asyncio.to_thread(compressor.compress, data)
-    )
-    return {"sha256": sha256, "codec": _CODEC, "size": len(data), "data": packed}
-
-
-class SqlSnapshots:
-    """Reads stored configurations back."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    async def latest(self, device: str, kind: str = "running") -> StoredCapture | None:
-        """The current version of a device's configuration; None where nothing was ever captured."""
-        statement = (
-            _stored()
-            .where(devices.c.name == device, snapshots.c.kind == kind)
-            .order_by(snapshots.c.id.desc())
-            .limit(1)
-        )
-        async with self._database.reading() as connection:
-            row = (await connection.execute(statement)).first()
-        return None if row is None else await _unpacked(row)
-
-    async def by_sha(self, device: str, sha256: str) -> StoredCapture | None:
-        """The newest version of a device's configurations whose SHA-256 starts with ``sha256`` (hex)."""
-        async with self._database.reading() as connection:
-            rows = (await connection.execute(_versions().where(devices.c.name == device))).all()
-            key = next((row.id for row in rows if row.sha256.hex().startswith(sha256.lower())), None)
-            if key is None:
-                return None
-            row = (await connection.execute(_stored().where(snapshots.c.id == key))).one()
-        return await _unpacked(row)
-
-    async def kinds(self, device: str) -> Sequence[str]:
-        """What has been captured of a device (``running`` ...), sorted."""
-        statement = (
-            select(snapshots.c.kind)
-            .join(devices, devices.c.id == snapshots.c.device_id)
-            .where(devices.c.name == device)
-            .distinct()
-            .order_by(snapshots.c.kind)
-        )
-        async with self._database.reading() as connection:
-            return (await connection.execute(statement)).scalars().all()
-
-
-def _versions() -> Select[Any]:
-    return (
-        select(snapshots.c.id, snapshots.c.sha256)
-        .join(devices, devices.c.id == snapshots.c.device_id)
-        .order_by(snapshots.c.id.desc())
-    )
-
-
-def _stored() -> Select[Any]:
-    return (
-        select(
-            devices.c.name,
-            snapshots.c.kind,
-            snapshots.c.sha256,
-            snapshots.c.first_seen_at,
-            snapshots.c.last_seen_at,
-            snapshots.c.run_id,
-            blobs.c.codec,
-            blobs.c.size,
-            blobs.c.data,
-        )
-        .select_from(devices)
-        .join(snapshots, snapshots.c.device_id == devices.c.id)
-        .join(blobs, blobs.c.sha256 == snapshots.c.sha256)
-    )
-
-
-async def _unpacked(row: Any) -> StoredCapture:
-    sha256 = row.sha256.hex()
-    if row.codec != _CODEC:
-        raise DatabaseError(
-            f"version {sha256[:12]} of {row.name} is stored as {row.codec}: upgrade the program"
-        )
-    unpack = zstandard.ZstdDecompressor().decompress
-    try:
-        data = unpack(row.data) if row.size < LARGE else await asyncio.to_thread(unpack, row.data)
-    except zstandard.ZstdError as error:
-        raise DatabaseError(f"version {sha256[:12]} of {row.name} is damaged in the database") from error
-    if hashlib.sha256(data).digest() != row.sha256:
-        raise DatabaseError(f"version {sha256[:12]} of {row.name} is damaged in the database")
-    text = data.decode("utf-8", "surrogateescape")
-    return StoredCapture(row.name, row.kind, sha256, text, row.first_seen_at, row.last_seen_at, row.run_id)
+def _row(taken: Taken, version: int, comparable: bytes) -> dict[str, Any]:
+    return {
+        "device_id": taken.device_id,
+        "kind": taken.kind,
+        "version": version,
+        "sha256": taken.sha256,
+        "comparable": comparable,
+        "platform": taken.platform,
+        "run_id": taken.run_id,
+        "first_seen_at": taken.at,
+        "last_seen_at": taken.at,
+    }

@@ -12,13 +12,17 @@ from typing import Any
 from netraven.credentials.evidence import Learned
 from netraven.credentials.sealing import Keyring, load_keyring
 from netraven.errors import KeyringError
+from netraven.history.rulebook import RuleBook
 from netraven.model import Counts, Credential, Entry, Run, RunStatus, Secret, Selector, Target, utcnow
+from netraven.platforms import Catalogue
 from netraven.ports import Sources
 from netraven.storage import tallies
 from netraven.storage.acceptance import SqlAcceptance
 from netraven.storage.credentials import SqlCredentials
 from netraven.storage.engine import Database
+from netraven.storage.exports import SqlExports
 from netraven.storage.guard_book import SqlGuardBook
+from netraven.storage.history_keys import HistoryKeys
 from netraven.storage.inventory import SqlInventory
 from netraven.storage.key_records import SqlHostKeys
 from netraven.storage.ledger import SqlLedger
@@ -26,7 +30,8 @@ from netraven.storage.logs import SqlLogs
 from netraven.storage.resealing import Resealing
 from netraven.storage.runs import SqlRuns
 from netraven.storage.seals import Seals
-from netraven.storage.snapshots import SqlSnapshots
+from netraven.storage.snapshots import VersionWriter
+from netraven.storage.versions import SqlVersions
 
 
 class SqlStore:
@@ -37,24 +42,39 @@ class SqlStore:
     """
 
     def __init__(
-        self, database: Database, seals: Seals | Keyring | None, *, sources: Sources | None = None
+        self,
+        database: Database,
+        seals: Seals | Keyring | None,
+        *,
+        sources: Sources | None = None,
+        catalogue: Catalogue | None = None,
+        encrypt: bool = True,
     ) -> None:
+        """``catalogue``: the platforms whose rules tell versions apart. ``encrypt``: whether configurations are."""
         self.database = database
         self.inventory = SqlInventory(database)
         self.host_keys = SqlHostKeys(database)
         self.vault = SqlCredentials(database, seals, sources=sources)
         self.resealing = Resealing(database, self.vault.seals)
         self.acceptance = SqlAcceptance(database)
-        self.ledger = SqlLedger(database)
+        self.history_keys = HistoryKeys(database, self.vault.seals, encrypt=encrypt)
+        self.ledger = SqlLedger(database, VersionWriter(self.history_keys, RuleBook(catalogue)))
         self.guard_book = SqlGuardBook(database)
         self.runs = SqlRuns(database)
         self.logs = SqlLogs(database)
-        self.snapshots = SqlSnapshots(database)
+        self.versions = SqlVersions(database, self.history_keys)
+        self.exports = SqlExports(database, self.history_keys)
 
     @classmethod
     @asynccontextmanager
     async def open(
-        cls, url: str, *, key_file: Path | None = None, sources: Sources | None = None
+        cls,
+        url: str,
+        *,
+        key_file: Path | None = None,
+        sources: Sources | None = None,
+        catalogue: Catalogue | None = None,
+        encrypt: bool = True,
     ) -> AsyncIterator[SqlStore]:
         """Open the database at ``url`` and find its key; raise ``DatabaseError`` where it cannot be used as it is."""
         keyring: Keyring | None = None
@@ -65,7 +85,12 @@ class SqlStore:
             no_key = str(error)
         seals = Seals(keyring, no_key=no_key, reload=lambda: load_keyring(key_file, os.environ))
         async with await Database.open(url) as database:
-            yield cls(database, seals, sources=sources)
+            yield cls(database, seals, sources=sources, catalogue=catalogue, encrypt=encrypt)
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether what is collected is encrypted, which needs the key."""
+        return self.history_keys.encrypt
 
     # Inventory
 

@@ -25,6 +25,8 @@ UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-
 COMMANDS = (
     "run list", "run show 1", "log connections", "log attempts", "log job", "device list", "device show evil",
     "device show error", "credential list", "credential match evil", "config show evil", "db check",
+    "config history evil", "config diff evil", "config diff --run 1", "config search exe",
+    "config search exe --history",
 )  # fmt: skip
 
 
@@ -132,7 +134,7 @@ async def test_what_is_stored_is_what_the_device_said(installation: Installation
     """Cleaning is for showing: the stored configuration keeps its characters but for the terminal's own codes."""
     async with evil_fleet(installation), installation.open() as raven:
         await raven.collect(names={"config"})
-        capture = await raven.store.snapshots.latest("config")
+        capture = await raven.store.versions.current("config", "running")
     assert capture is not None
     assert "\u202egnp.exe\u2066" in capture.text
 
@@ -145,6 +147,7 @@ async def test_what_is_stored_is_what_the_device_said(installation: Installation
         ("run show 1", "]0;title of the lab"),
         ("log job", "]0;title of the lab"),
         ("config show evil", "\\x9b5n"),
+        ("config search exe", "\\u202egnp.exe"),
     ],
 )
 async def test_on_a_terminal(installation: Installation, words: str, visible: str) -> None:

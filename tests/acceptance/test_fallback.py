@@ -43,7 +43,7 @@ async def test_a_thousand_devices_three_credentials(installation: Installation) 
             connections = [entry async for entry in raven.store.logs.connections()]
             stored: dict[str, str] = {}
             for name in list(opened_by)[:: len(DIALECTS) + 1]:
-                if capture := await raven.store.snapshots.latest(name):
+                if capture := await raven.store.versions.current(name, "running"):
                     stored[name] = capture.text
 
         assert report.run.status is RunStatus.COMPLETE

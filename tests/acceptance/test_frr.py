@@ -28,7 +28,7 @@ async def test_the_running_configuration_of_a_real_router(
             await raven.store.inventory.upsert_devices([device])
             (first,) = (await raven.collect()).outcomes
             (second,) = (await raven.collect()).outcomes
-            capture = await raven.store.snapshots.latest(router)
+            capture = await raven.store.versions.current(router, "running")
         assert len(sshd.said(r"Failed password")) == 1, "the second run knows what opens the router"
     assert (first.status, first.retry_count, first.changed) == (Status.COLLECTED, 1, True), first.detail
     assert (second.status, second.retry_count, second.changed) == (Status.COLLECTED, 0, False)
@@ -61,7 +61,7 @@ async def test_a_private_key_opens_it(
             device = Device(router, "127.0.0.1", frr.PLATFORM, port=sshd.port, tags=EVERYWHERE)
             await raven.store.inventory.upsert_devices([device])
             (outcome,) = (await raven.collect()).outcomes
-            capture = await raven.store.snapshots.latest(router)
+            capture = await raven.store.versions.current(router, "running")
         assert len(sshd.said(r"Accepted publickey")) == 1
         assert not sshd.said(r"Failed \w+")
     assert (outcome.status, outcome.attempts) == (Status.COLLECTED, 1), outcome.detail

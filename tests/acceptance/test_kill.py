@@ -13,6 +13,7 @@ import pytest
 from netraven import RunStatus
 from netraven.credentials.lockout import CONTROL_LOGIN
 from netraven.lab import fleet
+from netraven.model import Selector
 from tests.acceptance.installation import Installation, credential
 from tests.acceptance.processes import Command, LabProcess, Seen, collecting
 
@@ -91,6 +92,11 @@ async def test_every_answered_attempt_survives_a_kill(
 
             async with installation.open() as raven:  # the database opens, and the dead run is found
                 died = await raven.store.runs.get(last)
+                versions = raven.store.versions.every(Selector())
+                kept = {(one.version.device, one.version.sha256) async for one in versions}
+            collected = "SELECT DISTINCT device_name, snapshot FROM run_outcomes WHERE status = 'collected'"
+            told = {(row["device_name"], row["snapshot"]) for row in await installation.rows(collected)}
+            assert kept == told, "what is collected can be read, and nothing else is there"
             assert died.status is RunStatus.INTERRUPTED
             assert died.error is not None
             assert died.counts.attempts == len(as_left)

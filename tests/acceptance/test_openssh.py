@@ -37,7 +37,7 @@ async def collect(installation: Installation, sshd: openssh.Sshd, *credentials: 
         await raven.store.inventory.upsert_devices([r1])
         (outcome,) = (await raven.collect()).outcomes
         if outcome.status is Status.COLLECTED:
-            capture = await raven.store.snapshots.latest("r1")
+            capture = await raven.store.versions.current("r1", "running")
             assert capture is not None
             assert capture.text == small_device.CONFIG
     return outcome.status

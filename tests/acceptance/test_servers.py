@@ -25,7 +25,7 @@ async def collect(
         await raven.store.inventory.upsert_devices(devices)
         outcomes = (await raven.collect()).outcomes
         for device in devices:
-            capture = await raven.store.snapshots.latest(device.name)
+            capture = await raven.store.versions.current(device.name, "running")
             if capture is not None:
                 texts[device.name] = capture.text
     return sorted(outcomes, key=lambda outcome: outcome.device.name), texts

@@ -75,6 +75,8 @@ def test_without_a_key_what_has_a_source_is_collected(
     for name in ("netops", "admin"):
         nr("credential", "remove", name)
     (ready / "netraven.key").unlink()
+    assert "no key" in nr("collect", "--device", "r1").err, "configurations are encrypted"
+    monkeypatch.setenv("NETRAVEN_HISTORY__ENCRYPT", "false")
     (ready / "netops.secret").write_text(PASSWORDS["netops"] + "\n")
     words = ("credential", "add", "netops", "--username", "netops", "--tags", "edge")
     assert nr(*words, "--source", "file:netops.secret").code == 0

@@ -21,7 +21,7 @@ from netraven.errors import (
     Unreachable,
 )
 from netraven.lab import Ill, Lab
-from netraven.model import Capture, Device, HostKey, Secret, Target
+from netraven.model import Device, HostKey, Secret, Target
 from netraven.ports import Transport
 from netraven.testing import FakeDevice, FakeTransport
 from netraven.transport.ssh import SshTransport
@@ -89,7 +89,8 @@ async def test_the_right_secret_opens_a_session_that_captures(place: Opens) -> N
     async with place() as p:
         async with p.transport.open(p.target, login) as session:
             assert login.told == [f"new_host_key {p.key.fingerprint}", "secret", "accepted"]
-            assert tuple(await session.capture(enable=None)) == (Capture(CONFIG),)
+            (capture,) = await session.capture(enable=None)
+            assert (capture.kind, capture.text) == ("running", CONFIG)
         assert p.offered() == ["right"]
 
 

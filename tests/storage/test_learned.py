@@ -49,11 +49,11 @@ async def test_facts_are_kept_with_the_outcome_and_the_latest_holds(store: SqlSt
         (told,) = await store.commit(
             [DeviceFinished(run.id, outcome, captures, {"version": version, "serial": "FOC1"})]
         )
-        latest = await store.snapshots.latest("r1")
+        latest = await store.versions.current("r1", "running")
         assert latest is not None
-        assert told.snapshot == latest.sha256, "what reports show is the configuration"
+        assert told.snapshot == latest.version.sha256, "what reports show is the configuration"
     assert await store.inventory.facts("r1") == {"serial": "FOC1", "version": "17.6"}
-    assert sorted(await store.snapshots.kinds("r1")) == ["running", "version"]
+    assert sorted(await store.versions.kinds("r1")) == ["running", "version"]
     await store.inventory.remove("r1")
     await device(store)
     assert await store.inventory.facts("r1") == {}

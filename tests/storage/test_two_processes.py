@@ -11,7 +11,6 @@ import pytest
 
 from netraven.model import HostKey, HostKeySeen, Verdict
 from netraven.storage.engine import Database
-from netraven.storage.ledger import SqlLedger
 from netraven.storage.migrate import create_and_upgrade
 from netraven.storage.store import SqlStore
 from tests.storage.facts import add_credential, add_device, start_run, try_once
@@ -52,7 +51,7 @@ async def test_counters_and_rates_are_exact(store: SqlStore, database_url: str) 
 async def test_two_writers_agree_on_a_devices_first_host_key(store: SqlStore, database_url: str) -> None:
     devices = [await add_device(store, f"r{n}") for n in range(5)]
     async with await Database.open(database_url) as other:
-        ledgers = (store.ledger, SqlLedger(other))
+        ledgers = (store.ledger, SqlStore(other, None).ledger)
         seen = [
             [HostKeySeen(device, HostKey("ssh-ed25519", who)) for device in order]
             for who, order in ((b"one", devices), (b"two", devices[::-1]))

@@ -11,14 +11,14 @@ import sys
 from netraven.model import AttemptConcluded, AttemptStarted, Credential, Verdict, utcnow
 from netraven.storage.engine import Database
 from netraven.storage.inventory import SqlInventory
-from netraven.storage.ledger import SqlLedger
+from netraven.storage.store import SqlStore
 
 TIMES = 100
 
 
 async def main(url: str, run_id: int) -> None:
     async with await Database.open(url) as database:
-        ledger, inventory = SqlLedger(database), SqlInventory(database)
+        ledger, inventory = SqlStore(database, None).ledger, SqlInventory(database)
         credentials = {credential.name: credential for credential in await inventory.credentials()}
         device = (await inventory.get("r1")).device
         print("ready", flush=True)

@@ -1,0 +1,231 @@
+"""Reading configurations back, of any time, one device or all of them (``ports.Versions``)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.sql import ColumnElement
+
+from netraven.model import Selector, StoredVersion, Version
+from netraven.storage import blobs
+from netraven.storage.engine import Database
+from netraven.storage.history_keys import HistoryKeys
+from netraven.storage.inventory import selecting
+from netraven.storage.schema import blobs as blob_table
+from netraven.storage.schema import devices, snapshots
+from netraven.storage.types import padded
+
+PAGE = 200
+"""Versions that are read at once: a few megabytes."""
+
+_SNAPSHOT = (
+    snapshots.c.id,
+    devices.c.name,
+    snapshots.c.kind,
+    snapshots.c.version,
+    snapshots.c.sha256,
+    snapshots.c.platform,
+    snapshots.c.first_seen_at,
+    snapshots.c.last_seen_at,
+    snapshots.c.run_id,
+    blob_table.c.size,
+)
+_TEXT = (*_SNAPSHOT, blob_table.c.codec, blob_table.c.data, blob_table.c.sealed)
+
+
+class SqlVersions:
+    """No transaction is open between pages of what is read lazily."""
+
+    def __init__(self, database: Database, keys: HistoryKeys) -> None:
+        self._database = database
+        self._keys = keys
+
+    async def history(self, device: str, kind: str, *, limit: int | None = None) -> Sequence[Version]:
+        statement = _of(device, kind, _SNAPSHOT).order_by(snapshots.c.version.desc()).limit(limit)
+        async with self._database.reading() as connection:
+            return [version_of(row) for row in await connection.execute(statement)]
+
+    async def current(self, device: str, kind: str) -> StoredVersion | None:
+        return await self._newest(_of(device, kind, _TEXT))
+
+    async def numbered(self, device: str, kind: str, number: int) -> StoredVersion | None:
+        return await self._newest(_of(device, kind, _TEXT).where(snapshots.c.version == number))
+
+    async def before(self, version: Version) -> StoredVersion | None:
+        earlier = _of(version.device, version.kind, _TEXT).where(snapshots.c.version < version.number)
+        return await self._newest(earlier)
+
+    async def at(self, device: str, kind: str, moment: datetime) -> StoredVersion | None:
+        return await self._newest(_of(device, kind, _TEXT).where(snapshots.c.first_seen_at <= moment))
+
+    async def by_ids(self, ids: Sequence[int]) -> Sequence[StoredVersion]:
+        """Versions by their ids, in that order; those that are gone are left out."""
+        async with self._database.reading() as connection:
+            found = await self._texts(connection, ids)
+        return [found[key] for key in ids if key in found]
+
+    async def changed_in(self, run: int) -> AsyncIterator[tuple[StoredVersion | None, StoredVersion]]:
+        earlier = snapshots.alias("earlier")
+        before = (
+            select(func.max(earlier.c.version))
+            .where(
+                earlier.c.device_id == snapshots.c.device_id,
+                earlier.c.kind == snapshots.c.kind,
+                earlier.c.version < snapshots.c.version,
+            )
+            .correlate(snapshots)
+            .scalar_subquery()
+        )
+        previous = snapshots.alias("previous")
+        statement = (
+            select(snapshots.c.id, previous.c.id.label("previous"))
+            .join(devices, devices.c.id == snapshots.c.device_id)
+            .outerjoin(
+                previous,
+                (previous.c.device_id == snapshots.c.device_id)
+                & (previous.c.kind == snapshots.c.kind)
+                & (previous.c.version == before),
+            )
+            .where(snapshots.c.run_id == run)
+            .order_by(devices.c.name, snapshots.c.kind, snapshots.c.version)
+        )
+        async with self._database.reading() as connection:
+            pairs = (await connection.execute(statement)).all()
+        for start in range(0, len(pairs), PAGE // 2):
+            page = pairs[start : start + PAGE // 2]
+            ids = [key for pair in page for key in (pair.id, pair.previous) if key is not None]
+            async with self._database.reading() as connection:
+                found = await self._texts(connection, ids)
+            for pair in page:
+                if pair.id in found:
+                    yield found.get(pair.previous), found[pair.id]
+
+    async def all_at(
+        self, selector: Selector, kind: str | None, moment: datetime | None = None
+    ) -> AsyncIterator[StoredVersion]:
+        for conditions in selecting(selector):
+            last = ""
+            while True:
+                async with self._database.reading() as connection:
+                    page = await _page_of_devices(connection, conditions, last)
+                    keys = await _in_force(connection, [row.id for row in page], kind, moment)
+                    found = await self._texts(connection, keys)
+                for stored in sorted(found.values(), key=lambda s: (s.version.device, s.version.kind)):
+                    yield stored
+                if len(page) < PAGE:
+                    break
+                last = page[-1].name
+
+    async def every(self, selector: Selector, kind: str | None = None) -> AsyncIterator[StoredVersion]:
+        place = tuple_(devices.c.name, snapshots.c.kind, snapshots.c.version)
+        for conditions in selecting(selector):
+            statement = _joined(_TEXT).where(*conditions).order_by(*place).limit(PAGE)
+            if kind is not None:
+                statement = statement.where(snapshots.c.kind == kind)
+            last: tuple[str, str, int] | None = None
+            while True:
+                further = statement if last is None else statement.where(place > last)
+                async with self._database.reading() as connection:
+                    rows = (await connection.execute(further)).all()
+                    page = [await self._stored(connection, row) for row in rows]
+                for stored in page:
+                    yield stored
+                if len(page) < PAGE:
+                    break
+                newest = page[-1].version
+                last = (newest.device, newest.kind, newest.number)
+
+    async def kinds(self, device: str) -> Sequence[str]:
+        statement = (
+            select(snapshots.c.kind)
+            .join(devices, devices.c.id == snapshots.c.device_id)
+            .where(devices.c.name == device)
+            .distinct()
+            .order_by(snapshots.c.kind)
+        )
+        async with self._database.reading() as connection:
+            return (await connection.execute(statement)).scalars().all()
+
+    async def _newest(self, statement: Select[Any]) -> StoredVersion | None:
+        async with self._database.reading() as connection:
+            row = (await connection.execute(statement.order_by(snapshots.c.version.desc()).limit(1))).first()
+            return None if row is None else await self._stored(connection, row)
+
+    async def _texts(self, connection: AsyncConnection, ids: Sequence[int]) -> dict[int, StoredVersion]:
+        if not ids:
+            return {}
+        rows = await connection.execute(_joined(_TEXT).where(snapshots.c.id.in_(padded(ids))))
+        return {row.id: await self._stored(connection, row) for row in rows.all()}
+
+    async def _stored(self, connection: AsyncConnection, row: Any) -> StoredVersion:
+        whose = f"version {row.version} ({row.kind}) of {row.name}"
+        data = await blobs.Opener(connection, self._keys).text(row, whose)
+        return StoredVersion(version_of(row), data.decode("utf-8", "surrogateescape"))
+
+
+def _joined(columns: Sequence[ColumnElement[Any]]) -> Select[Any]:
+    return (
+        select(*columns)
+        .select_from(devices)
+        .join(snapshots, snapshots.c.device_id == devices.c.id)
+        .join(blob_table, blob_table.c.sha256 == snapshots.c.sha256)
+    )
+
+
+def _of(device: str, kind: str, columns: Sequence[ColumnElement[Any]]) -> Select[Any]:
+    return _joined(columns).where(devices.c.name == device, snapshots.c.kind == kind)
+
+
+async def _page_of_devices(
+    connection: AsyncConnection, conditions: Sequence[ColumnElement[bool]], last: str
+) -> Sequence[Any]:
+    statement = (
+        select(devices.c.id, devices.c.name)
+        .where(*conditions, devices.c.name > last)
+        .order_by(devices.c.name)
+        .limit(PAGE)
+    )
+    return (await connection.execute(statement)).all()
+
+
+async def _in_force(
+    connection: AsyncConnection, ids: Sequence[int], kind: str | None, moment: datetime | None
+) -> Sequence[int]:
+    """The ids of the versions of these devices that were in force at a moment."""
+    if not ids:
+        return []
+    inner = snapshots.alias("inner")
+    newest = select(func.max(inner.c.version).label("version"), inner.c.device_id, inner.c.kind)
+    if moment is not None:
+        newest = newest.where(inner.c.first_seen_at <= moment)
+    if kind is not None:
+        newest = newest.where(inner.c.kind == kind)
+    newest_of = (
+        newest.where(inner.c.device_id.in_(padded(ids))).group_by(inner.c.device_id, inner.c.kind).subquery()
+    )
+    statement = select(snapshots.c.id).join(
+        newest_of,
+        (snapshots.c.device_id == newest_of.c.device_id)
+        & (snapshots.c.kind == newest_of.c.kind)
+        & (snapshots.c.version == newest_of.c.version),
+    )
+    return (await connection.execute(statement)).scalars().all()
+
+
+def version_of(row: Any) -> Version:
+    return Version(
+        id=row.id,
+        device=row.name,
+        kind=row.kind,
+        number=row.version,
+        sha256=row.sha256.hex(),
+        size=row.size,
+        platform=row.platform,
+        first_seen_at=row.first_seen_at,
+        last_seen_at=row.last_seen_at,
+        run=row.run_id,
+    )
