@@ -39,8 +39,10 @@ async def search(
     as_json: bool,
 ) -> int:
     """What is found is written as it is found: an interrupted search has told what it knew."""
-    from netraven.history.pattern import Pattern
+    from netraven.history.pattern import LONGEST, Pattern
 
+    if pattern == "-":
+        pattern = sys.stdin.readline(LONGEST + 2).removesuffix("\n")
     looked_for = Pattern(pattern, regex=regex, ignore_case=ignore_case)
     selector = Selector(tags=frozenset(tags), names=frozenset(names))
     async with context.store() as store:
