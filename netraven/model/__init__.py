@@ -15,6 +15,7 @@ from netraven.model.entries import (
     PlatformFound,
     RefusalConfirmed,
 )
+from netraven.model.exports import Exportable, Exported, Filed, Place, Portion, Waiting
 from netraven.model.facts import (
     AUTO,
     JUMP_HOST,
@@ -41,6 +42,7 @@ from netraven.model.facts import (
     Verdict,
     utcnow,
 )
+from netraven.model.hooks import HookStanding, Pause, Subscription
 from netraven.model.versions import Delivery, Event, EventKind, StoredVersion, Version
 
 __all__ = [
@@ -62,6 +64,10 @@ __all__ = [
     "Entry",
     "Event",
     "EventKind",
+    "Exportable",
+    "Exported",
+    "Filed",
+    "HookStanding",
     "HostKey",
     "HostKeyRefused",
     "HostKeySeen",
@@ -69,7 +75,10 @@ __all__ = [
     "OfferSeen",
     "Outcome",
     "Pair",
+    "Pause",
+    "Place",
     "PlatformFound",
+    "Portion",
     "RefusalConfirmed",
     "Run",
     "RunStatus",
@@ -79,11 +88,13 @@ __all__ = [
     "SshOffer",
     "Status",
     "StoredVersion",
+    "Subscription",
     "Tally",
     "Target",
     "Trust",
     "Unaccepted",
     "Verdict",
     "Version",
+    "Waiting",
     "utcnow",
 ]
