@@ -61,7 +61,7 @@ class _Layout:
         read: _Reader = _by_indentation
         if "config " in text and _in_words(lines):
             read = _by_words
-        elif "{" in text and _in_braces(lines):
+        elif "{" in text and _in_braces(text):
             read = _by_braces
         elif "\n/" in text and _PATH.search(text):
             read = _by_paths
@@ -148,9 +148,14 @@ def _depth(line: str, words: str) -> int:
 # ---- braces: Junos, VyOS, BIG-IP, SR OS's MD-CLI ----
 
 
-def _in_braces(lines: Sequence[str]) -> bool:
-    opening = sum(line.rstrip().endswith("{") for line in lines)
-    return 0 < opening == sum(line.lstrip().startswith("}") for line in lines)
+_OPENS = re.compile(r"\{[ \t\r]*\n")
+_CLOSES = re.compile(r"\n[ \t]*\}")
+
+
+def _in_braces(text: str) -> bool:
+    """Whether as many lines end with ``{`` as begin with ``}``."""
+    text = f"\n{text}\n"
+    return 0 < len(_OPENS.findall(text)) == len(_CLOSES.findall(text))
 
 
 def _by_braces(lines: Sequence[str]) -> list[Path]:
