@@ -133,7 +133,9 @@ def test_no_secret_gets_into_the_repository_or_into_words(
     home: Path, nr: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secrets = {name: f"{name}~{uuid.uuid4().hex}" for name in ("community", "enable", "login", "remote")}
-    config = f"hostname holds\nsnmp-server community {secrets['community']} RO\nenable secret 0 {secrets['enable']}\nend\n"
+    config = "hostname holds\nsnmp-server community {community} RO\nenable secret 0 {enable}\nend\n".format(
+        **secrets
+    )
     running = RunningLab([LabDevice("holds", {"netops": secrets["login"]}, config=config, tags=("edge",))])
     try:
         told = f'[git]\npath = "configs.git"\nremote = "http://svc:{secrets["remote"]}@127.0.0.1:1/x"\n'
