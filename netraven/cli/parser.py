@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from netraven.cli.config_words import config_commands
-from netraven.cli.git_words import git_commands, history_commands
+from netraven.cli.git_words import git_commands, import_git_verb
 from netraven.cli.words import (
     KEEP_DAYS,
     Done,
@@ -87,7 +87,7 @@ def _top() -> Parser:
     _reading(commands)
     config_commands(commands)
     git_commands(commands)
-    history_commands(commands)
+    _history(commands)
     _database(commands)
     return top
 
@@ -442,6 +442,10 @@ def _reading(commands: Any) -> None:
         rows.add_argument("--run", type=positive, metavar="R", help="only this run")
         limits(rows)
         json_option(rows)
+
+
+def _history(commands: Any) -> None:
+    import_git_verb(group(commands, "history", "the history as a whole: import-git"))
 
 
 def _database(commands: Any) -> None:
