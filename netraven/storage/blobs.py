@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import zstandard
+from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,6 +16,7 @@ from netraven.credentials.sealing import Keyring, UnknownKey
 from netraven.errors import DatabaseError, KeyringError, SecretUnreadable
 from netraven.storage.history_keys import HistoryKeys
 from netraven.storage.schema import blobs
+from netraven.storage.types import padded
 
 LARGE = 256 * 1024
 """Bytes from which hashing and compressing leave the event loop: a millisecond's work and more."""
@@ -102,6 +104,11 @@ class Opener:
             raise DatabaseError(f"{whose} is encrypted: {error}") from error
         except SecretUnreadable as error:
             raise DatabaseError(f"{whose} cannot be decrypted: {error}") from error
+
+
+def selected(digests: Sequence[bytes]) -> Any:
+    """The texts of these digests, as :meth:`Opener.text` reads them."""
+    return select(*COLUMNS).where(blobs.c.sha256.in_(padded(digests)))
 
 
 def _checked(data: bytes, sha256: bytes, size: int) -> bytes:
