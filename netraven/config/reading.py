@@ -80,7 +80,7 @@ def load_settings(path: str | Path | None = None, environ: Mapping[str, str] | N
         for section in _NAMED
     }
     realms = _realms(named.pop(_REALMS), str(file))
-    hooks = {name: HookSettings(**values) for name, values in named.pop(_HOOKS).items()}
+    hooks = _hooks(named.pop(_HOOKS), str(file))
     access: dict[str, Any] = {
         section: {name: AccessSettings(**values) for name, values in given.items()}
         for section, given in named.items()
@@ -131,6 +131,14 @@ def _realms(given: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, Rea
         if problem := realms[name].problem():
             raise SettingsError(f"{where}: realms.{name}: {problem}")
     return realms
+
+
+def _hooks(given: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, HookSettings]:
+    hooks = {name: HookSettings(**values) for name, values in given.items()}
+    for name, hook in hooks.items():
+        if problem := hook.problem():
+            raise SettingsError(f"{where}: hooks.{name}.{problem}")
+    return hooks
 
 
 def find_file(path: str | Path | None, environ: Mapping[str, str]) -> Path | None:

@@ -13,7 +13,18 @@ from netraven.credentials.evidence import Learned
 from netraven.credentials.sealing import Keyring, load_keyring
 from netraven.errors import KeyringError
 from netraven.history.rulebook import RuleBook
-from netraven.model import Counts, Credential, Entry, Run, RunStatus, Secret, Selector, Target, utcnow
+from netraven.model import (
+    Counts,
+    Credential,
+    Entry,
+    Run,
+    RunStatus,
+    Secret,
+    Selector,
+    Subscription,
+    Target,
+    utcnow,
+)
 from netraven.platforms import Catalogue
 from netraven.ports import Sources
 from netraven.storage import tallies
@@ -27,6 +38,7 @@ from netraven.storage.inventory import SqlInventory
 from netraven.storage.key_records import SqlHostKeys
 from netraven.storage.ledger import SqlLedger
 from netraven.storage.logs import SqlLogs
+from netraven.storage.outbox import SqlOutbox
 from netraven.storage.resealing import Resealing
 from netraven.storage.runs import SqlRuns
 from netraven.storage.seals import Seals
@@ -49,8 +61,12 @@ class SqlStore:
         sources: Sources | None = None,
         catalogue: Catalogue | None = None,
         encrypt: bool = True,
+        subscriptions: Sequence[Subscription] = (),
     ) -> None:
-        """``catalogue``: the platforms whose rules tell versions apart. ``encrypt``: whether configurations are."""
+        """``catalogue``: the platforms whose rules tell versions apart. ``encrypt``: whether configurations are.
+
+        ``subscriptions``: what hooks want to be told of.
+        """
         self.database = database
         self.inventory = SqlInventory(database)
         self.host_keys = SqlHostKeys(database)
@@ -58,9 +74,11 @@ class SqlStore:
         self.resealing = Resealing(database, self.vault.seals)
         self.acceptance = SqlAcceptance(database)
         self.history_keys = HistoryKeys(database, self.vault.seals, encrypt=encrypt)
-        self.ledger = SqlLedger(database, VersionWriter(self.history_keys, RuleBook(catalogue)))
+        writer = VersionWriter(self.history_keys, RuleBook(catalogue))
+        self.ledger = SqlLedger(database, writer, subscriptions=subscriptions)
         self.guard_book = SqlGuardBook(database)
-        self.runs = SqlRuns(database)
+        self.runs = SqlRuns(database, subscriptions=subscriptions)
+        self.outbox = SqlOutbox(database)
         self.logs = SqlLogs(database)
         self.versions = SqlVersions(database, self.history_keys)
         self.exports = SqlExports(database, self.history_keys)
@@ -75,6 +93,7 @@ class SqlStore:
         sources: Sources | None = None,
         catalogue: Catalogue | None = None,
         encrypt: bool = True,
+        subscriptions: Sequence[Subscription] = (),
     ) -> AsyncIterator[SqlStore]:
         """Open the database at ``url`` and find its key; raise ``DatabaseError`` where it cannot be used as it is."""
         keyring: Keyring | None = None
@@ -85,7 +104,14 @@ class SqlStore:
             no_key = str(error)
         seals = Seals(keyring, no_key=no_key, reload=lambda: load_keyring(key_file, os.environ))
         async with await Database.open(url) as database:
-            yield cls(database, seals, sources=sources, catalogue=catalogue, encrypt=encrypt)
+            yield cls(
+                database,
+                seals,
+                sources=sources,
+                catalogue=catalogue,
+                encrypt=encrypt,
+                subscriptions=subscriptions,
+            )
 
     @property
     def encrypts(self) -> bool:
