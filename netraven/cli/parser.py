@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from netraven.cli.config_words import config_commands
-from netraven.cli.git_words import git_commands, history_commands
-from netraven.cli.history_words import prune_command
+from netraven.cli.git_words import git_commands, import_git_verb
+from netraven.cli.history_words import archive_verbs, prune_command
 from netraven.cli.words import (
     KEEP_DAYS,
     Done,
@@ -88,7 +88,7 @@ def _top() -> Parser:
     _reading(commands)
     config_commands(commands)
     git_commands(commands)
-    history_commands(commands)
+    _history(commands)
     _hooks(commands)
     prune_command(commands)
     _database(commands)
@@ -445,6 +445,12 @@ def _reading(commands: Any) -> None:
         rows.add_argument("--run", type=positive, metavar="R", help="only this run")
         limits(rows)
         json_option(rows)
+
+
+def _history(commands: Any) -> None:
+    history = group(commands, "history", "the history as a whole: export, import, import-git")
+    archive_verbs(history)
+    import_git_verb(history)
 
 
 def _hooks(commands: Any) -> None:
