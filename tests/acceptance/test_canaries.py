@@ -116,6 +116,7 @@ READING = (
     "credential list", "credential match none", "device list", "device show none", "run list", "run show 1",
     "log connections", "log attempts", "log job", "config show none", "db check",
     "hostkey list", "hostkey show none", "device ssh none --stored", "device ssh-report",
+    "hook list",
 )  # fmt: skip
 FAILING = (
     "credential add netops --username x --password-env CANARY_PASSWORD",  # the name is taken
@@ -130,6 +131,8 @@ FAILING = (
     "collect --tag nowhere",
     "run show 99",
     "config show nobody",
+    "hook test nobody",
+    "hook forget nobody",
 )
 
 
