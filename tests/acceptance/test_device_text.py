@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pty
 import re
@@ -13,7 +14,7 @@ from typing import Any
 import asyncssh
 import pytest
 
-from netraven import Device
+from netraven import Device, app
 from netraven.lab import Ill, Lab, LabDevice
 from netraven.lab.server import host_key
 from tests.acceptance.installation import EVERYWHERE, PATIENT, Installation, credential
@@ -24,7 +25,7 @@ UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-
 """C0 but for tab and newline, DEL, C1, what reorders or breaks lines (Unicode's bidirectional controls)."""
 COMMANDS = (
     "run list", "run show 1", "log connections", "log attempts", "log job", "device list", "device show evil",
-    "device show error", "credential list", "credential match evil", "config show evil", "db check",
+    "device show error", "credential list", "credential match evil", "config show evil", "db check", "hook list",
 )  # fmt: skip
 
 
@@ -104,6 +105,10 @@ async def test_every_command_and_every_log(
     installation: Installation, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NETRAVEN_LOG__LEVEL", "debug")
+    monkeypatch.setattr(app, "GOODBYE", 0.5)
+    complaint = json.dumps(["/bin/sh", "-c", 'printf %s "$0" >&2; exit 1', EVIL])
+    with installation.file.open("a") as file:
+        file.write(f'[hooks.complains]\ntype = "command"\ncommand = {complaint}\n')
     async with evil_fleet(installation):
         for form in ("json", "console"):
             monkeypatch.setenv("NETRAVEN_LOG__FORMAT", form)
@@ -118,6 +123,9 @@ async def test_every_command_and_every_log(
             ended = await command(*words, config=installation.file)
             check(" ".join(words), ended.stdout + ended.stderr)
             assert ended.code == 0, (words, ended.err)
+    ended = await command("hook", "deliver", config=installation.file)
+    check("hook deliver", ended.stdout + ended.stderr)
+    assert "ended with exit code 1: \\x1b]0;title" in ended.out
     for words in (
         ["device", "show", f"name {EVIL}"],
         ["run", "show", EVIL],
