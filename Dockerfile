@@ -34,6 +34,11 @@ LABEL org.opencontainers.image.title="netraven" \
       org.opencontainers.image.description="Collects the configurations of large fleets of network devices" \
       org.opencontainers.image.licenses="Apache-2.0"
 
+# For the export to a git repository and its push, over https or ssh ([git] in the settings); nothing else needs them.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends git openssh-client ca-certificates \
+    && rm -rf /var/lib/apt/lists/*
+
 # A fixed number, so that the owner of a mounted folder can be set from outside.
 RUN groupadd --gid 10001 netraven \
     && useradd --uid 10001 --gid netraven --no-create-home --home-dir /var/lib/netraven --shell /usr/sbin/nologin netraven \

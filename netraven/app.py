@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from netraven.assembly import (
     access_rules,
     courier,
+    git_exporter,
     guard_standing,
     needs_key,
     policy_of,
@@ -68,6 +69,7 @@ from netraven.ports import Inventory, Ledger, Runs, Secrets, Transport
 from netraven.storage.owner import current_owner
 
 if TYPE_CHECKING:
+    from netraven.git.export import Exporter, ExportReport, Progress
     from netraven.notify.courier import Courier
     from netraven.storage.store import SqlStore
 
@@ -106,6 +108,15 @@ class Observer(Protocol):
         """The lockout guard did something that a person should know; the run's log has it under the same name."""
 
 
+@dataclass(frozen=True, slots=True)
+class Outlets:
+    """Where what a run brought goes to, besides the store."""
+
+    courier: Callable[[], Courier] | None = None
+    """Gives what tells hooks; one for each run."""
+    git: Exporter | None = None
+
+
 class Store(Inventory, Secrets, Ledger, Runs, Protocol):
     """What a run needs of a store."""
 
@@ -126,9 +137,9 @@ class NetRaven:
         access: AccessRules = AccessRules(),
         jump: JumpSettings = JumpSettings(),
         platforms: Catalogue | None = None,
-        courier: Callable[[], Courier] | None = None,
+        outlets: Outlets = Outlets(),
     ) -> None:
-        self._courier = courier
+        self._outlets = outlets
         self.platforms = platforms or Catalogue()
         """The platforms that ship, and the user's."""
         self._access = access
@@ -167,7 +178,10 @@ class NetRaven:
                 access=access_rules(settings),
                 jump=settings.jump,
                 platforms=platforms,
-                courier=partial(courier, settings, store, platforms) if settings.hooks else None,
+                outlets=Outlets(
+                    partial(courier, settings, store, platforms) if settings.hooks else None,
+                    git_exporter(settings, store, platforms),
+                ),
             )
             try:
                 yield raven
@@ -272,7 +286,7 @@ class NetRaven:
         outputs = tuple(outputs)
         self._check_outputs(outputs)
         async with self._telling():
-            return await self._run(
+            run = await self._run(
                 _selector(tags, names),
                 concurrency=self._settings.concurrency if concurrency is None else concurrency,
                 strategy=strategy or self._settings.strategy,
@@ -280,6 +294,21 @@ class NetRaven:
                 observer=observer,
                 on_outcome=on_outcome,
             )
+            await self._export_after(run, observer)
+        return run
+
+    async def export_git(
+        self, *, rebuild: bool = False, push: bool = True, progress: Progress | None = None
+    ) -> ExportReport:
+        """Bring the git repository of ``[git]`` settings up to what is on record; each run does so at its end.
+
+        ``rebuild``: make it anew, with its history. ``progress`` is told how many versions of how many are written.
+        Raises ``InputError`` where settings name no repository and ``GitError`` where it cannot be written; a push that
+        failed is told in the report.
+        """
+        if self._outlets.git is None:
+            raise InputError("git.path is not set: there is no repository to export to")
+        return await self._outlets.git.export(rebuild=rebuild, send=push, progress=progress)
 
     async def plan(
         self,
@@ -443,10 +472,10 @@ class NetRaven:
 
         Nothing that goes wrong with them ends the run.
         """
-        if self._courier is None:
+        if self._outlets.courier is None:
             yield
             return
-        courier = self._courier()
+        courier = self._outlets.courier()
         telling = asyncio.create_task(courier.run(), name="netraven-courier")
         moment = HASTY_GOODBYE
         try:
@@ -461,6 +490,21 @@ class NetRaven:
                 await asyncio.wait([telling])
                 if not telling.cancelled() and (fault := telling.exception()) is not None:
                     _log.warning("hooks_not_told", error=str(fault))
+
+    async def _export_after(self, run: Run, observer: Observer | None) -> None:
+        """What a run brought goes into the git repository. Whatever comes of it, the run is what it was."""
+        if self._outlets.git is None:
+            return
+        from netraven.git.after_run import export_after_run
+
+        lines = await export_after_run(self._outlets.git)
+        entries = [Logged(run.id, utcnow(), level, event, data=data) for level, event, data in lines]
+        if observer is not None:
+            for entry in entries:
+                observer.noticed(entry.message, entry.data)
+        if entries:
+            with contextlib.suppress(DatabaseError):
+                await self._store.commit(entries)
 
     async def _jump_hosts(self) -> AsyncIterator[tuple[str, Target]]:
         """The jump hosts that settings name, those that are in the inventory."""

@@ -33,6 +33,10 @@ from netraven.platforms import Catalogue
 from netraven.ports import Sources, Transport
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from netraven.git.export import Exporter
+    from netraven.git.taking_over import Progress, TakenOver
     from netraven.history.configurations import Configurations
     from netraven.notify.courier import Courier
     from netraven.notify.message import Way
@@ -61,6 +65,7 @@ async def open_store(settings: Settings) -> AsyncIterator[SqlStore]:
 
 def configurations(store: SqlStore, catalogue: Catalogue) -> Configurations:
     """Stored configurations, as they may be shown."""
+
     from netraven.history.configurations import Configurations
 
     return Configurations(store.versions, catalogue, store.history_keys.marker)
@@ -98,7 +103,7 @@ def courier(settings: Settings, store: SqlStore, catalogue: Catalogue) -> Courie
             ways[name],
             digest=told.type == "mail" and EventKind.RUN_FINISHED.value in told.events,
             diff=told.diff,
-            pattern=Pattern.of(told.pattern, regex=True) if told.pattern else None,
+            pattern=Pattern(told.pattern, regex=True) if told.pattern else None,
             keep=timedelta(days=told.keep_days),
         )
         for name, told in settings.hooks.items()
@@ -173,6 +178,66 @@ def _naming(settings: Settings, key: str) -> Iterator[None]:
 
 def _where(settings: Settings) -> str:
     return f"{settings.file}: " if settings.file is not None else ""
+
+
+def git_exporter(settings: Settings, store: SqlStore, catalogue: Catalogue) -> Exporter | None:
+    """What exports to the git repository that settings name; None where they name none."""
+    from netraven.git.export import Exporter, Target
+    from netraven.history.layout import Layout
+
+    told = settings.git
+    path = settings.git_path
+    if path is None:
+        return None
+    target = Target(
+        path=path.absolute(),
+        layout=Layout(told.layout),
+        per=told.commit,
+        author=told.author,
+        branch=told.branch,
+        kinds=tuple(dict.fromkeys(told.kinds)),
+        raw=told.raw,
+        remote=told.remote,
+        push_timeout=told.timeout,
+        folder=settings.folder.absolute(),
+    )
+    text = partial(configurations(store, catalogue).text, raw=told.raw, quiet=True)
+    return Exporter(target, store.exports, text, environ=os.environ)
+
+
+async def import_from_git(
+    store: SqlStore,
+    path: Path,
+    *,
+    layout: str = "auto",
+    branch: str = "HEAD",
+    kind: str = "running",
+    dry_run: bool = False,
+    progress: Progress = lambda _: None,
+) -> TakenOver:
+    """Take what a repository of Oxidized or RANCID holds over as history of the devices that the inventory has.
+
+    Raises ``InputError`` where there is no repository, ``GitError`` where it cannot be read; what was stored by then
+    stays, and the next import goes on from there.
+    """
+    from netraven.git.importing import Names, Source, find_repositories
+    from netraven.git.taking_over import take_over
+    from netraven.model import AUTO
+
+    sources = [Source(one, os.environ, layout=layout, branch=branch) for one in find_repositories(path)]
+    known: dict[str, tuple[int, str]] = {}
+    async for target in store.inventory.targets():
+        device = target.device
+        spoken = (target.detected or "") if device.platform == AUTO else device.platform
+        known[device.name] = (device.id or 0, spoken)
+
+    async def add(device: str, versions: Sequence[tuple[datetime, str]]) -> int:
+        key, platform = known[device]
+        async with store.database.writing() as connection:
+            texts = [(at, at, text) for at, text in versions]
+            return (await store.importing.add(connection, key, kind, platform, texts)).added
+
+    return await take_over(sources, Names(known), None if dry_run else add, progress)
 
 
 async def look_at_ssh(settings: Settings, target: Target) -> Look:

@@ -47,6 +47,10 @@ class RecorderStopped(NetRavenError):
     """What happened can no longer be put on record, so nothing further may happen: the run stops."""
 
 
+class GitError(NetRavenError):
+    """A git repository that cannot be written, read or pushed as it is. What was in it before is still there."""
+
+
 class DeviceFailure(Exception):
     """What went wrong with one device in one run.
 

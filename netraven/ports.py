@@ -17,10 +17,14 @@ from netraven.model import (
     Delivery,
     Device,
     Entry,
+    Exportable,
+    Exported,
+    Filed,
     HookStanding,
     HostKey,
     Pair,
     Pause,
+    Portion,
     Run,
     RunStatus,
     Secret,
@@ -30,6 +34,7 @@ from netraven.model import (
     Tally,
     Target,
     Version,
+    Waiting,
 )
 
 Feature = tuple[str, str]
@@ -157,6 +162,27 @@ class Versions(Protocol):
 
     async def kinds(self, device: str) -> Sequence[str]:
         """What has been captured of a device (``running`` ...), sorted."""
+
+
+class Exports(Protocol):
+    """Versions in the order in which they go into a git repository. Texts are as captured: secrets and all."""
+
+    def waiting(self, exported: Exported, kinds: Sequence[str]) -> AsyncIterator[Portion]:
+        """What a repository that holds ``exported`` lacks, in the order in which runs ended; imported versions at the
+        moment they were first seen.
+
+        Only of finished runs. A version that is older than one of the same device and kind that came before is left
+        out. Read lazily: memory does not grow with the history.
+        """
+
+    async def counted(self, exported: Exported, kinds: Sequence[str]) -> Waiting:
+        """How much that is."""
+
+    def devices(self, kinds: Sequence[str]) -> AsyncIterator[Filed]:
+        """The devices that there are versions of these kinds of."""
+
+    async def last(self, device: str, kind: str, exported: Exported) -> Exportable | None:
+        """The newest version of those that a repository that holds ``exported`` may have."""
 
 
 class Outbox(Protocol):

@@ -1,5 +1,5 @@
 #!/bin/sh
-# What the tests use beside Python: servers that nobody here wrote (OpenSSH, dropbear, telnetd with login, FRR). As
+# What the tests use beside Python: servers that nobody here wrote (OpenSSH, dropbear, telnetd with login, FRR), and git. As
 # root, in a container or in CI, they are installed where they are missing; elsewhere this says what to install, and the
 # tests that need them are skipped. In CI (CI=true) a missing need is a failure. A machine that runs services gets none
 # from here: installing the packages would start some.
@@ -7,7 +7,7 @@ set -eu
 
 # package and program
 needs='openssh-server:sshd openssh-client:ssh-agent dropbear-bin:dropbear inetutils-telnetd:telnetd login:login
-passwd:useradd frr:vtysh'
+passwd:useradd frr:vtysh git:git'
 
 has() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
 

@@ -146,7 +146,7 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
         "NETRAVEN_RETENTION__VERSION_DAYS": "365",
         "NETRAVEN_RETENTION__LOG_DAYS": "90",
         "NETRAVEN_GIT__PATH": "configs.git",
-        "NETRAVEN_GIT__LAYOUT": "{tag}/{name}",
+        "NETRAVEN_GIT__LAYOUT": "{tag}/{name}.{kind}",
         "NETRAVEN_GIT__COMMIT": "device",
         "NETRAVEN_GIT__AUTHOR": "Raven <raven@example.net>",
         "NETRAVEN_GIT__BRANCH": "backup",
@@ -175,7 +175,7 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
     assert settings.git_path.name == "configs.git"
     assert settings.git == GitSettings(
         "configs.git",
-        "{tag}/{name}",
+        "{tag}/{name}.{kind}",
         "device",
         "Raven <raven@example.net>",
         "backup",
@@ -512,3 +512,35 @@ def test_realms_have_names(folder: Path, text: str) -> None:
 def test_a_realm_in_the_environment_needs_a_name_and_a_key() -> None:
     with pytest.raises(SettingsError, match="NETRAVEN_REALMS__NAME__THRESHOLD"):
         load_settings(environ={"NETRAVEN_REALMS__THRESHOLD": "5"})
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('layout = "{host}"', "git.layout: there is no {host}; there are {name}"),
+        ('layout = "all"', "git.layout: {name} must be in it"),
+        ('layout = "../{name}"', "git.layout: no part of it may begin with '.'"),
+        ('kinds = ["running", "version"]', "git.layout: running, version of a device would share a file"),
+        ("kinds = []", "git.kinds: say what is to be exported"),
+        ('author = "me"', "git.author: 'me' is not of the form NAME <ADDRESS>"),
+        ('author = "a <b> <c>"', "git.author"),
+        ('branch = "-x"', "git.branch"),
+        ('branch = "a..b"', "git.branch"),
+        ('branch = "x.lock"', "git.branch"),
+        ('branch = "a//b"', "git.branch"),
+        ('remote = "--upload-pack=touch x"', "git.remote: it must not begin with -"),
+    ],
+)
+def test_git_settings_that_do_not_fit_together(folder: Path, line: str, said: str) -> None:
+    write(folder / "netraven.toml", f"[git]\n{line}\n")
+    with pytest.raises(SettingsError) as caught:
+        load_settings(environ={})
+    assert str(caught.value).startswith("netraven.toml: ")
+    assert said in str(caught.value)
+
+
+def test_a_password_in_the_remote_is_in_no_repr(folder: Path) -> None:
+    write(folder / "netraven.toml", '[git]\nremote = "https://svc:hunter2@git.example.net/x"\n')
+    settings = load_settings(environ={})
+    assert "hunter2" in settings.git.remote
+    assert "hunter2" not in repr(settings)

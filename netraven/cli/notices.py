@@ -9,7 +9,8 @@ from typing import Any
 
 from netraven.plain import plain_line
 
-STANDING = ("host_keys_off", "telnet_clear_text")
+_GIT = ("git_export_failed", "git_export_incomplete", "git_push_failed")
+STANDING = ("host_keys_off", "telnet_clear_text", *_GIT)
 """What is noticed at the end of every run, until somebody changes it: said once, when all is over."""
 EVENTS = ("realm_paused", "realm_resumed", "credential_held", "jump_host_unreachable", *STANDING)
 """Lines of a run's log that tell it."""
@@ -39,6 +40,21 @@ def said(event: str, data: Mapping[str, Any], at: datetime) -> str | None:
         count, some = int(data["count"]), [str(name) for name in data["devices"]]
         devices = "1 device was" if count == 1 else f"{count:,} devices were"
         return f"{devices} talked to over telnet, passwords went in clear text: {_named(count, some)}"
+    return _said_of_git(event, data)
+
+
+def _said_of_git(event: str, data: Mapping[str, Any]) -> str | None:
+    if event == "git_export_failed":
+        return f"the git repository is not up to date: {plain_line(str(data['error']), 600)}"
+    if event == "git_push_failed":
+        where = f" to {plain_line(str(data['remote']))}" if data.get("remote") else ""
+        return f"the git repository was not pushed{where}: {plain_line(str(data['error']), 600)}"
+    if event == "git_export_incomplete":
+        count, some = int(data["count"]), [plain_line(str(problem), 600) for problem in data["problems"]]
+        more = (
+            f"; and {count - len(some):,} more: `netraven git export` tells them" if count > len(some) else ""
+        )
+        return f"git export: {'; '.join(some)}{more}"
     return None
 
 

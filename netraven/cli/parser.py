@@ -10,6 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from netraven.cli.config_words import config_commands
+from netraven.cli.git_words import git_commands, history_commands
+from netraven.cli.hook_words import hook_commands
 from netraven.cli.words import (
     KEEP_DAYS,
     Done,
@@ -83,7 +86,10 @@ def _top() -> Parser:
     _secrets(commands)
     _collecting(commands)
     _reading(commands)
-    _hooks(commands)
+    config_commands(commands)
+    git_commands(commands)
+    history_commands(commands)
+    hook_commands(commands)
     _database(commands)
     return top
 
@@ -438,36 +444,6 @@ def _reading(commands: Any) -> None:
         rows.add_argument("--run", type=positive, metavar="R", help="only this run")
         limits(rows)
         json_option(rows)
-    config = group(commands, "config", "configurations: show")
-    latest = verb(config, "show", "configs:show", "the newest configuration of a device")
-    latest.add_argument("device", metavar="DEVICE")
-    latest.add_argument(
-        "--kind", default="running", metavar="KIND", help="another output: startup, version ..."
-    )
-    json_option(latest)
-
-
-def _hooks(commands: Any) -> None:
-    hook = group(commands, "hook", "who is told of what happened: list, deliver, test, forget")
-    json_option(
-        verb(hook, "list", "hooks:show_all", "each hook: what waits, what was given up, the last error")
-    )
-    deliver = verb(
-        hook,
-        "deliver",
-        "hooks:deliver",
-        "tell hooks what waits for them, now; exit 1 if something remains",
-        "Without regard to the pauses after errors. A hook that fails is left alone until the next time.",
-    )
-    json_option(deliver)
-    test = verb(
-        hook, "test", "hooks:test", "send a hook an event of the type `test`, signed, and say what came back"
-    )
-    test.add_argument("name", metavar="NAME", help="as in [hooks.NAME]")
-    json_option(test)
-    forget = verb(hook, "forget", "hooks:forget", "drop what waits for a hook that settings no longer name")
-    forget.add_argument("name", metavar="NAME")
-    forget.add_argument("--force", action="store_true", help="also one that settings name")
 
 
 def _database(commands: Any) -> None:

@@ -94,6 +94,8 @@ def load_settings(path: str | Path | None = None, environ: Mapping[str, str] | N
         sections[name] = section(**values)
     if problem := sections["vault"].problem():
         raise SettingsError(f"{file or 'settings'}: vault: {problem}")
+    if problem := sections["git"].problem():
+        raise SettingsError(f"{file or 'settings'}: git.{problem}")
     return Settings(**sections, realms=realms, hooks=hooks, **access, file=file)
 
 

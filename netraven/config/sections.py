@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from netraven.credentials.source import FORMS, parse_source
 from netraven.errors import InputError
+from netraven.history.layout import Layout
 from netraven.history.pattern import Pattern
 from netraven.model import EventKind
 
@@ -195,6 +197,17 @@ class RetentionSettings:
     """Attempts, outcomes, connection logs and the lines of runs stay so many days."""
 
 
+_AUTHOR = re.compile(r"[^<>]*[^<> ] <[^<>\s]+>")
+_BRANCH = re.compile(r"[A-Za-z0-9_+=,#%!][A-Za-z0-9_+=,#%!.-]*(?:/[A-Za-z0-9_+=,#%!][A-Za-z0-9_+=,#%!.-]*)*")
+
+
+def _is_branch(text: str) -> bool:
+    """Stricter than git, which takes more."""
+    parts = text.split("/")
+    fits = _BRANCH.fullmatch(text) is not None and ".." not in text and text != "HEAD"
+    return fits and not any(part.endswith((".", ".lock")) for part in parts)
+
+
 @dataclass(frozen=True, slots=True)
 class GitSettings:
     path: str = ""
@@ -204,13 +217,27 @@ class GitSettings:
     commit: str = field(default="run", metadata={"one_of": ("run", "device")})
     author: str = "NetRaven <netraven@localhost>"
     branch: str = "main"
-    remote: str = ""
-    """Pushed to after each export; what the operator's own git takes as a remote."""
+    remote: str = field(default="", repr=False)
+    """Pushed to after each export; what the operator's own git takes as a remote. A URL may hold a password."""
     kinds: tuple[str, ...] = ("running",)
     raw: bool = False
     """``true``: secrets in clear."""
     timeout: float = field(default=300.0, metadata={"least": 1.0})
     """Seconds for one push."""
+
+    def problem(self) -> str | None:
+        """What does not fit, as ``key: why``; None where all does."""
+        if not self.kinds:
+            return 'kinds: say what is to be exported, such as ["running"]'
+        if wrong := Layout(self.layout).problem(self.kinds):
+            return f"layout: {wrong}"
+        if not _AUTHOR.fullmatch(self.author) or not self.author.isprintable():
+            return f"author: {self.author!r} is not of the form NAME <ADDRESS>"
+        if not _is_branch(self.branch):
+            return f"branch: {self.branch!r} is no name that git takes for a branch"
+        if self.remote.startswith("-") or not self.remote.isprintable():
+            return "remote: it must not begin with - nor contain control characters"
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,7 +298,7 @@ class HookSettings:
     def _wrong_pattern(self) -> str | None:
         if self.pattern:
             try:
-                Pattern.of(self.pattern, regex=True)
+                Pattern(self.pattern, regex=True)
             except InputError as error:
                 return f"pattern: {error}"
         return None

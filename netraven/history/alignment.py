@@ -2,8 +2,8 @@
 
 Lines that occur once on either side hold both texts together: the longest run of them that is in order on both
 divides the texts, and each part is divided in the same way. Where no such line is left, the shortest script is
-looked for (Myers' greedy algorithm). Configurations repeat themselves, so that can be long; then pairs of lines, and more at a
-time, are tried in place of single ones. What is still left is given up, and said to be different as a whole.
+looked for (Myers' greedy algorithm). Configurations repeat themselves, so that can be long; then pairs of lines, and
+more at a time, are tried in place of single ones. What is still left is said to be different as a whole.
 """
 
 from __future__ import annotations

@@ -7,14 +7,17 @@ them as they are (encrypted archives). Where it is not known what is secret in a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from netraven.errors import InputError
+from netraven.errors import DatabaseError, InputError
+from netraven.history.diff import CONTEXT, Change, Diff, diff
 from netraven.history.marks import Marker
+from netraven.history.pattern import Pattern
 from netraven.history.rulebook import RuleBook
-from netraven.model import StoredVersion, Version
+from netraven.history.search import Found, search
+from netraven.model import Selector, StoredVersion, Version
 from netraven.platforms import Catalogue
 from netraven.ports import Versions
 
@@ -113,6 +116,95 @@ class Configurations:
         if old is None:
             return await self._versions.before(after.version), after
         return await self._placed(device, kind, old), after
+
+    async def diff(
+        self,
+        device: str,
+        old: int | datetime | None = None,
+        new: int | datetime | None = None,
+        *,
+        kind: str = "running",
+        raw: bool = False,
+        context: int = CONTEXT,
+    ) -> Change:
+        """What changed between two versions (as :meth:`pair` finds them), but for what changes by itself.
+
+        Raises ``NoSuchVersion``, and ``InputError`` as :meth:`text`.
+        """
+        return await self.change(*await self.pair(device, old, new, kind), raw=raw, context=context)
+
+    async def change(
+        self, old: StoredVersion | None, new: StoredVersion, *, raw: bool = False, context: int = CONTEXT
+    ) -> Change:
+        """The same of two versions that are at hand."""
+        before = "" if old is None else await self._quiet(old, raw)
+        after = await self._quiet(new, raw)
+        if max(len(before), len(after)) < LARGE:
+            found = diff(before, after, context=context)
+        else:
+            found = await asyncio.to_thread(diff, before, after, context=context)
+        return Change(None if old is None else old.version, new.version, found)
+
+    async def changed_in(
+        self, run: int, *, raw: bool = False, context: int = CONTEXT
+    ) -> AsyncIterator[Change]:
+        """Everything that changed in a run, by device and kind. One that cannot be compared says so (``problem``)."""
+        async for old, new in self._versions.changed_in(run):
+            yield await self._change_or_problem(old, new, raw=raw, context=context)
+
+    async def changes(self, versions: Iterable[Version]) -> AsyncIterator[Change]:
+        """What each of these versions of one output changed; they follow each other, the oldest comes first.
+
+        One that cannot be compared, or not be read, says so (``problem``).
+        """
+        before: StoredVersion | None = None
+        for version in versions:
+            try:
+                before = before or await self._versions.before(version)
+                stored = await self._versions.numbered(version.device, version.kind, version.number)
+            except DatabaseError as error:
+                yield Change(None, version, Diff(), str(error))
+                before = None
+                continue
+            if stored is None:  # it has been pruned meanwhile
+                continue
+            yield await self._change_or_problem(before, stored, raw=False, context=0)
+            before = stored
+
+    def search(
+        self,
+        pattern: Pattern,
+        selector: Selector,
+        *,
+        kind: str = "running",
+        at: datetime | None = None,
+        every: bool = False,
+        raw: bool = False,
+    ) -> AsyncIterator[Found]:
+        """Where ``pattern`` is found, in texts as they are shown: in the version in force ``at`` a time (None: now) of
+        each device, or in ``every`` one. ``raw``: in the texts as captured.
+        """
+        versions = (
+            self._versions.every(selector, kind) if every else self._versions.all_at(selector, kind, at)
+        )
+        return search(pattern, versions, None if raw else self.text)
+
+    async def _change_or_problem(
+        self, old: StoredVersion | None, new: StoredVersion, *, raw: bool, context: int
+    ) -> Change:
+        try:
+            return await self.change(old, new, raw=raw, context=context)
+        except InputError as error:
+            return Change(None if old is None else old.version, new.version, Diff(), str(error))
+
+    async def _quiet(self, stored: StoredVersion, raw: bool) -> str:
+        """As it is compared. As captured, nothing is left out where it is not known what changes by itself."""
+        try:
+            return await self.text(stored, raw=raw, quiet=True)
+        except InputError:
+            if raw:
+                return stored.text
+            raise
 
     async def _placed(self, device: str, kind: str, wanted: int | datetime | None) -> StoredVersion:
         if isinstance(wanted, datetime):

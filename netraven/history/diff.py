@@ -30,7 +30,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Hunk:
-    """Lines that follow each other. Starts and counts are what unified diffs print: where a count is 0, the line before."""
+    """Lines that follow each other. Starts and counts are those of unified diffs: of no lines, the line before."""
 
     old_start: int
     old_count: int
@@ -51,15 +51,17 @@ class Diff:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What one version made of another. ``old`` is None for the first one."""
+    """What one version made of another. ``old`` is None where ``new`` is the first one; all its lines are new then."""
 
     old: Version | None
     new: Version
     diff: Diff
+    problem: str | None = None
+    """Why the texts could not be compared; ``diff`` is empty then."""
 
 
 def diff(old: str, new: str, *, context: int = CONTEXT) -> Diff:
-    """The difference, the same for the same texts; it takes about a second for a hundred thousand lines at the worst."""
+    """The difference, the same for the same texts. A hundred thousand lines take less than a second at the worst."""
     if context < 0:
         raise ValueError(f"context is a number of lines, not {context}")
     if old == new:
@@ -145,11 +147,13 @@ def _settled(places: Sequence[Place], old: _Side, new: _Side) -> list[Place]:
         before = settled[-1] if settled else None
         if place.old_start == place.old_end:
             room = (before.new_end + 1 if before else 0, after.new_start - 1 if after else len(new[0]))
-            place = _moved(place, _shift(new, (place.new_start, place.new_end), room))
+            by = _shift(new, (place.new_start, place.new_end), room)
         elif place.new_start == place.new_end:
             room = (before.old_end + 1 if before else 0, after.old_start - 1 if after else len(old[0]))
-            place = _moved(place, _shift(old, (place.old_start, place.old_end), room))
-        settled.append(place)
+            by = _shift(old, (place.old_start, place.old_end), room)
+        else:
+            by = 0
+        settled.append(_moved(place, by))
     return settled
 
 
@@ -206,10 +210,12 @@ def _hunk(places: Sequence[Place], old: _Text, new: _Text, context: int) -> Hunk
     for place in places:
         lines += _same(old, old_at, new_at, place.old_start - old_at)
         lines += [
-            Line("-", at + 1, None, old.lines[at], old.ended(at)) for at in range(place.old_start, place.old_end)
+            Line("-", at + 1, None, old.lines[at], old.ended(at))
+            for at in range(place.old_start, place.old_end)
         ]
         lines += [
-            Line("+", None, at + 1, new.lines[at], new.ended(at)) for at in range(place.new_start, place.new_end)
+            Line("+", None, at + 1, new.lines[at], new.ended(at))
+            for at in range(place.new_start, place.new_end)
         ]
         old_at, new_at = place.old_end, place.new_end
     lines += _same(old, old_at, new_at, after)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hmac
+import re
 from dataclasses import dataclass, field
 
 _DIGITS = 12
-"""Of 16 values each: two secrets in 16 million have the same mark by chance."""
+"""Of 16 values each, 48 bits: among some 16 million different secrets, two share a mark by chance."""
+
+MARK = re.compile(rf"<redacted:[0-9a-f]{{{_DIGITS}}}>")
+"""What :meth:`Marker.mark` writes. It is no secret, and never marked again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,38 +18,37 @@ LONGEST = 1_000
 """Characters."""
 MEMORY = 8 << 20
 """Bytes that a compiled expression and its matcher may take."""
+LARGEST = 10_000
+"""Steps of a compiled expression. At the worst each of them is taken for each byte of a text."""
 _IN_MARKS = frozenset("redacted:0123456789abcdef")
 """What can stand between the ``<`` and ``>`` of a mark (``marks.Marker``)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pattern:
-    """Made by ``Pattern.of``."""
+    """Raises ``InputError`` for what cannot be looked for; it says what to write instead."""
 
     text: str
-    regex: bool
-    ignore_case: bool
-    _matcher: _Matcher = field(repr=False, compare=False)
-    _needed: _Matcher | None = field(repr=False, compare=False)
+    regex: bool = field(default=False, kw_only=True)
+    ignore_case: bool = field(default=False, kw_only=True)
+    _matcher: _Matcher = field(init=False, repr=False, compare=False)
+    _needed: _Matcher | None = field(init=False, repr=False, compare=False)
     """Words that stand in whatever matches, and cannot be part of a mark."""
 
-    @classmethod
-    def of(cls, text: str, *, regex: bool = False, ignore_case: bool = False) -> Pattern:
-        """Raises ``InputError`` for what cannot be looked for; it says what to write instead."""
+    def __post_init__(self) -> None:
+        text, ignore_case = self.text, self.ignore_case
         if not text:
             raise InputError("an empty pattern is found everywhere: say what to look for")
         if len(text) > LONGEST:
             raise InputError(f"a pattern has at most {LONGEST:,} characters, this one has {len(text):,}")
         if "\n" in text:
             raise InputError("a pattern is looked for in each line by itself, so it cannot have a line break")
-        words = [text] if not regex else _words(text, ignore_case=ignore_case)
+        words = _words(text, ignore_case=ignore_case) if self.regex else [text]
         needed = max((word for word in words if not _may_be_in_a_mark(word)), key=len, default=None)
-        return cls(
-            text,
-            regex,
-            ignore_case,
-            _expression(text, ignore_case=ignore_case) if regex else _literal(text, ignore_case=ignore_case),
-            None if needed is None else _literal(needed, ignore_case=ignore_case),
+        make = _expression if self.regex else _literal
+        object.__setattr__(self, "_matcher", make(text, ignore_case=ignore_case))
+        object.__setattr__(
+            self, "_needed", None if needed is None else _literal(needed, ignore_case=ignore_case)
         )
 
     def find(self, text: str) -> list[int]:
@@ -61,7 +60,7 @@ class Pattern:
         return bool(self.find("\n".join(lines)))
 
     def possible_in(self, text: str) -> bool:
-        """Whether it might be found in ``text`` once marks stand in the place of secrets. Quick where the answer is no."""
+        """Whether it might be found in ``text`` once marks stand in the place of secrets; no is a quick answer."""
         return self._needed is None or self._needed.has(text)
 
 
@@ -146,7 +145,9 @@ _OF_THE_TEXT = re.compile(r"\\[AzCQ]|\(\?[a-zA-Z]*-[a-zA-Z]*m")
 
 
 def _expression(source: str, *, ignore_case: bool) -> _Matcher:
-    alone = _compiled(source, ignore_case=ignore_case)  # for its faults: `a)(b` would be well formed in a group
+    alone = _compiled(
+        source, ignore_case=ignore_case
+    )  # for its faults: `a)(b` would be well formed in a group
     if _OF_THE_TEXT.search(source.replace("\\\\", "")):
         return _EachLine(alone)
     return _AllLines(_compiled(f"(?m:{source})", ignore_case=ignore_case))
@@ -163,10 +164,13 @@ def _compiled(source: str, *, ignore_case: bool, literal: bool = False) -> Any:
     options.never_capture = True
     options.never_nl = True
     try:
-        return re2.compile(_bytes(source), options)
+        compiled = re2.compile(_bytes(source), options)
     except re2.error as error:
         said = error.args[0] if error.args else b""
         raise InputError(_refusal(source, said.decode("utf-8", "replace"))) from None
+    if compiled.programsize > LARGEST:
+        raise InputError(_refusal(source, "too large"))
+    return compiled
 
 
 _LACKING = (
@@ -175,7 +179,7 @@ _LACKING = (
         "cannot look ahead or behind: look for what the line has, and leave out other lines with `grep -v`",
     ),
     (
-        re.compile(r"invalid escape sequence: \\[1-9]|\(\?P="),
+        re.compile(r"invalid escape sequence: \\[1-9]|\(\?P$"),
         "cannot refer back to a group: write out what is to come twice",
     ),
     (re.compile(r"invalid escape sequence: \\Z"), "has no \\Z: write $"),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 
 from netraven.errors import InputError
 from netraven.history.rules import Rules
 from netraven.platforms import Catalogue
-
-_NO_RULES = Rules()
 
 
 class RuleBook:
@@ -30,9 +29,6 @@ class RuleBook:
 
         Of a platform that is not known nothing is taken away: at worst there is a version too many.
         """
-        try:
-            rules = self.of(platform)
-        except InputError:
-            rules = _NO_RULES
-        comparable = rules.comparable(text)
-        return hashlib.sha256(comparable.encode("utf-8", "surrogateescape")).digest()
+        with contextlib.suppress(InputError):
+            text = self.of(platform).comparable(text)
+        return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()

@@ -1,36 +1,103 @@
-"""What a platform says of its outputs: which parts change by themselves, and which are secret."""
+"""What a platform says of its outputs: which parts change by themselves, whose order says nothing, which are secret."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from netraven.history.finder import Finder
+from netraven.history.places import Place, merged
+from netraven.history.secret_places import SecretPlaces
 from netraven.platforms import Platform
+from netraven.platforms.everywhere import secret_everywhere
+from netraven.platforms.needs import Needs, needs_of
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Compiled once for each platform."""
+    """Made once for each platform. What is secret on every platform is secret here, whatever the platform says."""
 
-    volatile: tuple[re.Pattern[str], ...] = ()
-    secrets: tuple[re.Pattern[str], ...] = ()
+    _volatile: Finder
+    _unordered: Finder
+    _secrets: SecretPlaces
 
     @classmethod
-    def of(cls, platform: Platform) -> Rules:
-        return cls(platform.volatile, platform.secrets)
+    def of(cls, platform: Platform, needs: Callable[[re.Pattern[str]], Needs] = needs_of) -> Rules:
+        """``needs``: what is known of a pattern; it changes the time that things take, and nothing else."""
+        return cls(
+            Finder(platform.volatile, needs=needs),
+            Finder(platform.unordered, needs=needs),
+            SecretPlaces(platform.secrets, secret_everywhere(), needs),
+        )
 
     def comparable(self, text: str) -> str:
         """The text without what changes by itself: two captures with the same one are the same version."""
-        for pattern in self.volatile:
-            text = pattern.sub("", text)
-        return text
+        return self._sorted(_cut(text, self._volatile_places(text)))
 
     def shown(self, text: str, mark: Callable[[str], str], *, quiet: bool = False) -> str:
-        """The text with ``mark(secret)`` in the place of each secret. ``quiet``: without what changes by itself."""
-        for start, end in sorted(self._secret_places(text), reverse=True):
-            text = text[:start] + mark(text[start:end]) + text[end:]
-        return self.comparable(text) if quiet else text
+        """The text with ``mark(secret)`` in the place of each secret. ``quiet``: without what changes by itself.
 
-    def _secret_places(self, text: str) -> Iterable[tuple[int, int]]:
-        return {match.span("secret") for pattern in self.secrets for match in pattern.finditer(text)}
+        To show what was shown changes nothing: a mark is no secret.
+        """
+        volatile = self._volatile_places(text) if quiet else []
+        shown = self._secrets.marked(text, mark, volatile)
+        return self._sorted(shown) if quiet else shown
+
+    def _volatile_places(self, text: str) -> list[Place]:
+        found = merged(match.span() for _, match in self._volatile.find(text))
+        return merged(_whole_line(text, start, end) for start, end in found)
+
+    def _sorted(self, text: str) -> str:
+        """The text with neighbours that match the same expression in the order of their characters."""
+        kinds: dict[int, int] = {}
+        for number, match in self._unordered.find(text):
+            start = text.rfind("\n", 0, match.start()) + 1
+            kinds[start] = min(number, kinds.get(start, number))
+        if len(kinds) < 2:
+            return text
+        return _sorted_runs(text, kinds)
+
+
+def _whole_line(text: str, start: int, end: int) -> Place:
+    """With the line end, where nothing else stands on the line: no empty line is left."""
+    if start and text[start - 1] != "\n":
+        return start, end
+    if end < len(text) and text[end] == "\n":
+        return start, end if text[end - 1] == "\n" else end + 1
+    return start, end
+
+
+def _cut(text: str, places: Sequence[Place]) -> str:
+    if not places:
+        return text
+    parts, at = [], 0
+    for start, end in places:
+        parts.append(text[at:start])
+        at = end
+    return "".join((*parts, text[at:]))
+
+
+def _sorted_runs(text: str, kinds: dict[int, int]) -> str:
+    """``kinds``: the number of the expression for each start of a line that matches one."""
+    parts: list[str] = []
+    run: list[str] = []
+    at, kind, done = -1, -1, 0
+
+    def end_run() -> None:
+        if len(run) > 1:
+            parts.append("\n".join(sorted(run)))
+        else:
+            parts.extend(run)
+
+    for start in sorted(kinds):
+        end = text.find("\n", start)
+        end = len(text) if end < 0 else end
+        if start != at or kinds[start] != kind:
+            end_run()
+            parts.append(text[done:start])
+            run = []
+        run.append(text[start:end])
+        at, kind, done = end + 1, kinds[start], end
+    end_run()
+    return "".join((*parts, text[done:]))

@@ -1,4 +1,4 @@
-"""Looking for a pattern in configurations, as they are shown: whoever may not see a secret cannot guess at it either."""
+"""Looking for a pattern in configurations as they are shown: who may not see a secret cannot guess at it either."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ async def search(
 
     A text in which the pattern cannot be found, secrets or not, is not made fit to be seen first.
     """
-    searchable: set[str] = set()  # platforms of which texts have been shown: of others nothing is said, not even "no"
+    searchable: set[str] = (
+        set()
+    )  # platforms of which texts have been shown: of others nothing is said, not even "no"
     async for stored in versions:
         platform = stored.version.platform
         if (shown is None or platform in searchable) and not pattern.possible_in(stored.text):

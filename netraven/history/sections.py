@@ -133,7 +133,7 @@ _PATH = re.compile(r"^/[a-z].*\n(?:add|set|#) ?", re.MULTILINE)
 
 
 def _by_paths(lines: Sequence[str]) -> list[Path]:
-    found = []
+    found: list[Path] = []
     path: Path = ()
     for line in lines:
         if line.startswith("/"):

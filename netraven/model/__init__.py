@@ -15,6 +15,7 @@ from netraven.model.entries import (
     PlatformFound,
     RefusalConfirmed,
 )
+from netraven.model.exports import Exportable, Exported, Filed, Place, Portion, Waiting
 from netraven.model.facts import (
     AUTO,
     JUMP_HOST,
@@ -63,6 +64,9 @@ __all__ = [
     "Entry",
     "Event",
     "EventKind",
+    "Exportable",
+    "Exported",
+    "Filed",
     "HookStanding",
     "HostKey",
     "HostKeyRefused",
@@ -72,7 +76,9 @@ __all__ = [
     "Outcome",
     "Pair",
     "Pause",
+    "Place",
     "PlatformFound",
+    "Portion",
     "RefusalConfirmed",
     "Run",
     "RunStatus",
@@ -89,5 +95,6 @@ __all__ = [
     "Unaccepted",
     "Verdict",
     "Version",
+    "Waiting",
     "utcnow",
 ]

@@ -137,6 +137,7 @@ def platform_of(name: str, data: Mapping[str, Any], origin: str) -> Platform:
         pager_key=data.get("pager_key", " "),
         errors=tuple(data.get("errors", ())),
         volatile=tuple(re.compile(p, re.MULTILINE) for p in data.get("volatile", ())),
+        unordered=tuple(re.compile(p, re.MULTILINE) for p in data.get("unordered", ())),
         secrets=tuple(re.compile(p, re.MULTILINE) for p in data.get("secrets", ())),
         facts=tuple(
             Fact(fact, told["kind"], re.compile(told["pattern"], re.MULTILINE))

@@ -93,8 +93,10 @@ class Platform:
     """Texts in the first lines of an answer by which the device rejects a command, beside those of the driver."""
     volatile: tuple[re.Pattern[str], ...] = ()
     """Lines (or parts of lines) of outputs that change by themselves."""
+    unordered: tuple[re.Pattern[str], ...] = ()
+    """Lines whose order says nothing: neighbours that match the same one are compared sorted."""
     secrets: tuple[re.Pattern[str], ...] = ()
-    """Lines that hold a secret: it is the group ``secret``."""
+    """Lines that hold a secret: it is the group ``secret``. Beside them there is what is secret everywhere."""
     facts: tuple[Fact, ...] = ()
     logout: str | None = None
     """Typed before hanging up on a device that wants it; None: the connection is closed."""

@@ -298,10 +298,15 @@ PLATFORM = {
         _list_of(_text), "a list of texts", "in the first lines of an answer: the command was rejected"
     ),
     "volatile": Key(_list_of(_PROMPT), "a list of regular expressions", "lines that change by themselves"),
+    "unordered": Key(
+        _list_of(_PROMPT),
+        "a list of regular expressions",
+        "lines whose order says nothing: neighbours that match the same one are compared sorted",
+    ),
     "secrets": Key(
         _list_of(_regex(may_be_empty=False, group="secret")),
         "a list of regular expressions",
-        "lines that hold a secret: it is the group `secret`",
+        "lines that hold a secret: it is the group `secret`; beside what is secret on every platform",
     ),
     "logout": Key(_command, "a command", "typed before hanging up, where the device wants it"),
     "return_char": Key(

@@ -31,6 +31,7 @@ from netraven.storage import tallies
 from netraven.storage.acceptance import SqlAcceptance
 from netraven.storage.credentials import SqlCredentials
 from netraven.storage.engine import Database
+from netraven.storage.exports import SqlExports
 from netraven.storage.guard_book import SqlGuardBook
 from netraven.storage.history_keys import HistoryKeys
 from netraven.storage.inventory import SqlInventory
@@ -80,6 +81,7 @@ class SqlStore:
         self.outbox = SqlOutbox(database)
         self.logs = SqlLogs(database)
         self.versions = SqlVersions(database, self.history_keys)
+        self.exports = SqlExports(database, self.history_keys)
 
     @classmethod
     @asynccontextmanager

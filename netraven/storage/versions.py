@@ -47,7 +47,7 @@ class SqlVersions:
     async def history(self, device: str, kind: str, *, limit: int | None = None) -> Sequence[Version]:
         statement = _of(device, kind, _SNAPSHOT).order_by(snapshots.c.version.desc()).limit(limit)
         async with self._database.reading() as connection:
-            return [_version(row) for row in await connection.execute(statement)]
+            return [version_of(row) for row in await connection.execute(statement)]
 
     async def current(self, device: str, kind: str) -> StoredVersion | None:
         return await self._newest(_of(device, kind, _TEXT))
@@ -164,7 +164,7 @@ class SqlVersions:
     async def _stored(self, connection: AsyncConnection, row: Any) -> StoredVersion:
         whose = f"version {row.version} ({row.kind}) of {row.name}"
         data = await blobs.Opener(connection, self._keys).text(row, whose)
-        return StoredVersion(_version(row), data.decode("utf-8", "surrogateescape"))
+        return StoredVersion(version_of(row), data.decode("utf-8", "surrogateescape"))
 
 
 def _joined(columns: Sequence[ColumnElement[Any]]) -> Select[Any]:
@@ -216,7 +216,7 @@ async def _in_force(
     return (await connection.execute(statement)).scalars().all()
 
 
-def _version(row: Any) -> Version:
+def version_of(row: Any) -> Version:
     return Version(
         id=row.id,
         device=row.name,

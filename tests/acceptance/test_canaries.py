@@ -87,7 +87,7 @@ def test_the_hunter_finds_what_is_there(form: str) -> None:
     hunt.verdict()
 
 
-def sick_fleet(password: str, enable: str) -> list[LabDevice]:
+def sick_fleet(password: str, enable: str, community: str) -> list[LabDevice]:
     """Every way of ending a conversation in which a secret has been spoken."""
     accepts = {"netops": password}
     kinds = (
@@ -100,6 +100,12 @@ def sick_fleet(password: str, enable: str) -> list[LabDevice]:
         LabDevice("asks", accepts, auth=("keyboard-interactive",), tags=(TAG,)),
         LabDevice("enables", accepts, enable_password=enable, tags=(TAG,)),
         LabDevice("enable-wrong", accepts, enable_password="another", tags=(TAG,)),
+        LabDevice(
+            "holds",
+            accepts,
+            config=f"hostname holds\nsnmp-server community {community} RO\nend\n",
+            tags=(TAG,),
+        ),
     ]
 
 
@@ -115,9 +121,15 @@ IMPATIENT = {
 READING = (
     "credential list", "credential match none", "device list", "device show none", "run list", "run show 1",
     "log connections", "log attempts", "log job", "config show none", "db check",
-    "hostkey list", "hostkey show none", "device ssh none --stored", "device ssh-report",
+    "hostkey list", "hostkey show none", "device ssh none --stored", "device ssh-report", "config history none",
+    "config diff none",
     "hook list",
 )  # fmt: skip
+LOOKING_BACK = (
+    "config show holds", "config diff holds 1 1", "config diff --run 1", "config diff --run 1 --side-by-side",
+    "config search snmp-server", "config search snmp-server --history", "config search .* --regex --device holds",
+)  # fmt: skip
+"""What tells of a configuration with a secret in it."""
 FAILING = (
     "credential add netops --username x --password-env CANARY_PASSWORD",  # the name is taken
     "credential add other --username x --password-env CANARY_PASSWORD --private-key nothing",
@@ -142,6 +154,7 @@ async def test_commands_show_no_secret(
 ) -> None:
     """Every command at debug level, with and without --json, as it succeeds and as it fails."""
     password, enable, refused = canary("password"), canary("enable"), canary("refused")
+    community = canary("community")
     key_text, key_bytes = private_key()
     home, work = tmp_path / "home", tmp_path / "work"
     work.mkdir()
@@ -169,6 +182,7 @@ async def test_commands_show_no_secret(
             "password": password, "refused password": refused, "enable secret": enable,
             "private key": key_text, "private key bytes": key_bytes, **keys_of(home), "passphrase": passphrase,
             "sealed key": sealed_text, "sealed key bytes": sealed_bytes, "certificate": certificate,
+            "secret in a configuration": community,
         }
     )  # fmt: skip
     hunt.hunt("init", first.stdout + first.stderr)
@@ -179,7 +193,7 @@ async def test_commands_show_no_secret(
         hunt.hunt(f"{line}: stderr", ended.stderr)
         assert ended.code == code, (line, ended.err)
 
-    async with LabProcess.running(tmp_path / "lab", sick_fleet(password, enable)) as lab:
+    async with LabProcess.running(tmp_path / "lab", sick_fleet(password, enable, community)) as lab:
         (work / "devices.csv").write_text(lab.csv)
         await run("device import devices.csv")
         add = f"credential add {{}} --username netops --tags {TAG} --priority {{}} "
@@ -205,9 +219,10 @@ async def test_commands_show_no_secret(
         assert lab.count("attempt") > 20  # the secrets did travel
         await run("collect --device none --device enables --device enable-wrong", code=1)
 
-    for line in READING:
+    for line in (*READING, *LOOKING_BACK):
         await run(line)
         await run(f"{line} --json")
+    await run(f"config search {community}", code=1)  # it cannot be guessed at
     for line in FAILING:
         await run(line, code=2)
     for key in (password, "!" * 44, base64.b64encode(password.encode()).decode()):  # none of these is a key

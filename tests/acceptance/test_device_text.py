@@ -25,7 +25,10 @@ UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-
 """C0 but for tab and newline, DEL, C1, what reorders or breaks lines (Unicode's bidirectional controls)."""
 COMMANDS = (
     "run list", "run show 1", "log connections", "log attempts", "log job", "device list", "device show evil",
-    "device show error", "credential list", "credential match evil", "config show evil", "db check", "hook list",
+    "device show error", "credential list", "credential match evil", "config show evil", "db check",
+    "config history evil", "config diff evil", "config diff --run 1", "config search exe",
+    "config search exe --history",
+    "hook list",
 )  # fmt: skip
 
 
@@ -153,6 +156,7 @@ async def test_what_is_stored_is_what_the_device_said(installation: Installation
         ("run show 1", "]0;title of the lab"),
         ("log job", "]0;title of the lab"),
         ("config show evil", "\\x9b5n"),
+        ("config search exe", "\\u202egnp.exe"),
     ],
 )
 async def test_on_a_terminal(installation: Installation, words: str, visible: str) -> None:

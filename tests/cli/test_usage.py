@@ -20,7 +20,9 @@ COMMANDS = (
     "device ssh", "device ssh-report", "hostkey list", "hostkey show", "hostkey accept", "hostkey forget",
     "hostkey import", "credential add", "credential update", "credential list", "credential remove", "credential match",
     "collect", "run list", "run show", "log connections", "log attempts", "log job", "config show",
-    "db upgrade", "db check", "hook list", "hook deliver", "hook test", "hook forget",
+    "config history", "config diff", "config search",
+    "git export", "git push", "git status", "history import-git", "db upgrade", "db check",
+    "hook list", "hook deliver", "hook test", "hook forget",
 )  # fmt: skip
 
 
@@ -63,7 +65,19 @@ def test_every_handler_exists(command: str) -> None:
     needed = fillers.get(command, [])
     if any(
         word in command
-        for word in ("show", "import", "remove", "add", "update", "match", "forget", "accept", "test")
+        for word in (
+            "show",
+            "import",
+            "remove",
+            "add",
+            "update",
+            "match",
+            "forget",
+            "accept",
+            "history",
+            "search",
+            "test",
+        )
     ):
         needed = needed or ["x"]
         needed = ["x", *needed] if command == "credential add" else needed

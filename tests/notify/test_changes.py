@@ -102,7 +102,7 @@ async def test_a_pattern_is_looked_for_in_lines_that_changed_as_they_are_shown(
     device = await add_device(store)
     await seen(store, device, configuration(OLD_SECRET))
     event = await seen(store, device, configuration(NEW_SECRET, mtu=9000))
-    assert bool(await changes.of(event, pattern=Pattern.of(pattern, regex=True))) is found
+    assert bool(await changes.of(event, pattern=Pattern(pattern, regex=True))) is found
 
 
 async def test_a_version_that_is_gone_is_not_told(store: SqlStore, changes: Changes) -> None:
@@ -120,7 +120,7 @@ async def test_where_it_is_not_known_what_is_secret_nothing_of_the_text_is_told(
     event = await seen(store, device, configuration(NEW_SECRET))
     async with store.database.writing() as connection:
         await connection.execute(update(snapshots).values(platform="removed_since"))
-    (change,) = await changes.of(event, pattern=Pattern.of("never found"))
+    (change,) = await changes.of(event, pattern=Pattern("never found"))
     assert (change.number, change.previous, change.diff) == (2, 1, "")
     assert "the difference cannot be told" in change.problem
     assert "removed_since" in change.problem

@@ -289,7 +289,7 @@ async def test_a_fault_of_ours_costs_one_try(
 async def test_a_change_in_which_the_pattern_is_not_found_is_never_told(
     store: SqlStore, clock: Clock
 ) -> None:
-    scene = Scene(store, clock, FakeWay(), pattern=Pattern.of("^ip route", regex=True))
+    scene = Scene(store, clock, FakeWay(), pattern=Pattern("^ip route", regex=True))
     await put_change(store, "a", 11)
     await put_change(store, "b", 12)
     scene.changes.by_id = {11: "ip route 0.0.0.0", 12: "hostname b"}
@@ -301,7 +301,7 @@ async def test_a_change_in_which_the_pattern_is_not_found_is_never_told(
 
 async def test_what_is_not_told_says_nothing_of_the_receiver(store: SqlStore, clock: Clock) -> None:
     """A change without the pattern is let go while the receiver is down, and nobody takes the receiver for well."""
-    scene = Scene(store, clock, FakeWay(lambda _: DOWN), pattern=Pattern.of("route"))
+    scene = Scene(store, clock, FakeWay(lambda _: DOWN), pattern=Pattern("route"))
     for device in "abc":
         await put_change(store, device, 11 if device == "a" else 12)
     scene.changes.by_id = {11: "ip route 0.0.0.0", 12: "hostname b"}

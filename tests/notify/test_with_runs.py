@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import pytest
 
 from netraven import NetRaven, app
+from netraven.app import Outlets
 from netraven.errors import DatabaseError
 from netraven.model import RunStatus
+from netraven.notify.courier import Courier
 
 
 class FakeCourier:
@@ -34,7 +37,7 @@ class FakeCourier:
 
 async def run_with(courier: FakeCourier) -> RunStatus:
     async with NetRaven.in_memory([], []) as raven:
-        raven._courier = lambda: courier  # type: ignore[assignment,return-value]  # one that can be looked at
+        raven._outlets = Outlets(courier=lambda: cast("Courier", courier))
         return (await raven.run()).status
 
 
@@ -56,7 +59,7 @@ async def test_an_interrupted_run_says_goodbye_in_haste(monkeypatch: pytest.Monk
     monkeypatch.setattr(app, "HASTY_GOODBYE", 0.01)
     courier = FakeCourier()
     async with NetRaven.in_memory([], []) as raven:
-        raven._courier = lambda: courier  # type: ignore[assignment,return-value]  # one that can be looked at
+        raven._outlets = Outlets(courier=lambda: cast("Courier", courier))
         running = asyncio.create_task(raven.run())
         await asyncio.sleep(0)
         running.cancel()
@@ -70,7 +73,7 @@ async def test_a_second_interruption_ends_the_goodbye(monkeypatch: pytest.Monkey
     monkeypatch.setattr(app, "GOODBYE", 3600.0)
     courier = FakeCourier()
     async with NetRaven.in_memory([], []) as raven:
-        raven._courier = lambda: courier  # type: ignore[assignment,return-value]  # one that can be looked at
+        raven._outlets = Outlets(courier=lambda: cast("Courier", courier))
         running = asyncio.create_task(raven.run())
         async with asyncio.timeout(30):
             while courier.moment is None:  # noqa: ASYNC110 - nobody sets an event there

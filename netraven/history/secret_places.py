@@ -1,0 +1,272 @@
+"""Where the secrets of a text stand, and the text with marks in their places.
+
+A secret is what a rule of the platform or a rule for all platforms finds. Where a line holds a word that a secret
+follows (``password``) and no rule found one there, what follows is taken for one: too much rather than too little.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from netraven.history.finder import Finder, folded
+from netraven.history.marks import MARK
+from netraven.history.places import Place, merged, without
+from netraven.platforms.everywhere import Everywhere
+from netraven.platforms.needs import Needs
+
+_MARK_BEGINS = "<redacted:"
+_REST_OF_WORD = re.compile(r"[\w-]*")
+_BETWEEN = re.compile(r"[\"']?(?:\.{2,})?[ \t]*(?:=>|[=:>])?[ \t]*")
+"""A word and its value: ``password foo``, ``password=foo``, ``"password": "foo"``, ``Key..... foo``, ``<key>foo``."""
+_TOKEN = re.compile(r"[^\s\"']+")
+_KIND = re.compile(r"\d{1,2}")
+"""How a secret is encrypted, in digits, where more follows."""
+_NEAR = 60
+"""Characters between a word and a secret of which it is soon said whether they mean anything."""
+_HOW = frozenset({"hash", "hash2", "custom"})
+"""What SR OS says behind a secret within its quotes."""
+_AROUND = " \t;,{}[]()\"'"
+_KEY_BEGINS = re.compile(r"[\"' ]*-{4,5} ?begin ")
+_WRAPPED = re.compile(r"\\?\n[ \t]*")
+
+
+@dataclass(frozen=True, slots=True)
+class _Value:
+    start: int
+    first_end: int
+    """Where its first token ends."""
+    end: int
+
+
+class SecretPlaces:
+    """``own``: the patterns of the platform."""
+
+    def __init__(
+        self,
+        own: Sequence[re.Pattern[str]],
+        everywhere: Everywhere,
+        needs: Callable[[re.Pattern[str]], Needs],
+    ) -> None:
+        self._finder = Finder(own, (*everywhere.secrets, *everywhere.words), needs)
+        self._harmless = Finder(everywhere.harmless, needs=needs)
+        self._own = len(own)
+        self._rules = len(own) + len(everywhere.secrets)
+        self._fillers = everywhere.fillers
+        self._values = everywhere.values
+        fillers = "|".join(map(re.escape, sorted(everywhere.fillers)))
+        self._leads_to = re.compile(rf"[\w-]*[\"']?[ \t:=]*(?:(?:\d{{1,2}}|{fillers}) )*[\"']?")
+
+    def marked(self, text: str, mark: Callable[[str], str], cut: Sequence[Place] = ()) -> str:
+        """The text with a mark for each secret, and without what is ``cut``. Marked again, it stays as it is."""
+        small = folded(text)
+        goes_over_lines = self._finder.goes_over_lines(small)
+        text, marks = _edited(text, self._find(text, small, ()), mark, cut)
+        # what a mark has taken the place of may have kept a rule from seeing the rest of the line
+        while marks and (goes_over_lines or self._has_more(text, marks)):
+            places = self._find(text, folded(text), marks)
+            if not places:
+                break
+            text, marks = _edited(text, places, mark, (), marks)
+        return text
+
+    def _has_more(self, text: str, marks: Sequence[Place]) -> bool:
+        """Whether there may be more secrets on the lines of ``marks``."""
+        changed, inside, length = [], [], 0
+        for start, end in _lines(text, marks):
+            changed.append(text[start:end])
+            inside += [(a - start + length, b - start + length) for a, b in marks if start <= a and b <= end]
+            length += end - start + 2
+        # empty lines between them: none is the line below another
+        lines = "\n\n".join(changed)
+        return bool(self._find(lines, folded(lines), inside))
+
+    def _find(self, text: str, small: str, marks: Sequence[Place]) -> list[Place]:
+        """The places of secrets, sorted; ``small``: the text folded, ``marks``: places of marks."""
+        known: list[Place] = []
+        words: list[Place] = []
+        own: set[int] = set()
+        for number, match in self._finder.find(text, small):
+            if number >= self._rules:
+                words.append(match.span())
+                continue
+            start, end = match.span("secret")
+            if start < end:
+                known.append(_in_quotes(text, start, end))
+                if number < self._own:
+                    own.add(known[-1][0])
+        holes = _marks_in(text, marks)
+        known = merged(known)
+        if words:
+            barred = merged((*known, *holes)) if holes else known
+            known = merged((*known, *self._values_behind(small, merged(words), barred, own)))
+        if not holes:
+            return known
+        return [piece for place in known for piece in _beside_marks(text, place, holes)]
+
+    def _values_behind(
+        self, small: str, words: Sequence[Place], known: Sequence[Place], own: AbstractSet[int]
+    ) -> Iterator[Place]:
+        """What follows those words, where no known place is; ``own``: where what the platform's rules found begins."""
+        starts = [start for start, _ in known]
+        taken = 0
+        for index, (word, word_end) in enumerate(words):
+            at = bisect_left(starts, word + 1)
+            if word < taken or (at and known[at - 1][1] > word):
+                continue  # within the value of another, or in a secret
+            nearest = starts[at] if at < len(starts) else len(small)
+            if nearest - word_end < _NEAR and self._leads_to.fullmatch(small, word_end, nearest):
+                continue  # the usual case
+            value = self._value(small, word_end, words[index + 1 :])
+            if value is None:
+                continue
+            if nearest < value.end and (nearest in own or nearest <= value.start):
+                continue
+            end = min(value.end, nearest)
+            if not self._is_secret(small[value.start : end]) or self._is_harmless(small, word):
+                continue
+            taken = value.first_end
+            yield _trimmed(small, value.start, end)
+
+    def _value(self, small: str, word_end: int, further: Sequence[Place]) -> _Value | None:
+        """``further``: the words that follow. None where the line ends."""
+        line_end = small.find("\n", word_end)
+        line_end = len(small) if line_end < 0 else line_end
+        token_end = _end(_REST_OF_WORD, small, word_end, line_end)
+        start = _end(_BETWEEN, small, token_end, line_end)
+        attached = small[start - 1 : start] == "=" and small[token_end : token_end + 1] in {"=", '"', "'"}
+        while (first := _TOKEN.match(small, start, line_end)) and not attached:
+            if first[0] not in self._fillers and not _KIND.fullmatch(first[0]):
+                break
+            behind = _end(_BETWEEN, small, first.end(), line_end)
+            if behind >= line_end:
+                break
+            start = behind
+        if small[start : line_end + 1] == "\\\n":  # the line goes on below
+            start = line_end + 1 + len(small[line_end + 1 :]) - len(small[line_end + 1 :].lstrip(" \t"))
+            line_end = _line_end(small, start)
+        if start >= line_end:
+            return None
+        if small[start] in "\"'":
+            close = _closing(small, start + 1, small[start], line_end)
+            return _Value(start + 1, close, close)
+        first_end = _end(_TOKEN, small, start, line_end)
+        if attached:
+            return _Value(start, first_end, first_end)
+        closing_tag = small.find("</", start, line_end)
+        limit = closing_tag if closing_tag >= 0 else line_end
+        following = next((word for word, _ in further if word >= first_end), limit)
+        return _Value(start, min(first_end, limit), max(min(following, limit), min(first_end, limit)))
+
+    def _is_secret(self, value: str) -> bool:
+        """Whether it is a value at all: no word that says whether there is one, no asterisks, no head of a key."""
+        tokens = value.strip(_AROUND).split()
+        while tokens and (tokens[0] in self._fillers or _KIND.fullmatch(tokens[0])) and len(tokens) > 1:
+            tokens.pop(0)
+        if not tokens or not tokens[0].strip("*.\\") or _KEY_BEGINS.match(value):
+            return False
+        return not all(token in self._values for token in tokens)
+
+    def _is_harmless(self, small: str, word: int) -> bool:
+        """Whether the word stands in a statement where it means something else."""
+        line = small.rfind("\n", 0, word) + 1
+        start = small.rfind("\n", 0, max(line - 1, 0)) + 1
+        window = small[start : _line_end(small, min(_line_end(small, word) + 1, len(small)))]
+        place = word - start
+        return any(match.start() <= place < match.end() for _, match in self._harmless.find(window))
+
+
+def as_one(secret: str) -> str:
+    """A secret without the line ends and indents that it was written with: the same one has the same mark."""
+    return _WRAPPED.sub("\n", secret).strip("\n") if "\n" in secret else secret
+
+
+def _end(pattern: re.Pattern[str], text: str, start: int, end: int) -> int:
+    match = pattern.match(text, start, end)
+    return match.end() if match else start
+
+
+def _closing(text: str, start: int, quote: str, end: int) -> int:
+    """Where the text in quotes ends that begins at ``start``."""
+    at = text.find(quote, start, end)
+    while at > start and text[at - 1] == "\\":
+        at = text.find(quote, at + 1, end)
+    return end if at < 0 else at
+
+
+def _in_quotes(text: str, start: int, end: int) -> Place:
+    """All of the text in quotes of which a rule has found the first word; without the quotes."""
+    first, before = text[start], text[start - 1] if start else ""
+    if first in "\"'":
+        if end - start > 1 and text[end - 1] == first:
+            return (start + 1, end - 1) if end - start > 2 else (start, end)
+        return start + 1, max(end, _closing(text, start + 1, first, _line_end(text, end)))
+    if before and before in "\"'" and text[end : end + 1] != before:
+        close = _closing(text, end, before, _line_end(text, end))
+        if text[close : close + 1] == before and text[end:close].strip() not in _HOW:
+            return start, close
+    return start, end
+
+
+def _line_end(text: str, at: int) -> int:
+    end = text.find("\n", at)
+    return len(text) if end < 0 else end
+
+
+def _trimmed(text: str, start: int, end: int) -> Place:
+    value = text[start:end]
+    left = len(value) - len(value.lstrip(_AROUND))
+    return start + left, start + len(value.rstrip(_AROUND))
+
+
+def _marks_in(text: str, marks: Sequence[Place]) -> list[Place]:
+    found = [match.span() for match in MARK.finditer(text)] if _MARK_BEGINS in text else []
+    return merged((*found, *marks)) if marks else found
+
+
+def _beside_marks(text: str, place: Place, marks: Sequence[Place]) -> Iterator[Place]:
+    pieces = without(place, marks)
+    if pieces == [place]:
+        yield place
+        return
+    for start, end in (_trimmed(text, *piece) for piece in pieces):
+        if any(map(str.isalnum, text[start:end])):
+            yield start, end
+
+
+def _lines(text: str, places: Sequence[Place]) -> list[Place]:
+    """The lines on which ``places`` begin."""
+    return sorted({(text.rfind("\n", 0, start) + 1, _line_end(text, start)) for start, _ in places})
+
+
+def _edited(
+    text: str,
+    places: Sequence[Place],
+    mark: Callable[[str], str],
+    cut: Sequence[Place],
+    marks: Sequence[Place] = (),
+) -> tuple[str, list[Place]]:
+    """The text with marks in ``places`` and without what is ``cut``; and where ``marks`` and the new marks are then."""
+    edits: list[tuple[int, int, str | None]] = [(start, end, "") for start, end in cut]
+    edits += [(start, end, None) for start, end in marks]
+    for place in places:
+        left = without(place, cut)
+        if left:
+            secret = "".join(text[start:end] for start, end in left)
+            edits.append((*left[0], mark(as_one(secret))))
+            edits += [(start, end, "") for start, end in left[1:]]
+    parts: list[str] = []
+    now: list[Place] = []
+    at = length = 0
+    for start, end, instead in sorted(edits, key=lambda edit: edit[:2]):
+        written = text[start:end] if instead is None else instead
+        length += start - at
+        if written:
+            now.append((length, length + len(written)))
+        parts += (text[at:start], written)
+        length += len(written)
+        at = end
+    return "".join((*parts, text[at:])), now
