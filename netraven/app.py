@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from netraven.assembly import (
     access_rules,
+    courier,
     git_exporter,
     guard_standing,
     needs_key,
     policy_of,
     sources,
     sources_of,
+    subscriptions,
     transport_for,
 )
 from netraven.collect.access import AccessRules
@@ -61,12 +63,14 @@ from netraven.model import (
     Target,
     utcnow,
 )
+from netraven.outlets import Outlets
 from netraven.platforms import Catalogue
 from netraven.ports import Inventory, Ledger, Runs, Secrets, Transport
 from netraven.storage.owner import current_owner
 
 if TYPE_CHECKING:
-    from netraven.git.export import Exporter, ExportReport, Progress
+    from netraven.git.after_run import Line
+    from netraven.git.export import ExportReport, Progress
     from netraven.storage.store import SqlStore
 
 HEARTBEAT = 15.0
@@ -118,8 +122,9 @@ class NetRaven:
         access: AccessRules = AccessRules(),
         jump: JumpSettings = JumpSettings(),
         platforms: Catalogue | None = None,
-        git: Exporter | None = None,
+        outlets: Outlets = Outlets(),
     ) -> None:
+        self._outlets = outlets
         self.platforms = platforms or Catalogue()
         """The platforms that ship, and the user's."""
         self._access = access
@@ -128,7 +133,6 @@ class NetRaven:
         self._transport = transport
         self._settings = settings
         self._realms = realms
-        self._git = git
         self._streams: set[asyncio.Task[Run]] = set()
 
     @classmethod
@@ -148,6 +152,7 @@ class NetRaven:
             sources=sources_of(settings),
             catalogue=platforms,
             encrypt=settings.history.encrypt,
+            subscriptions=subscriptions(settings, platforms),
         ) as store:
             await store.runs.recover()
             raven = cls(
@@ -158,7 +163,10 @@ class NetRaven:
                 access=access_rules(settings),
                 jump=settings.jump,
                 platforms=platforms,
-                git=git_exporter(settings, store, platforms),
+                outlets=Outlets(
+                    git=git_exporter(settings, store, platforms),
+                    courier=partial(courier, settings, store, platforms) if settings.hooks else None,
+                ),
             )
             try:
                 yield raven
@@ -262,15 +270,16 @@ class NetRaven:
         """The same without keeping the outcomes: memory does not grow with the fleet. ``on_outcome`` is told each."""
         outputs = tuple(outputs)
         self._check_outputs(outputs)
-        run = await self._run(
-            _selector(tags, names),
-            concurrency=self._settings.concurrency if concurrency is None else concurrency,
-            strategy=strategy or self._settings.strategy,
-            outputs=outputs,
-            observer=observer,
-            on_outcome=on_outcome,
-        )
-        await self._export_after(run, observer)
+        async with self._outlets.telling():
+            run = await self._run(
+                _selector(tags, names),
+                concurrency=self._settings.concurrency if concurrency is None else concurrency,
+                strategy=strategy or self._settings.strategy,
+                outputs=outputs,
+                observer=observer,
+                on_outcome=on_outcome,
+            )
+            await self._keep(await self._outlets.export(), run, observer)
         return run
 
     async def export_git(
@@ -282,9 +291,9 @@ class NetRaven:
         Raises ``InputError`` where settings name no repository and ``GitError`` where it cannot be written; a push that
         failed is told in the report.
         """
-        if self._git is None:
+        if self._outlets.git is None:
             raise InputError("git.path is not set: there is no repository to export to")
-        return await self._git.export(rebuild=rebuild, send=push, progress=progress)
+        return await self._outlets.git.export(rebuild=rebuild, send=push, progress=progress)
 
     async def plan(
         self,
@@ -442,13 +451,8 @@ class NetRaven:
             run = await self._end(run, status or RunStatus.INTERRUPTED, tally.counts, error)
         return run
 
-    async def _export_after(self, run: Run, observer: Observer | None) -> None:
-        """What a run brought goes into the git repository. Whatever comes of it, the run is what it was."""
-        if self._git is None:
-            return
-        from netraven.git.after_run import export_after_run
-
-        lines = await export_after_run(self._git)
+    async def _keep(self, lines: Iterable[Line], run: Run, observer: Observer | None) -> None:
+        """Put lines into the run's log; what cannot be kept is only shown."""
         entries = [Logged(run.id, utcnow(), level, event, data=data) for level, event, data in lines]
         if observer is not None:
             for entry in entries:

@@ -6,9 +6,10 @@ Adapters are imported when they are chosen: sqlalchemy and asyncssh cost tenths 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -17,6 +18,7 @@ from netraven.collect import moments
 from netraven.collect.access import AccessRules
 from netraven.config import (
     CollectSettings,
+    HookSettings,
     RealmSettings,
     SecretsSettings,
     Settings,
@@ -25,8 +27,8 @@ from netraven.config import (
 )
 from netraven.credentials.holds import Standing
 from netraven.credentials.lockout import Policy
-from netraven.errors import InputError
-from netraven.model import Access, Credential, Target
+from netraven.errors import InputError, SecretUnreadable, SettingsError
+from netraven.model import Access, Credential, EventKind, Subscription, Target
 from netraven.platforms import Catalogue
 from netraven.ports import Sources, Transport
 
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from netraven.git.export import Exporter
     from netraven.git.taking_over import Progress, TakenOver
     from netraven.history.configurations import Configurations
+    from netraven.notify.courier import Courier
+    from netraven.notify.message import Way
     from netraven.storage.store import SqlStore
     from netraven.transport.ssh_scan import Look
     from netraven.transport.watch import Watch
@@ -46,12 +50,14 @@ async def open_store(settings: Settings) -> AsyncIterator[SqlStore]:
     """The database alone, for what logs in to nothing. Runs whose process has died are marked as interrupted."""
     from netraven.storage.store import SqlStore
 
+    catalogue = Catalogue(settings.platforms_folder)
     async with SqlStore.open(
         settings.database_url,
         key_file=settings.key_file,
         sources=sources_of(settings),
-        catalogue=Catalogue(settings.platforms_folder),
+        catalogue=catalogue,
         encrypt=settings.history.encrypt,
+        subscriptions=subscriptions(settings, catalogue),
     ) as store:
         await store.runs.recover()
         yield store
@@ -123,6 +129,115 @@ async def import_from_git(
             return (await store.importing.add(connection, key, kind, platform, texts)).added
 
     return await take_over(sources, Names(known), None if dry_run else add, progress)
+
+
+def subscriptions(settings: Settings, catalogue: Catalogue) -> Sequence[Subscription]:
+    """What hooks want to be told of. Raises ``SettingsError`` for a platform that is not known."""
+    for name, told in settings.hooks.items():
+        for platform in told.platforms:
+            if platform not in catalogue:
+                raise SettingsError(
+                    f"{_where(settings)}hooks.{name}.platforms: {catalogue.unknown(platform)}"
+                )
+    return [
+        Subscription(
+            name,
+            frozenset(EventKind(event) for event in told.events),
+            frozenset(told.tags),
+            frozenset(told.platforms),
+        )
+        for name, told in settings.hooks.items()
+    ]
+
+
+def courier(settings: Settings, store: SqlStore, catalogue: Catalogue) -> Courier:
+    """Delivers what the store's outbox has. Raises ``SettingsError`` as :func:`hook_ways`."""
+    from netraven.history.pattern import Pattern
+    from netraven.notify.changes import Changes
+    from netraven.notify.courier import Courier, Hook
+
+    ways = hook_ways(settings)
+    hooks = [
+        Hook(
+            name,
+            ways[name],
+            digest=told.type == "mail" and EventKind.RUN_FINISHED.value in told.events,
+            diff=told.diff,
+            pattern=Pattern(told.pattern, regex=True) if told.pattern else None,
+            keep=timedelta(days=told.keep_days),
+        )
+        for name, told in settings.hooks.items()
+    ]
+    return Courier(hooks, store.outbox, Changes(store.versions, configurations(store, catalogue)))
+
+
+def hook_ways(settings: Settings) -> Mapping[str, Way]:
+    """How each hook is told, by name. Raises ``SettingsError`` for an address that cannot be used."""
+    if not settings.hooks:
+        return {}
+    reader = sources_of(settings)
+    return {name: _way(settings, name, told, reader) for name, told in settings.hooks.items()}
+
+
+def _way(settings: Settings, name: str, told: HookSettings, reader: Sources) -> Way:
+    from netraven.notify import mail, webhook
+    from netraven.notify.command import CommandHook, environment
+
+    def source(key: str) -> Callable[[], Awaitable[str]] | None:
+        text = getattr(told, key)
+        return partial(_read, reader, text, f"hooks.{name}.{key}") if text else None
+
+    if told.type == "command":
+        environ = environment(os.environ, _named_variables(settings))
+        folder = settings.folder.absolute()
+        return CommandHook(told.command, folder=folder, environ=environ, timeout=told.timeout)
+    if told.type == "mail":
+        with _naming(settings, f"hooks.{name}.smtp"):
+            server = mail.server_of(told.smtp, told.security, told.username)
+        for key, addresses in (("sender", [told.sender]), ("to", told.to)):
+            with _naming(settings, f"hooks.{name}.{key}"):
+                [mail.address_of(address) for address in addresses]
+        return mail.Mail(server, told.sender, told.to, password=source("password"), timeout=told.timeout)
+    url = source("url")
+    if told.url.startswith(("https://", "http://")):
+        with _naming(settings, f"hooks.{name}.url"):
+            webhook.address_of(told.url)
+        url = partial(_itself, told.url)
+    assert url is not None  # noqa: S101 - a webhook without one is refused when settings are read
+    return webhook.Webhook(url, source("secret"), timeout=told.timeout)
+
+
+async def _itself(text: str) -> str:
+    return text
+
+
+async def _read(reader: Sources, source: str, key: str) -> str:
+    try:
+        secret = await reader.read(source)
+    except SecretUnreadable as error:
+        raise SecretUnreadable(f"{key}: {error}") from None
+    if secret.password is None:
+        raise SecretUnreadable(f"{key}: there is a private key where a word or an address is wanted")
+    return secret.password.strip()
+
+
+def _named_variables(settings: Settings) -> frozenset[str]:
+    """Environment variables that settings name as places of secrets."""
+    told = (getattr(hook, key) for hook in settings.hooks.values() for key in ("url", "secret", "password"))
+    return frozenset(source.removeprefix("env:") for source in told if source.startswith("env:"))
+
+
+@contextmanager
+def _naming(settings: Settings, key: str) -> Iterator[None]:
+    """Says in which setting it is that something is wrong."""
+    try:
+        yield
+    except ValueError as error:
+        raise SettingsError(f"{_where(settings)}{key}: {error}") from None
+
+
+def _where(settings: Settings) -> str:
+    return f"{settings.file}: " if settings.file is not None else ""
 
 
 async def look_at_ssh(settings: Settings, target: Target) -> Look:

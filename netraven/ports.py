@@ -20,8 +20,10 @@ from netraven.model import (
     Exportable,
     Exported,
     Filed,
+    HookStanding,
     HostKey,
     Pair,
+    Pause,
     Portion,
     Run,
     RunStatus,
@@ -144,6 +146,9 @@ class Versions(Protocol):
     async def at(self, device: str, kind: str, moment: datetime) -> StoredVersion | None:
         """The version in force at ``moment``: the newest of those first seen by then."""
 
+    async def by_ids(self, ids: Sequence[int]) -> Sequence[StoredVersion]:
+        """In that order; those that are gone are left out."""
+
     def changed_in(self, run: int) -> AsyncIterator[tuple[StoredVersion | None, StoredVersion]]:
         """What became new in a run, each with what it took the place of; by device and kind."""
 
@@ -181,18 +186,49 @@ class Exports(Protocol):
 
 
 class Outbox(Protocol):
-    """Events that hooks have still to be told of. They are put there in the transaction that records what happened."""
+    """Events that hooks have still to be told of. They are put there in the transaction that records what happened.
 
-    async def due(self, hook: str, now: datetime, limit: int) -> Sequence[Delivery]:
-        """What may be tried now: of each device the oldest that waits, so that order is kept; the oldest first."""
+    What ``due`` gave is lent: nobody else is given it before it is delivered, postponed, given up or handed back, or
+    the lease has ended, or the process has that holds it.
+    """
 
-    async def delivered(self, delivery: Delivery) -> None: ...
+    async def due(
+        self, hook: str, now: datetime, limit: int, *, lease: float = 60.0, digest: bool = False
+    ) -> Sequence[Delivery]:
+        """What may be tried now: of each device the oldest that waits, so that order is kept; the oldest first.
+
+        ``lease`` is in seconds. ``digest``: only ends of runs; what else happened in a run goes along with its end
+        (``gathered``), and is delivered, postponed or given up with it.
+        """
+
+    async def gathered(self, delivery: Delivery, limit: int) -> Sequence[Delivery]:
+        """Of the end of a run: what else this hook is to be told of it, in the order in which it happened."""
+
+    async def delivered(self, delivery: Delivery, *, digest: bool = False) -> None: ...
 
     async def postpone(self, delivery: Delivery, until: datetime, error: str) -> None:
         """A try has failed; ``error`` holds no secret."""
 
-    async def give_up(self, delivery: Delivery, error: str) -> None:
+    async def give_up(self, delivery: Delivery, error: str, *, digest: bool = False) -> None:
         """It will not be tried again; it stays on record until it is pruned."""
+
+    async def hand_back(self, deliveries: Sequence[Delivery]) -> None:
+        """They were not tried, or nobody knows how the try went: they are due as before."""
+
+    async def expire(self, hook: str, before: datetime, error: str) -> int:
+        """Give up what happened before that moment; how many. ``error`` is for what was never tried."""
+
+    async def next_at(self, hook: str, *, digest: bool = False) -> datetime | None:
+        """When something may be tried next, lent or not; None: nothing waits."""
+
+    async def pauses(self) -> Mapping[str, Pause]:
+        """Hooks that are not to be tried for a time, by name; also those whose time is over."""
+
+    async def pause(self, hook: str, pause: Pause | None) -> None:
+        """Note that the hook as a whole is not to be tried for a time, or may be again (None)."""
+
+    async def standing(self) -> Sequence[HookStanding]:
+        """Every hook of which there is anything on record, by name."""
 
 
 class GuardBook(Protocol):

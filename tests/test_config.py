@@ -318,6 +318,62 @@ def test_what_is_wrong_in_the_file_is_named(folder: Path, text: str, said: str) 
     assert file.name in str(caught.value)
 
 
+MAIL = "type='mail'\nto=['a@b']\nsender='c@d'\nsmtp='h'\n"
+WEBHOOK = "type='webhook'\nurl='https://h/c4n4ry'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "hooks.x.type: say how it is told: webhook, command, mail"),
+        ("type='fax'", "hooks.x.type must be one of webhook, command, mail, not 'fax'"),
+        ("type='webhook'", "hooks.x.url: a webhook needs it"),
+        ("type='command'", "hooks.x.command: a command needs it"),
+        ("type='mail'\nto=['a@b']\nsmtp='h'", "hooks.x.sender: a mail needs it"),
+        (
+            "type='command'\ncommand=['true']\nurl='https://h/c4n4ry'",
+            "hooks.x.url: a command has no such key",
+        ),
+        (
+            WEBHOOK + "events=['chnaged']",
+            "hooks.x.events: there is no event 'chnaged', did you mean 'changed'",
+        ),
+        (WEBHOOK + "events=[]", "hooks.x.events: name at least one of first-seen, changed"),
+        (WEBHOOK + "pattern='('", "hooks.x.pattern: "),
+        (WEBHOOK + "pattern='(?=a)'", "hooks.x.pattern: .*cannot look ahead"),
+        (WEBHOOK + "secret='c4n4ry'", "hooks.x.secret: give the source of it: env:NAME, file:PATH"),
+        ("type='webhook'\nurl='ftp://h/c4n4ry'", "hooks.x.url: give a URL .* or the source of it"),
+        ("type='webhook'\nurl=5", "hooks.x.url must be text, not a int"),
+        (MAIL + "username='u'", "hooks.x.password: username and password go together"),
+        (MAIL + "password='env:P'", "hooks.x.username: username and password go together"),
+        (MAIL + "username='u'\npassword='c4n4ry'", "hooks.x.password: give the source of it"),
+        (
+            MAIL + "username='u'\npassword='env:P'\nsecurity='none'",
+            "hooks.x.security: a password is only sent over TLS",
+        ),
+    ],
+)
+def test_what_is_wrong_with_a_hook_is_named_by_its_key(folder: Path, text: str, said: str) -> None:
+    write(folder / "netraven.toml", f"[hooks.x]\n{text}\n")
+    with pytest.raises(SettingsError, match=said) as caught:
+        load_settings(environ={})
+    assert "c4n4ry" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [WEBHOOK, MAIL, "type='command'\ncommand=['true', '-x']\n"])
+def test_hooks_that_are_well(folder: Path, text: str) -> None:
+    write(folder / "netraven.toml", f"[hooks.x]\n{text}pattern='^ip route'\n")
+    settings = load_settings(environ={})
+    assert settings.hooks["x"].problem() is None
+    assert "c4n4ry" not in repr(settings)
+
+
+def test_a_hooks_address_may_come_from_the_environment(folder: Path) -> None:
+    write(folder / "netraven.toml", "[hooks.Chat]\ntype='webhook'\n")
+    settings = load_settings(environ={"NETRAVEN_HOOKS__CHAT__URL": "https://h/c4n4ry"})
+    assert settings.hooks["Chat"].url == "https://h/c4n4ry"
+
+
 def test_a_whole_number_is_a_number(folder: Path) -> None:
     write(folder / "netraven.toml", "[collect]\ncommand_timeout = 5\n")
     assert load_settings(environ={}).collect.command_timeout == 5.0

@@ -64,7 +64,7 @@ def upgrade() -> None:
         sa.Column("event", sa.Text(), nullable=False),
         sa.Column("run_id", ID, nullable=False),
         sa.Column("device_id", ID),
-        sa.Column("device_name", sa.Text()),
+        sa.Column("device_name", sa.Text(), nullable=False),
         sa.Column("platform", sa.Text(), nullable=False, server_default=sa.text("''")),
         sa.Column("tags", JSON, nullable=False),
         sa.Column("versions", JSON, nullable=False),
@@ -74,6 +74,8 @@ def upgrade() -> None:
         sa.Column("tries", sa.Integer(), nullable=False, server_default=sa.text("0")),
         sa.Column("next_try_at", MOMENT, nullable=False),
         sa.Column("last_error", sa.Text()),
+        sa.Column("holder", sa.Text()),
+        sa.Column("lease_until", MOMENT),
         sa.CheckConstraint("state IN ('waiting', 'given-up')", name=op.f("ck_hook_deliveries_state")),
         sa.CheckConstraint(f"event IN ({EVENTS})", name=op.f("ck_hook_deliveries_event")),
         sa.ForeignKeyConstraint(
@@ -83,11 +85,23 @@ def upgrade() -> None:
         sa.UniqueConstraint("uid", name="uq_hook_deliveries_uid"),
         sqlite_autoincrement=True,
     )
-    op.create_index("ix_hook_deliveries_hook_state_id", "hook_deliveries", ["hook", "state", "id"])
+    op.create_index(
+        "ix_hook_deliveries_hook_state_next_try_at_id",
+        "hook_deliveries",
+        ["hook", "state", "next_try_at", "id"],
+    )
     op.create_index(
         "ix_hook_deliveries_hook_device_name_id", "hook_deliveries", ["hook", "device_name", "id"]
     )
     op.create_index("ix_hook_deliveries_device_id", "hook_deliveries", ["device_id"])
+    op.create_table(
+        "hook_pauses",
+        sa.Column("hook", sa.Text(), nullable=False),
+        sa.Column("until", MOMENT, nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("error", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("hook", name="pk_hook_pauses"),
+    )
 
 
 def downgrade() -> None:
@@ -97,6 +111,7 @@ def downgrade() -> None:
     )
     if sealed:
         raise RuntimeError(f"{sealed} configurations are stored in a form that revision 0003 cannot read")
+    op.drop_table("hook_pauses")
     op.drop_table("hook_deliveries")
     op.create_index("ix_run_outcomes_device_id", "run_outcomes", ["device_id"])
     op.drop_index("ix_run_outcomes_device_id_id", table_name="run_outcomes")

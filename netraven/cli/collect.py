@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from netraven.app import NetRaven
 from netraven.assembly import needs_key
 from netraven.cli.context import Context
+from netraven.cli.hooks import note_what_waits
 from netraven.cli.plan import one_line as plan_in_one_line
 from netraven.cli.progress import watcher
 from netraven.cli.report import RunFacts, one_line, print_report
@@ -49,6 +50,7 @@ async def collect(
         facts = await run_and_watch(
             context, raven, tags=tags, names=names, concurrency=wanted, strategy=strategy, outputs=outputs
         )
+        await note_what_waits(context, raven.store)
     if as_json:
         print_json(facts.document())
         note(one_line(facts.run))

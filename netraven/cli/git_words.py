@@ -1,4 +1,4 @@
-"""The words of `netraven git` and of `netraven history`."""
+"""The words of `netraven git` and of `netraven history import-git`."""
 
 from __future__ import annotations
 
@@ -37,8 +37,7 @@ def git_commands(commands: Any) -> None:
     )
 
 
-def history_commands(commands: Any) -> None:
-    history = group(commands, "history", "the history as a whole: import-git")
+def import_git_verb(history: Any) -> None:
     load = verb(
         history,
         "import-git",

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from netraven.cli.config_words import config_commands
-from netraven.cli.git_words import git_commands, history_commands
+from netraven.cli.git_words import git_commands, import_git_verb
+from netraven.cli.history_words import archive_verbs, prune_command
+from netraven.cli.hook_words import hook_commands
 from netraven.cli.words import (
     KEEP_DAYS,
     Done,
@@ -87,7 +89,9 @@ def _top() -> Parser:
     _reading(commands)
     config_commands(commands)
     git_commands(commands)
-    history_commands(commands)
+    _history(commands)
+    hook_commands(commands)
+    prune_command(commands)
     _database(commands)
     return top
 
@@ -442,6 +446,12 @@ def _reading(commands: Any) -> None:
         rows.add_argument("--run", type=positive, metavar="R", help="only this run")
         limits(rows)
         json_option(rows)
+
+
+def _history(commands: Any) -> None:
+    history = group(commands, "history", "the history as a whole: export, import, import-git")
+    archive_verbs(history)
+    import_git_verb(history)
 
 
 def _database(commands: Any) -> None:

@@ -80,7 +80,7 @@ def load_settings(path: str | Path | None = None, environ: Mapping[str, str] | N
         for section in _NAMED
     }
     realms = _realms(named.pop(_REALMS), str(file))
-    hooks = {name: HookSettings(**values) for name, values in named.pop(_HOOKS).items()}
+    hooks = _hooks(named.pop(_HOOKS), str(file))
     access: dict[str, Any] = {
         section: {name: AccessSettings(**values) for name, values in given.items()}
         for section, given in named.items()
@@ -92,8 +92,9 @@ def load_settings(path: str | Path | None = None, environ: Mapping[str, str] | N
         values = {key: _checked(section, name, key, value, str(file)) for key, value in table.items()}
         values |= {key: _from_text(section, name, key, text) for key, text in overrides.get(name, {}).items()}
         sections[name] = section(**values)
-    if problem := sections["vault"].problem():
-        raise SettingsError(f"{file or 'settings'}: vault: {problem}")
+    for name in ("vault", "retention"):
+        if problem := sections[name].problem():
+            raise SettingsError(f"{file or 'settings'}: {name}: {problem}")
     if problem := sections["git"].problem():
         raise SettingsError(f"{file or 'settings'}: git.{problem}")
     return Settings(**sections, realms=realms, hooks=hooks, **access, file=file)
@@ -131,6 +132,14 @@ def _realms(given: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, Rea
         if problem := realms[name].problem():
             raise SettingsError(f"{where}: realms.{name}: {problem}")
     return realms
+
+
+def _hooks(given: Mapping[str, Mapping[str, Any]], where: str) -> dict[str, HookSettings]:
+    hooks = {name: HookSettings(**values) for name, values in given.items()}
+    for name, hook in hooks.items():
+        if problem := hook.problem():
+            raise SettingsError(f"{where}: hooks.{name}.{problem}")
+    return hooks
 
 
 def find_file(path: str | Path | None, environ: Mapping[str, str]) -> Path | None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from netraven.credentials.source import FORMS, parse_source
+from netraven.errors import InputError
 from netraven.history.layout import Layout
+from netraven.history.pattern import Pattern
+from netraven.model import EventKind
 
 SQLITE = ("sqlite:///", "sqlite+aiosqlite:///")
 
@@ -191,6 +196,19 @@ class RetentionSettings:
     log_days: float = field(default=0.0, metadata={"least": 0.0, "most": 36500})
     """Attempts, outcomes, connection logs and the lines of runs stay so many days."""
 
+    def problem(self) -> str | None:
+        """What may not be."""
+        if 0 < self.log_days < LEAST_LOG_DAYS:
+            return (
+                f"log_days ({self.log_days:g}) must be 0 or at least {LEAST_LOG_DAYS:g}: which credential is offered "
+                "where, and what the lockout guard lets through, is decided by the attempts of the last day"
+            )
+        return None
+
+
+LEAST_LOG_DAYS = 2.0
+"""Decisions look back one day (``Inventory.targets``); the other one is for clocks that differ."""
+
 
 _AUTHOR = re.compile(r"[^<>]*[^<> ] <[^<>\s]+>")
 _BRANCH = re.compile(r"[A-Za-z0-9_+=,#%!][A-Za-z0-9_+=,#%!.-]*(?:/[A-Za-z0-9_+=,#%!][A-Za-z0-9_+=,#%!.-]*)*")
@@ -248,7 +266,8 @@ class HookSettings:
     """Only changes in whose added or removed lines this regular expression is found."""
     diff: bool = True
     """Whether the difference is told, secrets as marks."""
-    url: str = ""
+    url: str = field(default="", repr=False)
+    """Where a webhook is posted to, or the source of that: such an address may itself be a secret."""
     secret: str = ""
     """The source of the key that webhooks are signed with (``env:NAME`` ...)."""
     command: tuple[str, ...] = ()
@@ -264,6 +283,63 @@ class HookSettings:
     username: str = ""
     password: str = ""
     """The source of the SMTP password."""
+
+    def problem(self) -> str | None:
+        """What does not fit together, after the name of the key that it is about."""
+        if not self.type:
+            return f"type: say how it is told: {', '.join(_HOOK_KEYS)}"
+        for key in (key for keys in _HOOK_KEYS.values() for key in keys):
+            default = next(f.default for f in dataclasses.fields(self) if f.name == key)
+            if key not in _HOOK_KEYS[self.type] and getattr(self, key) != default:
+                return f"{key}: a {self.type} has no such key"
+        for key in _HOOK_NEEDS[self.type]:
+            if not getattr(self, key):
+                return f"{key}: a {self.type} needs it"
+        return self._wrong_events() or self._wrong_pattern() or self._wrong_secrets()
+
+    def _wrong_events(self) -> str | None:
+        known = [kind.value for kind in EventKind]
+        if not self.events:
+            return f"events: name at least one of {', '.join(known)}"
+        for name in self.events:
+            if name not in known:
+                close = difflib.get_close_matches(name, known, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(known)}"
+                return f"events: there is no event {name!r}, {hint}"
+        return None
+
+    def _wrong_pattern(self) -> str | None:
+        if self.pattern:
+            try:
+                Pattern(self.pattern, regex=True)
+            except InputError as error:
+                return f"pattern: {error}"
+        return None
+
+    def _wrong_secrets(self) -> str | None:
+        if bool(self.username) != bool(self.password):
+            return f"{'password' if self.username else 'username'}: username and password go together"
+        if self.password and self.security == "none":
+            return "security: a password is only sent over TLS (starttls, tls)"
+        for key in ("url", "secret", "password"):
+            source = getattr(self, key)
+            if not source or (key == "url" and source.startswith(("https://", "http://"))):
+                continue
+            try:
+                parse_source(source)
+            except InputError:  # its message repeats what was written, which may be the secret itself
+                also = "a URL (https://...) or " if key == "url" else ""
+                return f"{key}: give {also}the source of it: {FORMS}"
+        return None
+
+
+_HOOK_KEYS = {
+    "webhook": ("url", "secret"),
+    "command": ("command",),
+    "mail": ("to", "sender", "smtp", "security", "username", "password"),
+}
+"""Keys that only one type of hook has."""
+_HOOK_NEEDS = {"webhook": ("url",), "command": ("command",), "mail": ("to", "sender", "smtp")}
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,7 @@ from netraven.model.facts import (
     Verdict,
     utcnow,
 )
+from netraven.model.hooks import HookStanding, Pause, Subscription
 from netraven.model.versions import Delivery, Event, EventKind, StoredVersion, Version
 
 __all__ = [
@@ -66,6 +67,7 @@ __all__ = [
     "Exportable",
     "Exported",
     "Filed",
+    "HookStanding",
     "HostKey",
     "HostKeyRefused",
     "HostKeySeen",
@@ -73,6 +75,7 @@ __all__ = [
     "OfferSeen",
     "Outcome",
     "Pair",
+    "Pause",
     "Place",
     "PlatformFound",
     "Portion",
@@ -85,6 +88,7 @@ __all__ = [
     "SshOffer",
     "Status",
     "StoredVersion",
+    "Subscription",
     "Tally",
     "Target",
     "Trust",

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from netraven.aside import aside
 from netraven.credentials.source import SecretFile
 from netraven.errors import SecretUnreadable
 from netraven.model import Secret
-from netraven.sources.aside import aside
 from netraven.sources.text import LARGEST, secret_in
 
 HANDED_OVER = "CREDENTIALS_DIRECTORY"

@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from netraven.aside import aside
 from netraven.credentials.source import VaultField
 from netraven.errors import SecretUnreadable
 from netraven.model import Secret
 from netraven.plain import plain_line
-from netraven.sources.aside import aside
 from netraven.sources.text import LARGEST, secret_in
 
 MISSING = "Vault is asked through hvac, which is not installed here: pip install 'netraven[vault]'"

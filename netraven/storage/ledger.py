@@ -25,8 +25,9 @@ from netraven.model import (
     OfferSeen,
     PlatformFound,
     RefusalConfirmed,
+    Subscription,
 )
-from netraven.storage import attempts, host_keys, learned, outcomes, snapshots
+from netraven.storage import attempts, happenings, host_keys, learned, outcomes, snapshots
 from netraven.storage.engine import Database
 from netraven.storage.faults import Undone
 from netraven.storage.schema import credentials, devices, run_outcomes, runs
@@ -45,9 +46,13 @@ class SqlLedger:
     length: hand over what has piled up, not entry by entry.
     """
 
-    def __init__(self, database: Database, versions: VersionWriter) -> None:
+    def __init__(
+        self, database: Database, versions: VersionWriter, *, subscriptions: Sequence[Subscription] = ()
+    ) -> None:
+        """``subscriptions``: what hooks want to be told of."""
         self._database = database
         self._versions = versions
+        self._subscriptions = subscriptions
 
     async def commit(self, entries: Sequence[Entry]) -> Sequence[Any]:
         """Make all ``entries`` durable in one transaction, or none; answer each as its class says.
@@ -72,7 +77,7 @@ class SqlLedger:
             await snapshots.take(entry, outcomes.finished_at(entry.outcome)) for entry in batch.finished
         ]
         async with self._database.writing() as connection:
-            await batch.write(connection, self._versions, captures)
+            await batch.write(connection, self._versions, captures, self._subscriptions)
         return batch.answers
 
     async def _what_is_wrong(self, entry: Entry) -> str | None:
@@ -119,7 +124,11 @@ class _Batch:
             self.answers[place] = value
 
     async def write(
-        self, connection: AsyncConnection, versions: VersionWriter, captures: Sequence[Sequence[Taken]]
+        self,
+        connection: AsyncConnection,
+        versions: VersionWriter,
+        captures: Sequence[Sequence[Taken]],
+        subscriptions: Sequence[Subscription],
     ) -> None:
         """Write every kind, in the one order that all collectors keep; a kind that the batch lacks costs nothing."""
         lessons = attempts.Lessons()
@@ -150,7 +159,11 @@ class _Batch:
         if cut := self._of(ConnectionCut):
             await learned.cuts(connection, cut)
         if self.finished:
-            self._answer(DeviceFinished, await outcomes.finish(connection, versions, self.finished, captures))
+            before = await happenings.standing(connection, subscriptions, self.finished)
+            answers = await outcomes.finish(connection, versions, self.finished, captures)
+            self._answer(DeviceFinished, answers)
+            finished = [(e.run_id, outcome) for e, outcome in zip(self.finished, answers, strict=True)]
+            await happenings.of_devices(connection, subscriptions, finished, before)
             await learned.facts(connection, self.finished)
         if logged := self._of(Logged):
             await outcomes.log(connection, logged)

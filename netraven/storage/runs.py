@@ -11,7 +11,8 @@ from sqlalchemy import Row, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from netraven.errors import InputError
-from netraven.model import Counts, Run, RunStatus, Selector, Status, Verdict, utcnow
+from netraven.model import Counts, Run, RunStatus, Selector, Status, Subscription, Verdict, utcnow
+from netraven.storage import happenings
 from netraven.storage.engine import Database
 from netraven.storage.owner import current_owner, lives
 from netraven.storage.schema import credential_attempts, job_logs, run_outcomes, runs
@@ -26,9 +27,12 @@ _DIED = "the process that ran it has ended without finishing it"
 class SqlRuns:
     """Runs in a database (``ports.Runs``)."""
 
-    def __init__(self, database: Database, *, owner: str | None = None) -> None:
-        """``owner`` is this process unless a test says otherwise."""
+    def __init__(
+        self, database: Database, *, owner: str | None = None, subscriptions: Sequence[Subscription] = ()
+    ) -> None:
+        """``owner`` is this process unless a test says otherwise. ``subscriptions``: what hooks want to be told of."""
         self._database = database
+        self._subscriptions = subscriptions
         self._owner = owner or current_owner()
 
     async def start(self, selector: Selector, *, strategy: str, concurrency: int, devices: int) -> Run:
@@ -66,6 +70,7 @@ class SqlRuns:
         """Put a run's end on record."""
         finished = replace(run, status=status, counts=counts, error=error, finished_at=utcnow())
         async with self._database.writing() as connection:
+            await happenings.of_run(connection, self._subscriptions, finished)
             await _write_end(connection, finished)
         return finished
 
@@ -105,7 +110,9 @@ class SqlRuns:
         async with self._database.writing() as connection:
             locked = running.where(runs.c.id.in_(suspects)).with_for_update()
             rows = [row for row in (await connection.execute(locked)).all() if _is_dead(row, now)]
-            return [await _bury(connection, _run(row), row.heartbeat_at) for row in rows]
+            return [
+                await _buried(connection, _run(row), row.heartbeat_at, self._subscriptions) for row in rows
+            ]
 
 
 def _is_dead(row: Row[Any], now: datetime) -> bool:
@@ -113,7 +120,9 @@ def _is_dead(row: Row[Any], now: datetime) -> bool:
     return now - row.heartbeat_at > SILENCE if alive is None else not alive
 
 
-async def _bury(connection: AsyncConnection, run: Run, heartbeat: datetime) -> Run:
+async def _buried(
+    connection: AsyncConnection, run: Run, heartbeat: datetime, subscriptions: Sequence[Subscription]
+) -> Run:
     last_sign = max(heartbeat, *await _events(connection, run))
     await connection.execute(
         update(credential_attempts)
@@ -139,6 +148,7 @@ async def _bury(connection: AsyncConnection, run: Run, heartbeat: datetime) -> R
         attempts=attempts.scalar_one(),
     )
     buried = replace(run, status=RunStatus.INTERRUPTED, counts=counts, error=_DIED, finished_at=last_sign)
+    await happenings.of_run(connection, subscriptions, buried)
     await _write_end(connection, buried)
     return buried
 

@@ -410,7 +410,7 @@ hook_deliveries = Table(
     Column("event", Text, nullable=False),
     Column("run_id", Id, nullable=False),  # told to others by its number, whatever becomes of the run here
     Column("device_id", Id, ForeignKey("devices.id", ondelete="SET NULL")),
-    Column("device_name", Text),  # NULL: about the run
+    Column("device_name", Text, nullable=False),  # empty: about the run
     Column("platform", Text, nullable=False, server_default=text("''")),
     Column("tags", Json, nullable=False),
     Column("versions", Json, nullable=False),  # ids of snapshots
@@ -420,10 +420,21 @@ hook_deliveries = Table(
     Column("tries", Integer, nullable=False, server_default=text("0")),
     Column("next_try_at", UtcDateTime, nullable=False),
     Column("last_error", Text),
+    Column("holder", Text),  # the process that is delivering it, as in owner.py
+    Column("lease_until", UtcDateTime),
     CheckConstraint("state IN ('waiting', 'given-up')", name="state"),
     _one_of("event", EventKind),
-    Index(None, "hook", "state", "id"),
+    Index(None, "hook", "state", "next_try_at", "id"),
     Index(None, "hook", "device_name", "id"),
     Index(None, "device_id"),
     sqlite_autoincrement=True,
+)
+
+hook_pauses = Table(  # hooks that could not be told anything when they were tried last
+    "hook_pauses",
+    metadata,
+    Column("hook", Text, primary_key=True),
+    Column("until", UtcDateTime, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("error", Text, nullable=False),
 )

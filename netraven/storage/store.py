@@ -13,24 +13,41 @@ from netraven.credentials.evidence import Learned
 from netraven.credentials.sealing import Keyring, load_keyring
 from netraven.errors import KeyringError
 from netraven.history.rulebook import RuleBook
-from netraven.model import Counts, Credential, Entry, Run, RunStatus, Secret, Selector, Target, utcnow
+from netraven.model import (
+    Counts,
+    Credential,
+    Entry,
+    Run,
+    RunStatus,
+    Secret,
+    Selector,
+    Subscription,
+    Target,
+    utcnow,
+)
 from netraven.platforms import Catalogue
 from netraven.ports import Sources
 from netraven.storage import tallies
 from netraven.storage.acceptance import SqlAcceptance
+from netraven.storage.archives import SqlArchives
 from netraven.storage.credentials import SqlCredentials
 from netraven.storage.engine import Database
 from netraven.storage.exports import SqlExports
 from netraven.storage.guard_book import SqlGuardBook
 from netraven.storage.history_keys import HistoryKeys
+from netraven.storage.importing import VersionImporter
 from netraven.storage.inventory import SqlInventory
 from netraven.storage.key_records import SqlHostKeys
 from netraven.storage.ledger import SqlLedger
 from netraven.storage.logs import SqlLogs
+from netraven.storage.outbox import SqlOutbox
+from netraven.storage.packing import Packing
+from netraven.storage.pruning import Pruning
 from netraven.storage.resealing import Resealing
 from netraven.storage.runs import SqlRuns
 from netraven.storage.seals import Seals
 from netraven.storage.snapshots import VersionWriter
+from netraven.storage.turns import Turns
 from netraven.storage.versions import SqlVersions
 
 
@@ -49,8 +66,12 @@ class SqlStore:
         sources: Sources | None = None,
         catalogue: Catalogue | None = None,
         encrypt: bool = True,
+        subscriptions: Sequence[Subscription] = (),
     ) -> None:
-        """``catalogue``: the platforms whose rules tell versions apart. ``encrypt``: whether configurations are."""
+        """``catalogue``: the platforms whose rules tell versions apart. ``encrypt``: whether configurations are.
+
+        ``subscriptions``: what hooks want to be told of.
+        """
         self.database = database
         self.inventory = SqlInventory(database)
         self.host_keys = SqlHostKeys(database)
@@ -58,12 +79,20 @@ class SqlStore:
         self.resealing = Resealing(database, self.vault.seals)
         self.acceptance = SqlAcceptance(database)
         self.history_keys = HistoryKeys(database, self.vault.seals, encrypt=encrypt)
-        self.ledger = SqlLedger(database, VersionWriter(self.history_keys, RuleBook(catalogue)))
+        rules = RuleBook(catalogue)
+        writer = VersionWriter(self.history_keys, rules)
+        self.ledger = SqlLedger(database, writer, subscriptions=subscriptions)
         self.guard_book = SqlGuardBook(database)
-        self.runs = SqlRuns(database)
+        self.runs = SqlRuns(database, subscriptions=subscriptions)
+        self.outbox = SqlOutbox(database)
         self.logs = SqlLogs(database)
         self.versions = SqlVersions(database, self.history_keys)
         self.exports = SqlExports(database, self.history_keys)
+        turns = Turns(database)
+        self.pruning = Pruning(turns)
+        self.packing = Packing(turns, self.history_keys)
+        self.importing = VersionImporter(self.history_keys, rules)
+        self.archives = SqlArchives(turns, self.history_keys, self.inventory, self.importing)
 
     @classmethod
     @asynccontextmanager
@@ -75,6 +104,7 @@ class SqlStore:
         sources: Sources | None = None,
         catalogue: Catalogue | None = None,
         encrypt: bool = True,
+        subscriptions: Sequence[Subscription] = (),
     ) -> AsyncIterator[SqlStore]:
         """Open the database at ``url`` and find its key; raise ``DatabaseError`` where it cannot be used as it is."""
         keyring: Keyring | None = None
@@ -85,7 +115,14 @@ class SqlStore:
             no_key = str(error)
         seals = Seals(keyring, no_key=no_key, reload=lambda: load_keyring(key_file, os.environ))
         async with await Database.open(url) as database:
-            yield cls(database, seals, sources=sources, catalogue=catalogue, encrypt=encrypt)
+            yield cls(
+                database,
+                seals,
+                sources=sources,
+                catalogue=catalogue,
+                encrypt=encrypt,
+                subscriptions=subscriptions,
+            )
 
     @property
     def encrypts(self) -> bool:

@@ -1,0 +1,298 @@
+"""Mails, and how they are handed to a real mail server."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from netraven.errors import SecretUnreadable
+from netraven.model import EventKind
+from netraven.notify.letter import LONGEST, MOST_NAMED, letter
+from netraven.notify.mail import Mail, Server, address_of, server_of
+from netraven.notify.message import Answer
+from tests.notify.facts import AT, UID, change, changed, end, event, failure, message
+from tests.notify.receivers import MailServer, certificate, taking_mail
+
+PASSWORD = "c4n4ry-of-the-mail"
+PATIENCE = 20.0
+
+
+def mail(server: MailServer, security: str = "none", username: str = "", **fields: Any) -> Mail:
+    async def password() -> str:
+        return PASSWORD
+
+    given: dict[str, Any] = {
+        "sender": "NetRaven <raven@example.net>",
+        "to": ["net@example.net", "Night Shift <night@example.net>"],
+        "timeout": PATIENCE,
+        "password": password if username else None,
+        "now": lambda: AT,
+    } | fields
+    return Mail(Server("127.0.0.1", server.port, security, username), **given)
+
+
+# ---- handing it over ----
+
+
+async def test_a_mail_arrives_with_its_headers() -> None:
+    async with taking_mail() as server:
+        answer = await mail(server).tell(changed())
+    assert answer == Answer(f"127.0.0.1:{server.port} took the mail", delivered=True)
+    (got,) = server.mails
+    assert server.envelopes == [("raven@example.net", ("net@example.net", "night@example.net"))]
+    assert got["From"] == "NetRaven <raven@example.net>"
+    assert got["To"] == "net@example.net, Night Shift <night@example.net>"
+    assert got["Subject"] == "NetRaven: r1 changed"
+    assert got["Message-ID"] == f"<{UID}@example.net>"
+    assert got["Auto-Submitted"] == "auto-generated"
+    assert parsedate_to_datetime(got["Date"]) == AT.replace(microsecond=0)
+    assert (got.get_content_type(), got.get_content_charset()) == ("text/plain", "utf-8")
+    assert got.get_content().replace("\r\n", "\n") == letter(changed()).text
+
+
+async def test_a_mail_that_is_sent_again_has_the_same_id() -> None:
+    async with taking_mail() as server:
+        for _ in range(2):
+            await mail(server).tell(changed())
+    assert len({got["Message-ID"] for got in server.mails}) == 1
+
+
+async def test_text_of_every_kind_comes_through() -> None:
+    lines = "+.\n+.hidden\n+Zürich ☂ \U0001f409\n+" + "x" * 5_000 + "\n"
+    async with taking_mail() as server:
+        await mail(server).tell(changed(diff=lines))
+    assert lines in server.mails[0].get_content().replace("\r\n", "\n")
+    assert max(len(line) for line in server.raw[0].split(b"\r\n")) <= 998  # RFC 5322, section 2.1.1
+
+
+async def test_a_password_goes_only_over_tls(tmp_path: Path) -> None:
+    tls, client = certificate(tmp_path)
+    users = {"raven": PASSWORD}
+    async with taking_mail(MailServer(tls=tls, users=users)) as server:
+        assert (await mail(server, "starttls", "raven", tls=lambda: client).tell(changed())).delivered
+    assert server.encrypted == [True]
+    async with taking_mail(MailServer(users=users), tls=tls) as server:
+        assert (await mail(server, "tls", "raven", tls=lambda: client).tell(changed())).delivered
+
+
+async def test_a_server_without_starttls_gets_nothing() -> None:
+    async with taking_mail(MailServer(users={"raven": PASSWORD})) as server:
+        answer = await mail(server, "starttls", "raven").tell(changed())
+    assert (answer.delivered, "does not offer what settings ask for" in answer.said) == (False, True)
+    assert server.mails == []
+
+
+@pytest.mark.parametrize("security", ["starttls", "tls"])
+async def test_a_certificate_is_verified(tmp_path: Path, security: str) -> None:
+    tls, _ = certificate(tmp_path)
+    starttls = security == "starttls"
+    async with taking_mail(
+        MailServer(tls=tls if starttls else None), tls=None if starttls else tls
+    ) as server:
+        answer = await mail(server, security).tell(changed())
+    assert (answer.delivered, "certificate that is not accepted" in answer.said) == (False, True)
+    assert server.mails == []
+
+
+async def test_neither_password_nor_what_repeats_it_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    tls, client = certificate(tmp_path)
+    async with taking_mail(MailServer(tls=tls, users={"raven": "another"})) as server:
+        way = mail(server, "starttls", "raven", tls=lambda: client)
+        answer = await way.tell(changed())
+    assert answer.said == f"127.0.0.1:{server.port} does not let raven log in (535)"
+    assert PASSWORD not in f"{answer}{way!r}{caplog.text}"
+
+
+@pytest.mark.parametrize(
+    ("refuse", "said", "permanent"),
+    [
+        ({"MAIL": "451 later\x1b[2J"}, "said 451 later\\x1b[2J", False),
+        ({"RCPT": "550 nobody here"}, "refuses the recipients: 550 nobody here", False),
+        ({"DATA": "554 no"}, "said 554 no", False),
+        ({"DATA": "552 too large"}, "said 552 too large", True),
+        ({"EHLO": "421 busy", "HELO": "421 busy"}, "421 busy", False),
+    ],
+)
+async def test_what_a_server_refuses(refuse: dict[str, str], said: str, permanent: bool) -> None:
+    async with taking_mail(MailServer(refuse=refuse)) as server:
+        answer = await mail(server).tell(changed())
+    assert (answer.delivered, answer.permanent) == (False, permanent)
+    assert said in answer.said
+
+
+async def test_a_mail_that_some_recipients_get_is_delivered() -> None:
+    """Sending it again would have the others get it twice."""
+    async with taking_mail(MailServer(refuse={"RCPT TO:<night@": "550 asleep"})) as server:
+        answer = await mail(server).tell(changed())
+    assert (answer.delivered, "but not for night@example.net" in answer.said) == (True, True)
+
+
+@pytest.mark.parametrize("verb", ["EHLO", "RCPT", "DATA"])
+async def test_a_server_that_falls_silent_is_left_at_the_deadline(verb: str) -> None:
+    async with taking_mail(MailServer(silent_on=verb)) as server:
+        answer = await mail(server, timeout=0.3).tell(changed())
+        async with asyncio.timeout(PATIENCE):  # the connection is closed, so the server sees its end
+            while server.talks:  # noqa: ASYNC110 - nobody sets an event there
+                await asyncio.sleep(0.01)
+    assert answer.delivered is False
+    assert server.mails == []
+
+
+async def test_a_server_that_says_no_goodbye_has_the_mail() -> None:
+    async with taking_mail(MailServer(silent_on="QUIT")) as server:
+        assert (await mail(server, timeout=2.0).tell(changed())).delivered
+    assert len(server.mails) == 1
+
+
+async def test_nobody_listens() -> None:
+    async with taking_mail() as server:
+        pass
+    assert "Connection refused" in (await mail(server).tell(changed())).said
+
+
+async def test_a_password_that_cannot_be_read_is_why_nothing_was_sent() -> None:
+    async def unreadable() -> str:
+        raise SecretUnreadable("hooks.night.password: no such file")
+
+    async with taking_mail() as server:
+        answer = await mail(server, username="raven", password=unreadable).tell(changed())
+    assert (answer.said, server.mails) == ("hooks.night.password: no such file", [])
+
+
+async def test_no_name_can_add_a_header() -> None:
+    device = "r1\r\nBcc: everybody@example.net\r\n\r\nhello"
+    async with taking_mail() as server:
+        assert (await mail(server).tell(message(event(device=device)))).delivered
+    (got,) = server.mails
+    assert got["Bcc"] is None
+    assert got["Subject"] == "NetRaven: r1 / Bcc: everybody@example.net / hello changed"
+
+
+# ---- what is written ----
+
+
+def test_the_mail_of_a_run() -> None:
+    parts = (
+        changed(),
+        message(event(EventKind.FIRST_SEEN, "r9"), changes=(change(number=1, previous=None, diff=""),)),
+        failure(),
+        failure(EventKind.FAILED_AGAIN, "r3"),
+        message(event(EventKind.RECOVERED, "r4")),
+    )
+    written = letter(end(*parts))
+    assert written.subject == "NetRaven: run 7: 1 changed, 1 new, 1 failed, 1 failed again, 1 back"
+    assert (
+        written.text
+        == """\
+Run 7 ended at 2026-11-22 03:00:07 UTC: partial.
+3 devices: 2 collected, 1 failed, 0 skipped.
+
+Changed (1)
+  r1 (cisco_iosxe; edge, lab): running 4 -> 5, +1 -1
+
+Seen for the first time (1)
+  r9 (cisco_iosxe; edge, lab): running version 1
+
+Failed, and had not the time before (1)
+  r2 (cisco_iosxe; edge, lab): unreachable: no route
+
+Failed again (1)
+  r3 (cisco_iosxe; edge, lab): unreachable: no route
+
+Back again (1)
+  r4 (cisco_iosxe; edge, lab)
+
+
+--- r1: running 4 -> 5, +1 -1 --------------------
+--- running 4
++++ running 5
+@@ -1,2 +1,2 @@ interface Vlan1
+ hostname r1
+-mtu 1500
++mtu 9000
+"""
+    )
+
+
+def test_a_run_of_which_there_is_nothing_to_tell() -> None:
+    written = letter(end())
+    assert written.subject == "NetRaven: run 7: partial"
+    assert written.text.endswith("There is nothing to tell of single devices.\n")
+
+
+def test_the_mail_of_one_event() -> None:
+    assert letter(failure(EventKind.FAILED_AGAIN)).subject == "NetRaven: r2 could not be collected again"
+    assert "unreachable: no route" in letter(failure()).text
+    assert letter(message(None)).subject == "NetRaven: a test"
+
+
+def test_many_devices_are_counted_and_not_all_named() -> None:
+    written = letter(end(*(failure(device=f"r{n}") for n in range(MOST_NAMED + 5)), more=True))
+    assert "Failed, and had not the time before (205)" in written.text
+    assert "  and 5 more" in written.text
+    assert "There is more than this mail has room for: netraven run show 7" in written.text
+
+
+def test_long_differences_are_cut_and_the_mail_has_an_end() -> None:
+    long = change(diff="+" + "x" * 98 + "\n")
+    written = letter(
+        end(*(message(event(device=f"r{n}"), changes=(change(diff=long.diff * 1_000),)) for n in range(20)))
+    )
+    assert "345 more lines: netraven config diff r0 4 5 --kind running]" in written.text
+    assert "more differences are left out: this mail is long enough]" in written.text
+    assert len(written.text) < LONGEST + 10_000
+
+
+def test_what_a_device_says_is_harmless() -> None:
+    written = letter(end(changed(diff="+banner \x1b[2J\u202e\n")))
+    assert "+banner \\x1b[2J\\u202e" in written.text
+
+
+# ---- settings ----
+
+
+@pytest.mark.parametrize(
+    ("smtp", "security", "host", "port"),
+    [
+        ("mail.example.net", "starttls", "mail.example.net", 587),
+        ("mail.example.net", "tls", "mail.example.net", 465),
+        ("mail.example.net:2525", "none", "mail.example.net", 2525),
+        ("127.0.0.1", "none", "127.0.0.1", 25),
+        ("[2001:db8::1]:25", "none", "2001:db8::1", 25),
+        ("2001:db8::1", "none", "2001:db8::1", 25),
+        ("[2001:db8::1]", "tls", "2001:db8::1", 465),
+    ],
+)
+def test_servers(smtp: str, security: str, host: str, port: int) -> None:
+    found = server_of(smtp, security)
+    assert (found.host, found.port) == (host, port)
+
+
+@pytest.mark.parametrize(
+    "smtp", ["", ":25", "host:", "host:0", "host:70000", "host:smtp", "a host", "h\r\nQUIT"]
+)
+def test_what_is_no_server(smtp: str) -> None:
+    with pytest.raises(ValueError, match="HOST or HOST:PORT"):
+        server_of(smtp, "none")
+
+
+@pytest.mark.parametrize("text", ["", "nobody", "@h", "a@", "a@b\r\nBcc: c@d", "a b@c", "zoë@h"])
+def test_what_is_no_address(text: str) -> None:
+    with pytest.raises(ValueError, match="no mail address"):
+        address_of(text)
+
+
+def test_tls_is_verified_unless_a_test_says_otherwise() -> None:
+    context = ssl.create_default_context()
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
+    way = Mail(Server("h", 25, "tls"), "a@b", ["c@d"], timeout=1)
+    assert way._tls is ssl.create_default_context
