@@ -18,6 +18,7 @@ import pytest
 
 from netraven import outlets
 from tests.cli.conftest import Command, spawn
+from tests.cli.test_platforms import MINE
 from tests.notify.receivers import MailServer, Posted, Receiver, Reply, receiving, taking_mail
 
 T = TypeVar("T")
@@ -308,3 +309,10 @@ def test_what_cannot_be_used_is_said_before_a_run(
         assert answer.code == 2
         assert said in answer.err
         assert "c4n4ry" not in answer.err
+
+
+def test_a_trial_of_a_platform_file_is_told_to_nobody(ready: Path, nr: Command) -> None:
+    hook(ready, "x", type="command", command=["true"], events=ALL)
+    (ready / "mine.toml").write_text(MINE)
+    assert nr("platform", "check", "mine.toml", "--device", "error").code == 1
+    assert nr("hook", "list", "--json").json[0]["waiting"] == 0
