@@ -203,6 +203,29 @@ def test_a_kill_between_the_delivery_and_its_record_sends_the_same_id_again(
 
 
 @pytest.mark.usefixtures("short_goodbye")
+def test_two_processes_at_once_deliver_everything_once(ready: Path, nr: Command, apart: Apart) -> None:
+    receiver = Receiver(port=free_port())
+    web(ready, receiver.port)
+    for _ in range(2):
+        nr("collect")
+    waiting = nr("hook", "list", "--json").json[0]["waiting"]
+    with apart.up(receiver):
+        programs = [spawn("hook", "deliver", cwd=ready) for _ in range(2)]
+        for program in programs:
+            with program:
+                program.communicate(timeout=60)
+        nr("hook", "deliver")  # what one of them left to the other
+    ids = [posted.headers["webhook-id"] for posted in receiver.posted]
+    assert len(ids) == len(set(ids)) == waiting
+    of_one = [
+        posted.json["type"]
+        for posted in receiver.posted
+        if (posted.json["device"] or {}).get("name") == "closed"
+    ]
+    assert of_one == ["failed", "failed-again"]
+
+
+@pytest.mark.usefixtures("short_goodbye")
 def test_what_goes_wrong_with_hooks_shows_neither_key_nor_address(
     ready: Path, nr: Command, apart: Apart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
