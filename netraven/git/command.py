@@ -167,7 +167,8 @@ class Git:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_MOMENTS):
                     await process.wait()
-            process._transport.close()  # type: ignore[attr-defined]
+            # asyncio offers no other way to close the pipes of a process that ended while nobody read them
+            process._transport.close()  # type: ignore[attr-defined]  # there is no public name
 
     def _argv(self, words: Sequence[str], *, local: bool, repository: bool = True) -> list[str]:
         argv = ["git"]
