@@ -1,10 +1,9 @@
-"""The words of `netraven git` and of `netraven history`."""
+"""The words of `netraven git` and of `netraven history import-git`."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from netraven.cli.history_words import archive_verbs
 from netraven.cli.words import group, json_option, verb
 
 
@@ -38,9 +37,7 @@ def git_commands(commands: Any) -> None:
     )
 
 
-def history_commands(commands: Any) -> None:
-    history = group(commands, "history", "the history as a whole: export, import, import-git")
-    archive_verbs(history)
+def import_git_verb(history: Any) -> None:
     load = verb(
         history,
         "import-git",

@@ -126,7 +126,9 @@ class Git:
                 await program.exited.wait()
         except TimeoutError:
             program.kill()
-            raise GitError(f"git {words[0]} was still running after {timeout:g} s and was stopped") from None
+            raise GitError(
+                f"git {_verb(words)} was still running after {timeout:g} s and was stopped"
+            ) from None
         except asyncio.CancelledError:
             program.kill()
             raise
@@ -165,7 +167,8 @@ class Git:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_MOMENTS):
                     await process.wait()
-            process._transport.close()  # type: ignore[attr-defined]
+            # asyncio offers no other way to close the pipes of a process that ended while nobody read them
+            process._transport.close()  # type: ignore[attr-defined]  # there is no public name
 
     def _argv(self, words: Sequence[str], *, local: bool, repository: bool = True) -> list[str]:
         argv = ["git"]
@@ -188,6 +191,11 @@ class Git:
         if settings:
             kept["GIT_CONFIG_COUNT"] = str(count + len(settings))
         return {**kept, **_NEVER_ASK}
+
+
+def _verb(words: Sequence[str]) -> str:
+    """Which of git's commands it is."""
+    return words[2] if words[0] == "-c" else words[0]
 
 
 def cannot_run(error: OSError) -> GitError:

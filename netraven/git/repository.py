@@ -24,6 +24,7 @@ TRAILER = "NetRaven-Export"
 _TRAILER = re.compile(rf"^{TRAILER}: (.*)$", re.MULTILINE)
 _STATE = "netraven.json"
 _SCRATCH = ".rebuilding"
+_LARGE_PACK = "512m"
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
 
@@ -163,8 +164,9 @@ class Repository:
 
     async def tidy_up(self, timeout: float) -> None:  # noqa: ASYNC109 - git is stopped, and goes on next time
         """Let git pack what has become many packs; it does nothing where there is nothing to do."""
+        large = f"gc.bigPackThreshold={_LARGE_PACK}"  # stays as it is: the time it takes does not grow with the history
         with contextlib.suppress(GitError):
-            await self.git.run("gc", "--auto", "--quiet", timeout=timeout)
+            await self.git.run("-c", large, "gc", "--auto", "--quiet", timeout=timeout)
 
     # ---- beside the commits ----
 

@@ -52,7 +52,9 @@ _STORED = (
     snapshots.c.first_seen_at,
     snapshots.c.last_seen_at,
     snapshots.c.run_id,
-    *blobs.COLUMNS,
+    snapshots.c.sha256,
+    blob_table.c.size,
+    blob_table.c.sealed,
 )
 
 
@@ -240,13 +242,16 @@ class SqlExports:
             await self._keys.opening(
                 connection
             )  # without a key nothing can be read: that is no version's trouble
+        statement = blobs.selected([row.sha256 for row in rows.values()])
+        texts = {bytes(row.sha256): row for row in await connection.execute(statement)}
         opener = blobs.Opener(connection, self._keys)
         found = []
         for row in (rows[key] for key in ids if key in rows):
             version = version_of(row)
             place = _place(row.name, names.get(row.device_id, ()), row.spoken, row.detected_platform)
             try:
-                data = await opener.text(row, f"version {row.version} ({row.kind}) of {row.name}")
+                whose = f"version {row.version} ({row.kind}) of {row.name}"
+                data = await opener.text(texts[bytes(row.sha256)], whose)
             except DatabaseError as error:
                 found.append(Exportable(version, place, None, str(error)))
             else:

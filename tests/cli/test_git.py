@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import signal
+import uuid
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.conftest import QUICK, Command, spawn
-from tests.git.repositories import commits, git, sound, subjects, tree
+from netraven.lab import LabDevice
+from tests.canaries import Canaries
+from tests.cli.conftest import QUICK, Command, RunningLab, spawn
+from tests.git.repositories import commits, every_object, git, sound, subjects, tree
 
 ONE = ("--device", "r1", "--device", "r2")
 
@@ -114,8 +118,6 @@ def test_without_settings_there_is_nothing_to_export_to(ready: Path, nr: Command
 
 def test_an_interrupted_run_is_exported_by_the_next(exporting: Path, nr: Command) -> None:
     """It is finished as far as it came, and nobody waits for git at that moment."""
-    import signal
-
     process = spawn("collect", "--json", cwd=exporting)
     assert process.stderr is not None
     while "r1" not in nr("device", "show", "r1", "--json").out or not nr("log", "connections", "--json").json:
@@ -125,6 +127,51 @@ def test_an_interrupted_run_is_exported_by_the_next(exporting: Path, nr: Command
     assert json.loads(out)["status"] in ("interrupted", "partial")
     assert nr("git", "export").code == 0
     assert nr("git", "status", "--json").json["waiting"] == {"runs": 0, "versions": 0}
+
+
+def test_no_secret_gets_into_the_repository_or_into_words(
+    home: Path, nr: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secrets = {name: f"{name}~{uuid.uuid4().hex}" for name in ("community", "enable", "login", "remote")}
+    config = "hostname holds\nsnmp-server community {community} RO\nenable secret 0 {enable}\nend\n".format(
+        **secrets
+    )
+    running = RunningLab([LabDevice("holds", {"netops": secrets["login"]}, config=config, tags=("edge",))])
+    try:
+        told = f'[git]\npath = "configs.git"\nremote = "http://svc:{secrets["remote"]}@127.0.0.1:1/x"\n'
+        (home / "netraven.toml").write_text(f'{QUICK}{told}[log]\nlevel = "debug"\n')
+        (home / "devices.csv").write_text(running.lab.csv())
+        assert nr("device", "import", "devices.csv").code == 0
+        monkeypatch.setenv("THE_PASSWORD", secrets["login"])
+        added = nr(
+            "credential",
+            "add",
+            "c",
+            "--username",
+            "netops",
+            "--tags",
+            "edge",
+            "--password-env",
+            "THE_PASSWORD",
+        )
+        assert added.code == 0
+        monkeypatch.delenv("THE_PASSWORD")
+        hunt = Canaries(secrets)
+        commands = (
+            "collect", "git status", "git push", "git export", "git export --rebuild", "run show 1", "log job"
+        )  # fmt: skip
+        for command in commands:
+            for json_too in ((), ("--json",)):
+                said = nr(*command.split(), *json_too)
+                assert said.code in (0, 1), said.err
+                hunt.hunt(command, said.out + said.err)
+        path = home / "configs.git"
+        assert "<redacted:" in tree(path)["holds"]
+        hunt.hunt("objects", every_object(path))
+        hunt.hunt_files(path)
+        hunt.verdict()
+    finally:
+        running.stop()
 
 
 def other_programs(folder: Path) -> Path:
