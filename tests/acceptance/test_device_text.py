@@ -126,6 +126,13 @@ async def test_every_command_and_every_log(
             ended = await command(*words, config=installation.file)
             check(" ".join(words), ended.stdout + ended.stderr)
             assert ended.code == 0, (words, ended.err)
+    archive = str(installation.folder / "history.zst")
+    for words in (["prune"], ["history", "export", archive, "--raw"], ["history", "import", archive]):
+        ended = await command(*words, config=installation.file)
+        check(" ".join(words), ended.stdout + ended.stderr)
+        assert ended.code == (2 if "import" in words else 0), (
+            ended.err
+        )  # names of devices that no list would take
     ended = await command("hook", "deliver", config=installation.file)
     check("hook deliver", ended.stdout + ended.stderr)
     assert "ended with exit code 1: \\x1b]0;title" in ended.out
