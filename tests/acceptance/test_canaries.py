@@ -240,8 +240,8 @@ async def test_commands_show_no_secret(
         await run(line)
         await run(f"{line} --json")
     await run(f"config search {community}", code=1)  # it cannot be guessed at
-    for file in ("sealed.zst", "marked.zst"):
-        hunt.hunt(file, unpacked(work / file))
+    for archive in ("sealed.zst", "marked.zst"):
+        hunt.hunt(archive, unpacked(work / archive))
     assert b"<redacted:" in unpacked(work / "marked.zst")
     for line in FAILING:
         await run(line, code=2)
