@@ -118,6 +118,8 @@ class SqlExports:
             finished, unfinished = await _runs(connection, exported)
         reached = _Reached(exported)
         done, passed = exported, 0
+        told = exported.skipped
+        left_out_at: datetime | None = None
         barriers = _barriers([run for _, run in finished], unfinished)
         async for group in self._groups(finished, exported, kinds):
             if group.run is None:
@@ -128,12 +130,16 @@ class SqlExports:
                 rows = await reached.newer_only(connection, group.rows, kinds)
             if group.run is None:
                 done = replace(done, skipped=done.skipped + len(group.rows) - len(rows))
+                left_out_at = group.at
             for start in range(0, len(rows), PAGE):
                 page = [row.id for row in rows[start : start + PAGE]]
                 last = start + PAGE >= len(rows)
                 async with self._database.reading() as connection:
                     found = await self._exportables(connection, page)
+                told = done.skipped
                 yield Portion(group.run, group.at, tuple(found), done, last)
+        if done.skipped > told and left_out_at is not None:
+            yield Portion(None, left_out_at, (), done)
 
     async def _groups(
         self, finished: Sequence[tuple[datetime, int]], exported: Exported, kinds: Sequence[str]
