@@ -6,7 +6,9 @@ import asyncio
 import os
 import shutil
 import stat
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,10 +16,11 @@ from sqlalchemy import update
 
 from netraven.errors import GitError
 from netraven.git.lock import locked
-from netraven.model import Exported
+from netraven.model import Exported, Waiting
 from netraven.storage import schema
 from netraven.storage.store import SqlStore
 from tests.git.repositories import History, blob, commits, every_object, exporter, git, sound, subjects, tree
+from tests.storage.facts import START
 
 SECRET = "username admin secret 5 $1$mERr$hx5rVt7rPNoS4wqbXKX7m0\n"
 
@@ -284,6 +287,56 @@ class TestGoingOn:
         await exporter(store, again).export()
         assert commits(again) == commits(path)
         assert (await exporter(store, path).export()).commits == 0
+
+    @pytest.mark.parametrize("per", ["run", "device"])
+    async def test_what_is_imported_later_and_is_older_is_passed_over_and_told_once(
+        self, store: SqlStore, history: History, path: Path, per: str
+    ) -> None:
+        await history.device("r1")
+        await history.device("r2")
+        for text in ("b\n", "c\n"):
+            await history.run({"r1": text})
+        await exporter(store, path, per=per).export()
+        before = tree(path)
+        await history.run({"r1": "a\n", "r2": "of a device that was never collected\n"})
+        await as_imported(store, run=3, order=(3, 1, 2))
+        report = await exporter(store, path, per=per).export()
+        assert report.skipped == 1
+        assert ["1 imported version is older" in problem for problem in report.problems] == [True]
+        assert tree(path) == before | {"r2": "of a device that was never collected\n"}
+        again = await exporter(store, path, per=per).export()
+        assert (again.commits, again.skipped, again.problems) == (0, 1, ())
+        rebuilt = await exporter(store, path, per=per).export(rebuild=True)
+        assert (rebuilt.skipped, rebuilt.problems) == (0, ())
+        assert [tree(path, f"main~{back}").get("r1") for back in (2, 1, 0)] == ["a\n", "b\n", "c\n"]
+
+    async def test_nothing_but_older_imports_is_told_once_too(
+        self, store: SqlStore, history: History, path: Path
+    ) -> None:
+        await history.device("r1")
+        for text in ("b\n", "c\n"):
+            await history.run({"r1": text})
+        await exporter(store, path).export()
+        await history.run({"r1": "a\n"})
+        await as_imported(store, run=3, order=(3, 1, 2))
+        assert (await exporter(store, path).export()).skipped == 1
+        assert subjects(path)[-1] == "Imported: nothing newer than what is here"
+        again = await exporter(store, path).export()
+        assert (again.commits, again.skipped, again.problems) == (0, 1, ())
+        assert (await exporter(store, path).status()).waiting == Waiting()
+
+
+async def as_imported(store: SqlStore, *, run: int, order: Sequence[int]) -> None:
+    """Let what a run brought be imported history: of r1 the first version, ``order`` by the numbers they had."""
+    snapshots = schema.snapshots.c
+    key = (await store.inventory.get("r1")).device.id
+    async with store.database.writing() as connection:
+        values = {"run_id": None, "first_seen_at": START - timedelta(days=9)}
+        await connection.execute(update(schema.snapshots).where(snapshots.run_id == run).values(values))
+        for sign in (-1, 1):
+            for number, had in enumerate(order, 1):
+                its = (snapshots.device_id == key) & (snapshots.version == (had if sign < 0 else -number))
+                await connection.execute(update(schema.snapshots).where(its).values(version=sign * number))
 
 
 class TestInventory:
