@@ -167,6 +167,23 @@ async def store(database: Database) -> SqlStore:
     return SqlStore(database, Keyring.generate())
 
 
+@pytest.fixture
+async def other_store(
+    backend: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[SqlStore]:
+    """An empty store on the other kind of database, with the same key as :func:`store`."""
+    template = request.getfixturevalue("postgresql_template")
+    store: SqlStore = request.getfixturevalue("store")
+    own = _own_database(request, template=template) if backend == "sqlite" else None
+    url = next(own) if own is not None else f"sqlite:///{tmp_path}/other.db"
+    if own is None:
+        _apart(lambda: create_and_upgrade(url))
+    async with await Database.open(url) as opened:
+        yield SqlStore(opened, store.vault.seals)
+    if own is not None:
+        next(own, None)
+
+
 def _own_database(request: pytest.FixtureRequest, *, template: str | None) -> Iterator[str]:
     server = request.getfixturevalue("postgresql_server")
     name = f"netraven_test_{uuid.uuid4().hex[:12]}"

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from netraven.model import Version
     from netraven.storage.store import SqlStore
 
+_LONG = 1_000
+"""Characters of a problem."""
+
 
 async def show(
     context: Context,
@@ -84,7 +87,7 @@ async def _show_run(
         new = change.new
         if change.problem is not None:
             unread += 1
-            warn(change.problem)
+            warn(plain_line(change.problem, _LONG))
         elif change.old is None:
             first += 1
             lines = counted(change.diff.added, "line")

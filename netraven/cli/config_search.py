@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FOUND, NOTHING, NOT_ALL = 0, 1, 2
 """Exit codes, as those of grep."""
+_LONG = 1_000
+"""Characters of a problem."""
 
 
 async def search(
@@ -39,8 +41,10 @@ async def search(
     as_json: bool,
 ) -> int:
     """What is found is written as it is found: an interrupted search has told what it knew."""
-    from netraven.history.pattern import Pattern
+    from netraven.history.pattern import LONGEST, Pattern
 
+    if pattern == "-":
+        pattern = sys.stdin.readline(LONGEST + 2).removesuffix("\n")
     looked_for = Pattern(pattern, regex=regex, ignore_case=ignore_case)
     selector = Selector(tags=frozenset(tags), names=frozenset(names))
     async with context.store() as store:
@@ -55,6 +59,9 @@ async def search(
             await _print_history(results)
         else:
             await _print(results)
+    for problem, versions in results.unsearched.values():
+        more = f" (and {versions - 1:,} more of this platform)" if versions > 1 else ""
+        warn(f"not searched: {plain_line(problem, _LONG)}{more}")
     if results.more:
         note(f"the first {limit:,} lines; there are more (--limit N)")
     if results.unsearched:
@@ -70,20 +77,22 @@ async def _check(store: SqlStore, selector: Selector) -> None:
 
 
 class _Results:
-    """What is found, up to a limit of lines. What could not be searched is said on stderr, and counted."""
+    """What is found, up to a limit of lines; and what could not be searched."""
 
     def __init__(self, found: AsyncIterator[Found], limit: int | None) -> None:
         self._found = found
         self._limit = limit
         self.lines = 0
-        self.unsearched = 0
+        self.unsearched: dict[str, tuple[str, int]] = {}
+        """By platform: what is in the way, of the first version, and of how many."""
         self.more = False
 
     async def __aiter__(self) -> AsyncIterator[tuple[Found, Sequence[Hit]]]:
         async for found in self._found:
             if found.problem is not None:
-                self.unsearched += 1
-                warn(f"not searched: {plain_line(found.problem)}")
+                platform = found.version.platform
+                problem, versions = self.unsearched.get(platform, (found.problem, 0))
+                self.unsearched[platform] = problem, versions + 1
                 continue
             room = len(found.hits) if self._limit is None else self._limit - self.lines
             if not room:

@@ -20,7 +20,7 @@ exit code is 0 whether there is a difference or not."""
 _SEARCH = """\
 PATTERN is text, to be found as it is; with --regex a regular expression in RE2's syntax, which has no lookaround and no
 backreferences, and never takes long. Each line is looked at by itself. Secrets cannot be found: what is searched is
-the text as `config show` prints it.
+the text as `config show` prints it. (To look for a leaked password, --raw and - keep it out of the list of processes.)
 
 exit codes: 0 found; 1 not found; 2 a mistake, or not everything could be searched"""
 
@@ -96,7 +96,7 @@ def _search(config: Any) -> None:
     parser = verb(
         config, "search", "config_search:search", "the lines that have a text, of all devices", _SEARCH
     )
-    parser.add_argument("pattern", metavar="PATTERN")
+    parser.add_argument("pattern", metavar="PATTERN", help="what to look for; - for a line on stdin")
     parser.add_argument("--regex", action="store_true", help="PATTERN is a regular expression")
     parser.add_argument("--ignore-case", action="store_true", help="large and small letters are the same")
     selecting(parser)

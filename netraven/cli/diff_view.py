@@ -63,8 +63,8 @@ class View:
         numbers = len(str(max((_highest(hunk) for hunk in diff.hunks), default=0)))
         texts = max(NARROWEST, (self.width - 3) // 2 - numbers - 3)
         columns = _Columns(self, numbers, texts)
-        heads = [f"{name} {about}" for name, about in (old, new)]
-        yield from columns.row(_Cell("", " ", heads[0], ("bold",)), _Cell("", " ", heads[1], ("bold",)))
+        for before, after in zip(old, new, strict=True):
+            yield from columns.row(_Cell("", " ", before, ("bold",)), _Cell("", " ", after, ("bold",)))
         for hunk in diff.hunks:
             section = plain(" > ".join(hunk.section))
             yield self.painted(f"@@ {section}".rstrip()[: self.width], "@")

@@ -12,6 +12,8 @@ from typing import Any
 
 from netraven.cli.config_words import config_commands
 from netraven.cli.git_words import git_commands, import_git_verb
+from netraven.cli.history_words import archive_verbs, prune_command
+from netraven.cli.hook_words import hook_commands
 from netraven.cli.words import (
     KEEP_DAYS,
     Done,
@@ -88,7 +90,8 @@ def _top() -> Parser:
     config_commands(commands)
     git_commands(commands)
     _history(commands)
-    _hooks(commands)
+    hook_commands(commands)
+    prune_command(commands)
     _database(commands)
     return top
 
@@ -446,30 +449,9 @@ def _reading(commands: Any) -> None:
 
 
 def _history(commands: Any) -> None:
-    import_git_verb(group(commands, "history", "the history as a whole: import-git"))
-
-
-def _hooks(commands: Any) -> None:
-    hook = group(commands, "hook", "who is told of what happened: list, deliver, test, forget")
-    json_option(
-        verb(hook, "list", "hooks:show_all", "each hook: what waits, what was given up, the last error")
-    )
-    deliver = verb(
-        hook,
-        "deliver",
-        "hooks:deliver",
-        "tell hooks what waits for them, now; exit 1 if something remains",
-        "Without regard to the pauses after errors. A hook that fails is left alone until the next time.",
-    )
-    json_option(deliver)
-    test = verb(
-        hook, "test", "hooks:test", "send a hook an event of the type `test`, signed, and say what came back"
-    )
-    test.add_argument("name", metavar="NAME", help="as in [hooks.NAME]")
-    json_option(test)
-    forget = verb(hook, "forget", "hooks:forget", "drop what waits for a hook that settings no longer name")
-    forget.add_argument("name", metavar="NAME")
-    forget.add_argument("--force", action="store_true", help="also one that settings name")
+    history = group(commands, "history", "the history as a whole: export, import, import-git")
+    archive_verbs(history)
+    import_git_verb(history)
 
 
 def _database(commands: Any) -> None:

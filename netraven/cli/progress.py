@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -30,6 +30,19 @@ _WINDOW = 15.0
 """Seconds that the shown rate looks back."""
 _LAST = 5
 """Failures that stay in sight."""
+
+
+def paced() -> Callable[[str, int], None]:
+    """A line on stderr now and then of what is being done, and how much of it is."""
+    last = time.monotonic()
+
+    def tell(what: str, number: int) -> None:
+        nonlocal last
+        if time.monotonic() - last >= EVERY:
+            last = time.monotonic()
+            note(f"{number:,} {what}")
+
+    return tell
 
 
 class Tally:

@@ -213,6 +213,16 @@ def took(ms: int | None) -> str | None:
     return f"{minutes} m {seconds:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} m"
 
 
+def size(number: int) -> str:
+    """``1.4 MB``: bytes in the largest unit that leaves one or more."""
+    amount, unit = float(number), "bytes"
+    for larger in ("KB", "MB", "GB", "TB"):
+        if amount < 1000:
+            break
+        amount, unit = amount / 1000, larger
+    return f"{number} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+
+
 def percent(rate: float | None) -> str | None:
     return None if rate is None else f"{rate * 100:.0f} %"
 

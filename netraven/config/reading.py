@@ -92,8 +92,9 @@ def load_settings(path: str | Path | None = None, environ: Mapping[str, str] | N
         values = {key: _checked(section, name, key, value, str(file)) for key, value in table.items()}
         values |= {key: _from_text(section, name, key, text) for key, text in overrides.get(name, {}).items()}
         sections[name] = section(**values)
-    if problem := sections["vault"].problem():
-        raise SettingsError(f"{file or 'settings'}: vault: {problem}")
+    for name in ("vault", "retention"):
+        if problem := sections[name].problem():
+            raise SettingsError(f"{file or 'settings'}: {name}: {problem}")
     if problem := sections["git"].problem():
         raise SettingsError(f"{file or 'settings'}: git.{problem}")
     return Settings(**sections, realms=realms, hooks=hooks, **access, file=file)

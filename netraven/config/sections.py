@@ -196,6 +196,19 @@ class RetentionSettings:
     log_days: float = field(default=0.0, metadata={"least": 0.0, "most": 36500})
     """Attempts, outcomes, connection logs and the lines of runs stay so many days."""
 
+    def problem(self) -> str | None:
+        """What may not be."""
+        if 0 < self.log_days < LEAST_LOG_DAYS:
+            return (
+                f"log_days ({self.log_days:g}) must be 0 or at least {LEAST_LOG_DAYS:g}: which credential is offered "
+                "where, and what the lockout guard lets through, is decided by the attempts of the last day"
+            )
+        return None
+
+
+LEAST_LOG_DAYS = 2.0
+"""Decisions look back one day (``Inventory.targets``); the other one is for clocks that differ."""
+
 
 _AUTHOR = re.compile(r"[^<>]*[^<> ] <[^<>\s]+>")
 _BRANCH = re.compile(r"[A-Za-z0-9_+=,#%!][A-Za-z0-9_+=,#%!.-]*(?:/[A-Za-z0-9_+=,#%!][A-Za-z0-9_+=,#%!.-]*)*")

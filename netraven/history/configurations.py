@@ -46,6 +46,7 @@ class Configurations:
         self, versions: Versions, catalogue: Catalogue, marker: Callable[[], Awaitable[Marker]]
     ) -> None:
         self._versions = versions
+        self._catalogue = catalogue
         self._rules = RuleBook(catalogue)
         self._marker = marker
 
@@ -62,12 +63,20 @@ class Configurations:
         except InputError as error:
             raise InputError(
                 f"version {version.number} of {version.device} cannot be shown: what is secret in it is not known, for "
-                f"{error}. With --raw it is shown as captured, secrets and all"
+                f"{self._why(version.platform, error)}. With --raw it is shown as captured, secrets and all"
             ) from error
         mark = _as_it_is if raw else (await self._marker()).mark
         if len(stored.text) < LARGE:
             return rules.shown(stored.text, mark, quiet=quiet)
         return await asyncio.to_thread(rules.shown, stored.text, mark, quiet=quiet)
+
+    def _why(self, platform: str, error: InputError) -> str:
+        """In place of a list of all platforms that there are."""
+        if not platform:
+            return "it is not on record which platform printed it"
+        if platform not in self._catalogue:
+            return f"there is no platform {platform!r} any more"
+        return str(error)
 
     async def history(
         self, device: str, kind: str = "running", *, limit: int | None = None

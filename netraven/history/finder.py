@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from netraven.platforms.needs import Needs, needs_of
@@ -123,11 +123,15 @@ class Finder:
                     if match := method(small, start, end):
                         found.append((number, match))
                 for number, method in tries.anywhere:
-                    if match := method(text, start, end):
-                        found += _all(number, match, text, end)
+                    match = method(text, start, end)
+                    while match:
+                        found.append((number, match))
+                        match = method(text, match.end(), end)
                 for number, method in tries.small_anywhere:
-                    if match := method(small, start, end):
-                        found += _all(number, match, small, end)
+                    match = method(small, start, end)
+                    while match:
+                        found.append((number, match))
+                        match = method(small, match.end(), end)
                 at = searched.find(word, end)
         return found
 
@@ -148,13 +152,6 @@ class Finder:
 
     def _words(self, option: Sequence[str]) -> tuple[str, ...]:
         return tuple(word.lower() if self.folds else word for word in option)
-
-
-def _all(number: int, match: re.Match[str], text: str, end: int) -> Iterator[Found]:
-    """``match`` and those behind it on the line."""
-    yield number, match
-    for more in match.re.finditer(text, match.end(), end):
-        yield number, more
 
 
 def _cover(wanted: dict[int, tuple[tuple[str, ...], ...]]) -> dict[str, set[int]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from netraven.history.finder import Finder
-from netraven.history.places import Place, merged
+from netraven.history.places import Place, merged, without
 from netraven.history.secret_places import SecretPlaces
 from netraven.platforms import Platform
 from netraven.platforms.everywhere import secret_everywhere
@@ -33,7 +33,8 @@ class Rules:
 
     def comparable(self, text: str) -> str:
         """The text without what changes by itself: two captures with the same one are the same version."""
-        return self._sorted(_cut(text, self._volatile_places(text)))
+        left = without((0, len(text)), self._volatile_places(text))
+        return self._sorted("".join(text[start:end] for start, end in left))
 
     def shown(self, text: str, mark: Callable[[str], str], *, quiet: bool = False) -> str:
         """The text with ``mark(secret)`` in the place of each secret. ``quiet``: without what changes by itself.
@@ -66,16 +67,6 @@ def _whole_line(text: str, start: int, end: int) -> Place:
     if end < len(text) and text[end] == "\n":
         return start, end if text[end - 1] == "\n" else end + 1
     return start, end
-
-
-def _cut(text: str, places: Sequence[Place]) -> str:
-    if not places:
-        return text
-    parts, at = [], 0
-    for start, end in places:
-        parts.append(text[at:start])
-        at = end
-    return "".join((*parts, text[at:]))
 
 
 def _sorted_runs(text: str, kinds: dict[int, int]) -> str:

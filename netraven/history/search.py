@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from netraven.errors import InputError
 from netraven.history.pattern import Pattern
-from netraven.history.sections import Path, lines_of, sections
+from netraven.history.sections import Path, lines_of, sections_of
 from netraven.model import StoredVersion, Version
 
 
@@ -58,5 +58,8 @@ async def search(
 
 
 def hits_in(text: str, numbers: list[int]) -> tuple[Hit, ...]:
-    lines, under = lines_of(text), sections(text)
-    return tuple(Hit(number, lines[number - 1], under[number - 1]) for number in numbers)
+    lines = lines_of(text)
+    return tuple(
+        Hit(number, lines[number - 1], under)
+        for number, under in zip(numbers, sections_of(text, numbers), strict=True)
+    )

@@ -42,6 +42,24 @@ class _Value:
     end: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """A text that is being marked."""
+
+    text: str
+    marks: tuple[Place, ...] = ()
+    cut: tuple[Place, ...] = ()
+    """What is to go. It stays until all is marked: the rules are for the text as it was captured."""
+
+    @property
+    def holes(self) -> list[Place]:
+        """Where no secret is any more."""
+        return sorted((*self.marks, *self.cut))
+
+    def without_cut(self) -> str:
+        return "".join(self.text[start:end] for start, end in without((0, len(self.text)), self.cut))
+
+
 class SecretPlaces:
     """``own``: the patterns of the platform."""
 
@@ -64,28 +82,31 @@ class SecretPlaces:
         """The text with a mark for each secret, and without what is ``cut``. Marked again, it stays as it is."""
         small = folded(text)
         goes_over_lines = self._finder.goes_over_lines(small)
-        text, marks = _edited(text, self._find(text, small, ()), mark, cut)
+        done = _marked(_Text(text, cut=tuple(cut)), self._find(text, small, ()), mark)
         # what a mark has taken the place of may have kept a rule from seeing the rest of the line
-        while marks and (goes_over_lines or self._has_more(text, marks)):
-            places = self._find(text, folded(text), marks)
+        while done.marks and (goes_over_lines or self._has_more(done)):
+            places = self._find(done.text, folded(done.text), done.holes)
             if not places:
                 break
-            text, marks = _edited(text, places, mark, (), marks)
-        return text
+            done = _marked(done, places, mark)
+        return done.without_cut()
 
-    def _has_more(self, text: str, marks: Sequence[Place]) -> bool:
-        """Whether there may be more secrets on the lines of ``marks``."""
+    def _has_more(self, done: _Text) -> bool:
+        """Whether there may be more secrets on the lines of marks."""
         changed, inside, length = [], [], 0
-        for start, end in _lines(text, marks):
-            changed.append(text[start:end])
-            inside += [(a - start + length, b - start + length) for a, b in marks if start <= a and b <= end]
+        for start, end in _lines(done.text, done.marks):
+            changed.append(done.text[start:end])
+            shift = length - start
+            inside += [
+                (max(a, start) + shift, min(b, end) + shift) for a, b in done.holes if a < end and start < b
+            ]
             length += end - start + 2
         # empty lines between them: none is the line below another
         lines = "\n\n".join(changed)
         return bool(self._find(lines, folded(lines), inside))
 
     def _find(self, text: str, small: str, marks: Sequence[Place]) -> list[Place]:
-        """The places of secrets, sorted; ``small``: the text folded, ``marks``: places of marks."""
+        """The places of secrets, sorted; ``small``: the text folded, ``marks``: places that are none, as marks are."""
         known: list[Place] = []
         words: list[Place] = []
         own: set[int] = set()
@@ -242,31 +263,27 @@ def _lines(text: str, places: Sequence[Place]) -> list[Place]:
     return sorted({(text.rfind("\n", 0, start) + 1, _line_end(text, start)) for start, _ in places})
 
 
-def _edited(
-    text: str,
-    places: Sequence[Place],
-    mark: Callable[[str], str],
-    cut: Sequence[Place],
-    marks: Sequence[Place] = (),
-) -> tuple[str, list[Place]]:
-    """The text with marks in ``places`` and without what is ``cut``; and where ``marks`` and the new marks are then."""
-    edits: list[tuple[int, int, str | None]] = [(start, end, "") for start, end in cut]
-    edits += [(start, end, None) for start, end in marks]
+def _marked(before: _Text, places: Sequence[Place], mark: Callable[[str], str]) -> _Text:
+    """With a mark in each of ``places``; of a secret that is cut in part, what is left of it is marked."""
+    text = before.text
+    edits: list[tuple[int, int, str | None, bool]] = [(*place, None, True) for place in before.marks]
+    edits += [(*place, None, False) for place in before.cut]
     for place in places:
-        left = without(place, cut)
+        left = without(place, before.cut)
         if left:
             secret = "".join(text[start:end] for start, end in left)
-            edits.append((*left[0], mark(as_one(secret))))
-            edits += [(start, end, "") for start, end in left[1:]]
+            edits.append((*left[0], mark(as_one(secret)), True))
+            edits += [(start, end, "", True) for start, end in left[1:]]
     parts: list[str] = []
-    now: list[Place] = []
+    marks: list[Place] = []
+    cut: list[Place] = []
     at = length = 0
-    for start, end, instead in sorted(edits, key=lambda edit: edit[:2]):
+    for start, end, instead, is_mark in sorted(edits, key=lambda edit: edit[:2]):
         written = text[start:end] if instead is None else instead
         length += start - at
         if written:
-            now.append((length, length + len(written)))
+            (marks if is_mark else cut).append((length, length + len(written)))
         parts += (text[at:start], written)
         length += len(written)
         at = end
-    return "".join((*parts, text[at:])), now
+    return _Text("".join((*parts, text[at:])), tuple(marks), tuple(cut))

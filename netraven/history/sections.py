@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 Path = tuple[str, ...]
 """``("router bgp 64512", "address-family ipv4")``; empty for a line at the top."""
 
 DEEPEST = 32
 """Headings of one line; what is deeper belongs to the last of them."""
+_FEW = 8
+"""Lines of which each may look upwards through all the text."""
 
 
 def lines_of(text: str) -> list[str]:
@@ -26,22 +29,62 @@ def lines_of(text: str) -> list[str]:
 
 def sections(text: str) -> list[Path]:
     """For each line of ``text`` the headings that it stands under, the outermost first. Takes linear time."""
-    lines = lines_of(text)
-    read: Callable[[Sequence[str]], list[Path]] = _by_indentation
-    if "config " in text and _in_words(lines):
-        read = _by_words
-    elif "{" in text and _in_braces(lines):
-        read = _by_braces
-    elif "\n/" in text and _PATH.search(text):
-        read = _by_paths
-    spans = _spans(text, strings=read is _by_words)
-    outside = list(lines)
-    for first, last in spans:
-        outside[first + 1 : last + 1] = [""] * (last - first)
-    found = read(outside)
-    for first, last in spans:
-        found[first + 1 : last + 1] = [_deeper(found[first], lines[first].strip())] * (last - first)
-    return found
+    return _Layout.of(text).paths()
+
+
+def sections_of(text: str, numbers: Sequence[int]) -> list[Path]:
+    """The same for a few lines, whose ``numbers`` count from 1: quicker where they are few."""
+    layout = _Layout.of(text)
+    if layout.tells_upwards(numbers):
+        return [_above(layout.outside, number - 1) for number in numbers]
+    found = layout.paths()
+    return [found[number - 1] for number in numbers]
+
+
+_Reader = Callable[[Sequence[str]], list[Path]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How a text is laid out."""
+
+    read: _Reader
+    lines: list[str]
+    spans: list[tuple[int, int]]
+    """First and last line, counted from 0, of each statement that spans lines."""
+    outside: list[str]
+    """The lines, but of a statement that spans lines only the first."""
+
+    @classmethod
+    def of(cls, text: str) -> _Layout:
+        lines = lines_of(text)
+        read: _Reader = _by_indentation
+        if "config " in text and _in_words(lines):
+            read = _by_words
+        elif "{" in text and _in_braces(text):
+            read = _by_braces
+        elif "\n/" in text and _PATH.search(text):
+            read = _by_paths
+        spans = _spans(text, strings=read is _by_words)
+        outside = list(lines)
+        for first, last in spans:
+            outside[first + 1 : last + 1] = [""] * (last - first)
+        return cls(read, lines, spans, outside)
+
+    def paths(self) -> list[Path]:
+        found = self.read(self.outside)
+        for first, last in self.spans:
+            heading = self.lines[first].strip()
+            found[first + 1 : last + 1] = [_deeper(found[first], heading)] * (last - first)
+        return found
+
+    def tells_upwards(self, numbers: Sequence[int]) -> bool:
+        """Whether each of these lines, looking upwards, sees what it stands under, and they are few enough to."""
+        return (
+            self.read is _by_indentation
+            and len(numbers) <= _FEW
+            and not any(first < number <= last + 1 for number in numbers for first, last in self.spans)
+        )
 
 
 def _deeper(path: Path, heading: str) -> Path:
@@ -61,9 +104,7 @@ def _by_indentation(lines: Sequence[str]) -> list[Path]:
         if not words:
             found.append(path)
             continue
-        here = len(line) - len(words)
-        if here and "\t" in line:
-            here = len(line[:here].expandtabs())
+        here = _depth(line, words)
         if here > depth:
             if last[0] not in "!#":  # a comment is no heading
                 above.append((depth, path))
@@ -76,12 +117,45 @@ def _by_indentation(lines: Sequence[str]) -> list[Path]:
     return found
 
 
+def _above(lines: Sequence[str], place: int) -> Path:
+    """The same for one line, looking upwards from it."""
+    found: list[str] = []
+    depth: int | None = None
+    for at in range(place, -1, -1):
+        words = lines[at].lstrip()
+        if not words:
+            continue
+        here = _depth(lines[at], words)
+        if depth is None:
+            if at < place:  # a blank line belongs where the line before it does
+                return _above(lines, at)
+        elif here >= depth:
+            continue
+        elif words[0] not in "!#":
+            found.append(words.rstrip())
+        depth = here
+        if not depth:
+            break
+    return tuple(found[::-1][:DEEPEST])
+
+
+def _depth(line: str, words: str) -> int:
+    """Columns before ``words``, the line without them."""
+    here = len(line) - len(words)
+    return len(line[:here].expandtabs()) if here and "\t" in line else here
+
+
 # ---- braces: Junos, VyOS, BIG-IP, SR OS's MD-CLI ----
 
 
-def _in_braces(lines: Sequence[str]) -> bool:
-    opening = sum(line.rstrip().endswith("{") for line in lines)
-    return 0 < opening == sum(line.lstrip().startswith("}") for line in lines)
+_OPENS = re.compile(r"\{[ \t\r]*\n")
+_CLOSES = re.compile(r"\n[ \t]*\}")
+
+
+def _in_braces(text: str) -> bool:
+    """Whether as many lines end with ``{`` as begin with ``}``."""
+    text = f"\n{text}\n"
+    return 0 < len(_OPENS.findall(text)) == len(_CLOSES.findall(text))
 
 
 def _by_braces(lines: Sequence[str]) -> list[Path]:
@@ -148,8 +222,8 @@ def _by_paths(lines: Sequence[str]) -> list[Path]:
 
 LONGEST_BANNER = 500
 """Lines. What looks like a banner's first character and is not met again for longer was none."""
-_HINT = re.compile(r"-----BEGIN |\^C|\x03|banner |header ")
-_STRING_HINT = re.compile(r'-----BEGIN | "')
+_HINTS = ("-----BEGIN ", "^C", "\x03", "banner ", "header ")
+_STRING_HINTS = ("-----BEGIN ", ' "')
 _BANNER = re.compile(
     r"[ \t]*(?:set )?(?:banner|header) [\w-]+ *(?:information )?(?P<mark>[!-/:-@\[-`{-~]|(?P<eof>\r?\n))"
 )
@@ -178,23 +252,22 @@ class _Ends:
 
 
 def _spans(text: str, *, strings: bool) -> list[tuple[int, int]]:
-    """First and last line, counted from 0, of each statement that spans lines."""
-    hint = _STRING_HINT if strings else _HINT
     ends = _Ends(text)
     found = []
     place = counted = number = 0
-    while match := hint.search(text, place):
-        place = match.end()
-        begin, end = _end(text, match)
+    for at, hint in _hints(text, _STRING_HINTS if strings else _HINTS):
+        if at < place:
+            continue
+        begin, end = _end(text, at, hint)
         if begin < 0 or (closed := ends.after(begin, end)) < 0:
             continue
-        length = text.count("\n", match.start(), closed + (end == _EOF))
+        length = text.count("\n", at, closed + (end == _EOF))
         if length > LONGEST_BANNER and end not in {_PEM, '"'}:
             continue
         place = closed + 1
         if length:
-            number += text.count("\n", counted, match.start())
-            counted = match.start()
+            number += text.count("\n", counted, at)
+            counted = at
             found.append((number, number + length))
     return found
 
@@ -202,17 +275,28 @@ def _spans(text: str, *, strings: bool) -> list[tuple[int, int]]:
 _PEM, _EOF = "-----END ", "\nEOF"
 
 
-def _end(text: str, hint: re.Match[str]) -> tuple[int, str]:
+def _hints(text: str, words: Sequence[str]) -> list[tuple[int, str]]:
+    """Where one of these words stands, in order."""
+    found = []
+    for word in words:
+        at = text.find(word)
+        while at >= 0:
+            found.append((at, word))
+            at = text.find(word, at + len(word))
+    return sorted(found)
+
+
+def _end(text: str, at: int, hint: str) -> tuple[int, str]:
     """From where on what is to be looked for; (-1, "") where nothing begins here."""
-    word = hint[0]
-    if word == "-----BEGIN ":
-        return hint.end(), _PEM
-    if word in {"^C", "\x03"}:
-        return hint.end(), word
-    line = text.rfind("\n", 0, hint.start()) + 1
-    if word == ' "':
+    after = at + len(hint)
+    if hint == "-----BEGIN ":
+        return after, _PEM
+    if hint in {"^C", "\x03"}:
+        return after, hint
+    line = text.rfind("\n", 0, at) + 1
+    if hint == ' "':
         string = _STRING.match(text, line)
-        return (string.end(), '"') if string and hint.start() < string.end() else (-1, "")
+        return (string.end(), '"') if string and at < string.end() else (-1, "")
     banner = _BANNER.match(text, line)
     if banner is None:
         return -1, ""

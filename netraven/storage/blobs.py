@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import zstandard
 from sqlalchemy import select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from netraven.credentials.sealing import Keyring, UnknownKey
 from netraven.errors import DatabaseError, KeyringError, SecretUnreadable
+from netraven.storage import codecs
+from netraven.storage.codecs import BASE, DIFFERENCE, FULL
 from netraven.storage.history_keys import HistoryKeys
 from netraven.storage.schema import blobs
 from netraven.storage.types import padded
@@ -21,11 +23,22 @@ from netraven.storage.types import padded
 LARGE = 256 * 1024
 """Bytes from which hashing and compressing leave the event loop: a millisecond's work and more."""
 
-COLUMNS = (blobs.c.sha256, blobs.c.codec, blobs.c.size, blobs.c.data, blobs.c.sealed)
-"""What :func:`opened` needs of a row."""
+_bases = blobs.alias("bases")
+WITH_BASE = blobs.outerjoin(_bases, _bases.c.sha256 == blobs.c.base)
+"""Where :data:`COLUMNS` are: a text beside the one that it is a difference to, read in the same moment."""
+ENCODED = (
+    blobs.c.codec,
+    blobs.c.data,
+    blobs.c.sealed,
+    blobs.c.base,
+    *(_bases.c[name].label(f"base_{name}") for name in ("codec", "size", "data", "sealed")),
+)
+COLUMNS = (blobs.c.sha256, blobs.c.size, *ENCODED)
+"""What :meth:`Opener.text` needs of a row."""
 
-_LEVEL = 3
-_CODEC = "zstd"
+_TRIES = 10
+_CACHED = 8 * 1024 * 1024
+"""Bytes of bases that are kept while a page of differences to them is read."""
 _SQLITE = sqlite.insert(blobs).on_conflict_do_nothing(index_elements=[blobs.c.sha256])
 _POSTGRESQL = postgresql.insert(blobs).on_conflict_do_nothing(index_elements=[blobs.c.sha256])
 
@@ -37,33 +50,54 @@ async def digest(data: bytes) -> bytes:
 
 
 async def add(connection: AsyncConnection, keys: HistoryKeys, texts: Iterable[tuple[bytes, bytes]]) -> None:
-    """Store texts by their SHA-256, once each. Raises ``KeyringError`` where they cannot be encrypted."""
+    """Store texts by their SHA-256, once each. Raises ``KeyringError`` where they cannot be encrypted.
+
+    They stay until the transaction ends, whoever prunes: what it puts beside them by then keeps them.
+    """
     keyring = await keys.sealing(connection)
-    compressor = zstandard.ZstdCompressor(level=_LEVEL)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for sha256, data in sorted(texts):
-        if len(data) < LARGE:
-            rows.append(_packed(compressor, keyring, sha256, data))
-        else:
-            rows.append(await asyncio.to_thread(_packed, compressor, keyring, sha256, data))
-    if rows:
-        await connection.execute(_SQLITE if connection.dialect.name == "sqlite" else _POSTGRESQL, rows)
+        packed = codecs.packed(data) if len(data) < LARGE else await asyncio.to_thread(codecs.packed, data)
+        rows.append(
+            {
+                "sha256": sha256,
+                "codec": FULL,
+                "size": len(data),
+                "data": sealed(packed, sha256, keyring),
+                "sealed": keyring is not None,
+                "base": None,
+            }
+        )
+    if connection.dialect.name == "sqlite":
+        if rows:
+            await connection.execute(_SQLITE, rows)
+        return
+    for _ in range(_TRIES):
+        if not rows:
+            return
+        await connection.execute(_POSTGRESQL, rows)
+        held = await hold(connection, [row["sha256"] for row in rows])
+        rows = [row for row in rows if row["sha256"] not in held]
+    raise DatabaseError("texts are removed from the database as soon as they are stored: who does that?")
 
 
-def _packed(
-    compressor: zstandard.ZstdCompressor, keyring: Keyring | None, sha256: bytes, data: bytes
-) -> dict[str, Any]:
-    packed = compressor.compress(data)
-    if keyring is not None:
-        packed = keyring.seal_bytes(packed, _identity(sha256))
-    return {
-        "sha256": sha256,
-        "codec": _CODEC,
-        "size": len(data),
-        "data": packed,
-        "sealed": keyring is not None,
-        "base": None,
-    }
+async def hold(connection: AsyncConnection, digests: Iterable[bytes]) -> set[bytes]:
+    """Those of the texts that are there; they stay so until the transaction ends.
+
+    A text that was there already is not locked by an insert that leaves it alone: a prune in the same moment would
+    take it away from under the version that is about to point to it. SQLite has one writer at a time.
+    """
+    statement = (
+        select(blobs.c.sha256)
+        .where(blobs.c.sha256.in_(padded(digests)))
+        .order_by(blobs.c.sha256)
+        .with_for_update(read=True, key_share=True)
+    )
+    return {bytes(found) for found in (await connection.execute(statement)).scalars()}
+
+
+def sealed(packed: bytes, sha256: bytes, keyring: Keyring | None) -> bytes:
+    return packed if keyring is None else keyring.seal_bytes(packed, _identity(sha256))
 
 
 class Opener:
@@ -72,26 +106,61 @@ class Opener:
     def __init__(self, connection: AsyncConnection, keys: HistoryKeys) -> None:
         self._connection = connection
         self._keys = keys
+        self._bases: OrderedDict[bytes, codecs.Base] = OrderedDict()
+        self._cached = 0
 
     async def text(self, row: Any, whose: str) -> bytes:
         """What a row with :data:`COLUMNS` holds. Raises ``DatabaseError``, which speaks of ``whose`` it is."""
         sha256 = bytes(row.sha256)
-        if row.codec != _CODEC:
+        if row.codec == DIFFERENCE:
+            base = await self._base(row, whose)
+            unpack = base.unpacked
+        elif row.codec in (FULL, BASE):
+            unpack = codecs.unpacked
+        else:
             raise DatabaseError(f"{whose} is stored as {row.codec}: upgrade the program")
-        data = bytes(row.data)
-        if row.sealed:
-            data = await self._unsealed(data, sha256, whose)
-        large = row.size >= LARGE
+        data = await self.clear(bytes(row.data), sha256, row.sealed, whose)
         try:
-            return (
-                await asyncio.to_thread(_checked, data, sha256, row.size)
-                if large
-                else _checked(data, sha256, row.size)
-            )
-        except (zstandard.ZstdError, ValueError) as error:
+            if row.size < LARGE:
+                return unpack(data, sha256, row.size)
+            return await asyncio.to_thread(unpack, data, sha256, row.size)
+        except ValueError as error:
             raise DatabaseError(f"{whose} is damaged in the database") from error
 
-    async def _unsealed(self, data: bytes, sha256: bytes, whose: str) -> bytes:
+    async def _base(self, row: Any, whose: str) -> codecs.Base:
+        sha256 = bytes(row.base or b"")
+        if (known := self._bases.get(sha256)) is not None:
+            self._bases.move_to_end(sha256)
+            return known
+        if row.base_data is None:
+            raise DatabaseError(
+                f"{whose} is damaged in the database: the text that it differs from is missing"
+            )
+        if row.base_codec not in (FULL, BASE):
+            raise DatabaseError(
+                f"{whose} differs from a text that is stored as {row.base_codec}: upgrade the program"
+            )
+        whole = f"the text that {whose} differs from"
+        data = await self.clear(bytes(row.base_data), sha256, row.base_sealed, whole)
+        try:
+            text = (
+                codecs.unpacked(data, sha256, row.base_size)
+                if row.base_size < LARGE
+                else await asyncio.to_thread(codecs.unpacked, data, sha256, row.base_size)
+            )
+        except ValueError as error:
+            raise DatabaseError(f"{whole} is damaged in the database") from error
+        base = self._bases[sha256] = codecs.Base(text)
+        self._cached += len(text)
+        while self._cached > _CACHED and len(self._bases) > 1:
+            _, gone = self._bases.popitem(last=False)
+            self._cached -= len(gone.data)
+        return base
+
+    async def clear(self, data: bytes, sha256: bytes, is_sealed: bool, whose: str) -> bytes:
+        """What is stored of a text, decrypted where it is encrypted."""
+        if not is_sealed:
+            return data
         try:
             try:
                 return (await self._keys.opening(self._connection)).open_bytes(data, _identity(sha256))
@@ -108,15 +177,7 @@ class Opener:
 
 def selected(digests: Sequence[bytes]) -> Any:
     """The texts of these digests, as :meth:`Opener.text` reads them."""
-    return select(*COLUMNS).where(blobs.c.sha256.in_(padded(digests)))
-
-
-def _checked(data: bytes, sha256: bytes, size: int) -> bytes:
-    """Unpack; raise ``ValueError`` for what is not the text that was stored."""
-    found = zstandard.ZstdDecompressor().decompress(data, max_output_size=size)
-    if hashlib.sha256(found).digest() != sha256:
-        raise ValueError("another digest")
-    return found
+    return select(*COLUMNS).select_from(WITH_BASE).where(blobs.c.sha256.in_(padded(digests)))
 
 
 def _identity(sha256: bytes) -> str:

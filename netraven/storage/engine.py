@@ -94,6 +94,19 @@ class Database:
             async with self._reader.connect() as connection:
                 yield connection
 
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction in which all statements see one and the same moment, for what has to fit together.
+
+        As long as it lasts, SQLite's log grows by what others write, and PostgreSQL keeps what others remove.
+        """
+        with mapped(self.shown):
+            async with self._reader.connect() as connection:
+                if self.is_sqlite:
+                    yield connection
+                else:
+                    yield await connection.execution_options(isolation_level="REPEATABLE READ")
+
     async def autocommit(self, statement: str) -> Any:
         """Run one statement that SQLite refuses inside a transaction, and return its first value."""
         with mapped(self.shown):

@@ -115,6 +115,7 @@ class SqlExports:
 
     async def waiting(self, exported: Exported, kinds: Sequence[str]) -> AsyncIterator[Portion]:
         async with self._database.reading() as connection:
+            await _same_past(connection, exported)
             finished, unfinished = await _runs(connection, exported)
         reached = _Reached(exported)
         done, passed = exported, 0
@@ -271,7 +272,7 @@ def _stored(ids: Sequence[int]) -> Select[Any]:
         select(*_STORED)
         .select_from(snapshots)
         .join(devices, devices.c.id == snapshots.c.device_id)
-        .join(blob_table, blob_table.c.sha256 == snapshots.c.sha256)
+        .join(blobs.WITH_BASE, blob_table.c.sha256 == snapshots.c.sha256)
         .where(snapshots.c.id.in_(padded(ids)))
     )
 
@@ -302,6 +303,19 @@ def _in(exported: Exported) -> ColumnElement[bool]:
     if exported.runs:
         conditions.append(snapshots.c.run_id.in_(padded(sorted(exported.runs))))
     return or_(*conditions)
+
+
+async def _same_past(connection: AsyncConnection, exported: Exported) -> None:
+    """Raise ``DatabaseError`` where a repository holds runs that the database does not have yet: the next ones would
+    get their numbers, and be taken for exported.
+    """
+    newest = (await connection.execute(select(func.max(runs.c.id)))).scalar_one() or 0
+    held = max([exported.through, *exported.runs])
+    if held > newest:
+        raise DatabaseError(
+            f"the git repository holds run {held}, and the last one on record is {newest}: it was made from another "
+            "database, or this one is an older copy. `netraven git export --rebuild` makes it from what is on record"
+        )
 
 
 async def _runs(

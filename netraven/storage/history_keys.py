@@ -39,6 +39,11 @@ class HistoryKeys:
         self._newest: int | None = None
         self._marker: Marker | None = None
 
+    def require_key(self) -> None:
+        """Raise ``KeyringError`` where texts are to be encrypted and there is no key."""
+        if self.encrypt:
+            self._seals.require_key()
+
     async def sealing(self, connection: AsyncConnection) -> Keyring | None:
         """What new texts are encrypted with; None where they are not. Inside of the transaction that writes them.
 

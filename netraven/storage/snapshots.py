@@ -20,7 +20,6 @@ from netraven.history.rulebook import RuleBook
 from netraven.model import AUTO, DeviceFinished
 from netraven.storage import blobs
 from netraven.storage.history_keys import HistoryKeys
-from netraven.storage.schema import blobs as blob_table
 from netraven.storage.schema import devices, snapshots
 from netraven.storage.types import Id, padded
 
@@ -47,6 +46,12 @@ _CURRENT = (
         & (snapshots.c.version == _current_version),
     )
     .where(devices.c.id.in_(bindparam("ids", expanding=True)))
+)
+_HELD = (
+    select(devices.c.id)
+    .where(devices.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(devices.c.id)
+    .with_for_update(read=True, key_share=True)
 )
 _ROW = snapshots.c.id == bindparam("b_id", type_=Id)
 _TOUCH = (
@@ -119,6 +124,7 @@ class VersionWriter:
 
     async def store(self, connection: AsyncConnection, batch: Sequence[Taken]) -> list[Kept]:
         """Put captures on record; what became of each, in their order. Inside of the caller's transaction."""
+        await _hold(connection, {taken.device_id for taken in batch})
         newest = await _current(connection, batch)
         texts: dict[bytes, bytes] = {}
         made: list[tuple[_Newest, bool, bool]] = []
@@ -158,7 +164,7 @@ class VersionWriter:
             return True
         if current.id is None:
             return False
-        found = await connection.execute(select(*blobs.COLUMNS).where(blob_table.c.sha256 == current.sha256))
+        found = await connection.execute(blobs.selected([current.sha256]))
         try:
             data = await blobs.Opener(connection, self._keys).text(found.one(), "the current version")
         except DatabaseError:
@@ -192,6 +198,16 @@ class VersionWriter:
             ids = (await connection.execute(_INSERT, rows)).scalars().all()
             for one, key in zip(fresh, ids, strict=True):
                 one.id = key
+
+
+async def _hold(connection: AsyncConnection, ids: Iterable[int]) -> None:
+    """Until the transaction ends nobody gives versions of these devices other numbers, as an import does.
+
+    On PostgreSQL, that is: SQLite has one writer at a time. The outcome that follows locks them all the same.
+    """
+    ordered = sorted(ids)
+    if ordered and connection.dialect.name != "sqlite":
+        await connection.execute(_HELD, {"ids": padded(ordered)})
 
 
 async def _current(connection: AsyncConnection, batch: Iterable[Taken]) -> dict[tuple[int, str], _Newest]:

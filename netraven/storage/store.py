@@ -29,20 +29,25 @@ from netraven.platforms import Catalogue
 from netraven.ports import Sources
 from netraven.storage import tallies
 from netraven.storage.acceptance import SqlAcceptance
+from netraven.storage.archives import SqlArchives
 from netraven.storage.credentials import SqlCredentials
 from netraven.storage.engine import Database
 from netraven.storage.exports import SqlExports
 from netraven.storage.guard_book import SqlGuardBook
 from netraven.storage.history_keys import HistoryKeys
+from netraven.storage.importing import VersionImporter
 from netraven.storage.inventory import SqlInventory
 from netraven.storage.key_records import SqlHostKeys
 from netraven.storage.ledger import SqlLedger
 from netraven.storage.logs import SqlLogs
 from netraven.storage.outbox import SqlOutbox
+from netraven.storage.packing import Packing
+from netraven.storage.pruning import Pruning
 from netraven.storage.resealing import Resealing
 from netraven.storage.runs import SqlRuns
 from netraven.storage.seals import Seals
 from netraven.storage.snapshots import VersionWriter
+from netraven.storage.turns import Turns
 from netraven.storage.versions import SqlVersions
 
 
@@ -74,7 +79,8 @@ class SqlStore:
         self.resealing = Resealing(database, self.vault.seals)
         self.acceptance = SqlAcceptance(database)
         self.history_keys = HistoryKeys(database, self.vault.seals, encrypt=encrypt)
-        writer = VersionWriter(self.history_keys, RuleBook(catalogue))
+        rules = RuleBook(catalogue)
+        writer = VersionWriter(self.history_keys, rules)
         self.ledger = SqlLedger(database, writer, subscriptions=subscriptions)
         self.guard_book = SqlGuardBook(database)
         self.runs = SqlRuns(database, subscriptions=subscriptions)
@@ -82,6 +88,11 @@ class SqlStore:
         self.logs = SqlLogs(database)
         self.versions = SqlVersions(database, self.history_keys)
         self.exports = SqlExports(database, self.history_keys)
+        turns = Turns(database)
+        self.pruning = Pruning(turns)
+        self.packing = Packing(turns, self.history_keys)
+        self.importing = VersionImporter(self.history_keys, rules)
+        self.archives = SqlArchives(turns, self.history_keys, self.inventory, self.importing)
 
     @classmethod
     @asynccontextmanager

@@ -34,7 +34,7 @@ _SNAPSHOT = (
     snapshots.c.run_id,
     blob_table.c.size,
 )
-_TEXT = (*_SNAPSHOT, blob_table.c.codec, blob_table.c.data, blob_table.c.sealed)
+_TEXT = (*_SNAPSHOT, *blobs.ENCODED)
 
 
 class SqlVersions:
@@ -131,7 +131,8 @@ class SqlVersions:
                 further = statement if last is None else statement.where(place > last)
                 async with self._database.reading() as connection:
                     rows = (await connection.execute(further)).all()
-                    page = [await self._stored(connection, row) for row in rows]
+                    opener = blobs.Opener(connection, self._keys)
+                    page = [await opened(opener, row) for row in rows]
                 for stored in page:
                     yield stored
                 if len(page) < PAGE:
@@ -153,26 +154,35 @@ class SqlVersions:
     async def _newest(self, statement: Select[Any]) -> StoredVersion | None:
         async with self._database.reading() as connection:
             row = (await connection.execute(statement.order_by(snapshots.c.version.desc()).limit(1))).first()
-            return None if row is None else await self._stored(connection, row)
+            return None if row is None else await opened(blobs.Opener(connection, self._keys), row)
 
     async def _texts(self, connection: AsyncConnection, ids: Sequence[int]) -> dict[int, StoredVersion]:
-        if not ids:
-            return {}
-        rows = await connection.execute(_joined(_TEXT).where(snapshots.c.id.in_(padded(ids))))
-        return {row.id: await self._stored(connection, row) for row in rows.all()}
+        return await texts_by_id(connection, self._keys, ids)
 
-    async def _stored(self, connection: AsyncConnection, row: Any) -> StoredVersion:
-        whose = f"version {row.version} ({row.kind}) of {row.name}"
-        data = await blobs.Opener(connection, self._keys).text(row, whose)
-        return StoredVersion(version_of(row), data.decode("utf-8", "surrogateescape"))
+
+async def texts_by_id(
+    connection: AsyncConnection, keys: HistoryKeys, ids: Sequence[int]
+) -> dict[int, StoredVersion]:
+    """Those of the versions that are there."""
+    if not ids:
+        return {}
+    rows = await connection.execute(_joined(_TEXT).where(snapshots.c.id.in_(padded(ids))))
+    opener = blobs.Opener(connection, keys)
+    return {row.id: await opened(opener, row) for row in rows.all()}
+
+
+async def opened(opener: blobs.Opener, row: Any) -> StoredVersion:
+    data = await opener.text(row, f"version {row.version} ({row.kind}) of {row.name}")
+    return StoredVersion(version_of(row), data.decode("utf-8", "surrogateescape"))
 
 
 def _joined(columns: Sequence[ColumnElement[Any]]) -> Select[Any]:
+    texts = blobs.WITH_BASE if columns is _TEXT else blob_table
     return (
         select(*columns)
         .select_from(devices)
         .join(snapshots, snapshots.c.device_id == devices.c.id)
-        .join(blob_table, blob_table.c.sha256 == snapshots.c.sha256)
+        .join(texts, blob_table.c.sha256 == snapshots.c.sha256)
     )
 
 

@@ -123,6 +123,7 @@ READING = (
     "log connections", "log attempts", "log job", "config show none", "db check",
     "hostkey list", "hostkey show none", "device ssh none --stored", "device ssh-report", "config history none",
     "config diff none",
+    "hook list",
 )  # fmt: skip
 LOOKING_BACK = (
     "config show holds", "config diff holds 1 1", "config diff --run 1", "config diff --run 1 --side-by-side",
@@ -142,7 +143,19 @@ FAILING = (
     "collect --tag nowhere",
     "run show 99",
     "config show nobody",
+    "hook test nobody",
+    "hook forget nobody",
 )
+
+
+TOLD = """
+[hooks.told]
+type = "command"
+command = ["/bin/sh", "-c", "cat >> told.jsonl"]
+events = ["first-seen", "changed", "failed", "failed-again", "recovered", "run-finished"]
+timeout = 60.0
+"""
+"""Leaves what hooks are told beside the settings, where files are hunted through."""
 
 
 @pytest.mark.slow
@@ -183,6 +196,8 @@ async def test_commands_show_no_secret(
         }
     )  # fmt: skip
     hunt.hunt("init", first.stdout + first.stderr)
+    with settings.open("a") as file:
+        file.write(TOLD)
 
     async def run(line: str, *, stdin: str = "", code: int = 0) -> None:
         ended = await command(*line.split(), stdin=stdin, config=settings)
@@ -231,6 +246,7 @@ async def test_commands_show_no_secret(
     # at rest: settings, database, write-ahead log, and whatever else was left behind
     hunt.hunt_files(home, but=[home / "netraven.key"])
     assert {"file netraven.db", "file netraven.toml", "process cmdline"} <= set(hunt.hunted)
+    assert '"name":"holds"' in (home / "told.jsonl").read_text()  # hooks were told of it
     hunt.verdict()
 
 

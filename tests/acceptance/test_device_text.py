@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pty
 import re
@@ -13,7 +14,7 @@ from typing import Any
 import asyncssh
 import pytest
 
-from netraven import Device
+from netraven import Device, app
 from netraven.lab import Ill, Lab, LabDevice
 from netraven.lab.server import host_key
 from tests.acceptance.installation import EVERYWHERE, PATIENT, Installation, credential
@@ -27,6 +28,7 @@ COMMANDS = (
     "device show error", "credential list", "credential match evil", "config show evil", "db check",
     "config history evil", "config diff evil", "config diff --run 1", "config search exe",
     "config search exe --history",
+    "hook list",
 )  # fmt: skip
 
 
@@ -106,6 +108,10 @@ async def test_every_command_and_every_log(
     installation: Installation, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NETRAVEN_LOG__LEVEL", "debug")
+    monkeypatch.setattr(app, "GOODBYE", 0.5)
+    complaint = json.dumps(["/bin/sh", "-c", 'printf %s "$0" >&2; exit 1', EVIL])
+    with installation.file.open("a") as file:
+        file.write(f'[hooks.complains]\ntype = "command"\ncommand = {complaint}\n')
     async with evil_fleet(installation):
         for form in ("json", "console"):
             monkeypatch.setenv("NETRAVEN_LOG__FORMAT", form)
@@ -120,6 +126,9 @@ async def test_every_command_and_every_log(
             ended = await command(*words, config=installation.file)
             check(" ".join(words), ended.stdout + ended.stderr)
             assert ended.code == 0, (words, ended.err)
+    ended = await command("hook", "deliver", config=installation.file)
+    check("hook deliver", ended.stdout + ended.stderr)
+    assert "ended with exit code 1: \\x1b]0;title" in ended.out
     for words in (
         ["device", "show", f"name {EVIL}"],
         ["run", "show", EVIL],

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import pty
 import shutil
+import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from netraven.assembly import open_store
 from netraven.cli.context import Context
 from netraven.config import load_settings
-from netraven.model import Capture, Device, DeviceFinished, Outcome, RunStatus, Status
+from netraven.model import Capture, Device, DeviceFinished, Outcome, RunStatus, Status, StoredVersion
 from netraven.model.facts import Counts
 from netraven.storage.store import SqlStore
+from netraven.storage.versions import SqlVersions
 from tests.cli.conftest import PYTHON, Command, environment, spawn
 from tests.storage.facts import at, start_run
 
@@ -374,6 +378,33 @@ def test_a_search_is_no_oracle_for_secrets(looking: Path, nr: Command) -> None:
     said = nr("config", "search", SECRET, "--device", "r1", "--raw")
     assert (said.code, said.out) == (0, f"r1:14: snmp-server community {SECRET}-2 RO\n")
     assert nr("config", "search", "<redacted:", "--device", "r1").code == 0
+
+
+def test_a_pattern_that_nobody_is_to_see(looking: Path, nr: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{SECRET}-2\n"))
+    said = nr("config", "search", "-", "--raw", "--device", "r1", "--json")
+    assert [(row["version"], row["line"]) for row in said.json] == [(3, 14)]
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    said = nr("config", "search", "-")
+    assert (said.code, said.out) == (2, "")
+
+
+def test_an_interrupted_search_has_told_what_it_found(
+    looking: Path, nr: Command, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ctrl-C comes while the second device is being read; what the first one has is on stdout by then."""
+    every = SqlVersions.all_at
+
+    async def until(*given: Any) -> AsyncIterator[StoredVersion]:
+        async for stored in every(*given):
+            if stored.version.device == "r2":
+                assert "r1:3: interface" in capsys.readouterr().out
+                signal.raise_signal(signal.SIGINT)
+                await asyncio.Event().wait()  # until the signal has come through
+            yield stored
+
+    monkeypatch.setattr(SqlVersions, "all_at", until)
+    assert nr("config", "search", "GigabitEthernet", "--device", "r1", "--device", "r2").code == 130
 
 
 def test_what_devices_say_does_nothing_to_the_terminal(looking: Path, nr: Command) -> None:

@@ -21,7 +21,7 @@ COMMANDS = (
     "hostkey import", "credential add", "credential update", "credential list", "credential remove", "credential match",
     "collect", "run list", "run show", "log connections", "log attempts", "log job", "config show",
     "config history", "config diff", "config search",
-    "git export", "git push", "git status", "history import-git",
+    "git export", "git push", "git status", "history import-git", "history export", "history import", "prune",
     "db upgrade", "db check", "hook list", "hook deliver", "hook test", "hook forget",
 )  # fmt: skip
 
@@ -77,6 +77,7 @@ def test_every_handler_exists(command: str) -> None:
             "history",
             "search",
             "test",
+            "history export",
         )
     ):
         needed = needed or ["x"]

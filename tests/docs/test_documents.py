@@ -6,23 +6,32 @@
 from __future__ import annotations
 
 import argparse
+import base64
 import json
 import os
 import re
 from collections.abc import Iterator
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from netraven import CollectSettings, Credential, Device, NetRaven
+from netraven.assembly import hook_ways
 from netraven.cli.parser import _top
-from netraven.config import AccessSettings, HookSettings, RealmSettings
+from netraven.config import AccessSettings, HookSettings, RealmSettings, load_settings
 from netraven.config.reading import _SECTIONS
 from netraven.errors import FAILURES
+from netraven.model import EventKind
+from netraven.notify.payload import document
+from netraven.notify.webhook import Webhook
 from netraven.platforms import Catalogue, known_platforms, load_platform
 from netraven.platforms.schema import SECTIONS
 from netraven.testing import FakeDevice, FakeTransport
+from tests.notify.facts import changed
+from tests.notify.receivers import receiving
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -213,3 +222,41 @@ async def test_the_example_of_a_strategy_runs(tmp_path: Path, monkeypatch: pytes
     assert [outcome.attempts for outcome in first.outcomes] == [2, 2]
     assert [outcome.attempts for outcome in second.outcomes] == [1, 1]
     assert {o.credential.name for o in second.outcomes if o.credential} == {"new"}
+
+
+async def test_the_verifier_of_the_how_to_knows_real_messages_from_others() -> None:
+    code = next(code for where, code in examples() if "def verified" in code)
+    names: dict[str, Any] = {}
+    exec(compile(code, "hooks.md", "exec"), names)
+    verified, secret = names["verified"], "whsec_" + base64.b64encode(b"of-the-test" * 3).decode()
+
+    async def giving(text: str) -> str:
+        return text
+
+    async with receiving() as receiver:
+        for key in (secret, "any text"):
+            url = partial(giving, receiver.url())
+            assert (await Webhook(url, partial(giving, key), timeout=20).tell(changed())).delivered
+    first, second = receiver.posted
+    assert verified(first.headers, first.body, secret)
+    assert verified(second.headers, second.body, "any text")
+    assert not verified(first.headers, first.body, "any text")
+    assert not verified(first.headers, first.body + b" ", secret)
+    assert not verified(first.headers | {"webhook-timestamp": "1700000000"}, first.body, secret)
+    assert not verified(first.headers | {"webhook-id": "another"}, first.body, secret)
+
+
+def test_the_message_of_the_how_to_is_one_that_is_sent() -> None:
+    text = (DOCS / "how-to" / "hooks.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```json\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert json.loads(shown) == document(changed())
+
+
+def test_the_hooks_of_the_how_to_are_good(tmp_path: Path) -> None:
+    text = (DOCS / "how-to" / "hooks.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    (tmp_path / "netraven.toml").write_text(shown)
+    settings = load_settings(tmp_path / "netraven.toml", {})
+    assert set(hook_ways(settings)) == {"chat", "ticket", "night"}
+    events = re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE)
+    assert events == [kind.value for kind in EventKind]

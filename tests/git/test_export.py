@@ -12,9 +12,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
-from netraven.errors import GitError
+from netraven.errors import DatabaseError, GitError
 from netraven.git.lock import locked
 from netraven.model import Exported, Waiting
 from netraven.storage import schema
@@ -462,6 +462,22 @@ class TestRefused:
             with pytest.raises(GitError, match="NetRaven did not make"):
                 await exporter(store, path).export(rebuild=rebuild)
         assert commits(path) == before
+
+    async def test_a_repository_of_another_database(
+        self, store: SqlStore, history: History, path: Path
+    ) -> None:
+        """Or of this one before it was restored from a backup: new runs would be taken for exported."""
+        await some_history(history)
+        await exporter(store, path).export()
+        before = commits(path)
+        async with store.database.writing() as connection:
+            await connection.execute(delete(schema.runs).where(schema.runs.c.id > 1))
+        with pytest.raises(DatabaseError, match=r"holds run 3, .* on record is 1.*--rebuild"):
+            await exporter(store, path).export()
+        assert commits(path) == before
+        await exporter(store, path).export(rebuild=True)
+        assert tree(path)["r2"] == "hostname r2\nend\n"
+        assert (await exporter(store, path).export()).commits == 0
 
     async def test_an_empty_folder_is_taken(self, store: SqlStore, history: History, path: Path) -> None:
         path.mkdir()

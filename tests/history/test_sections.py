@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netraven.history import sections as module
-from netraven.history.sections import DEEPEST, lines_of, sections
+from netraven.history.sections import DEEPEST, lines_of, sections, sections_of
 from netraven.lab.configurations import configuration
 
 WORDS = st.sampled_from(
@@ -35,6 +35,14 @@ def test_every_line_has_a_path_of_lines_above_it(text: str) -> None:
         above = [line.strip() for line in lines[:number]]
         for heading in path:
             assert any(heading in line for line in above)
+
+
+@given(st.lists(WORDS | st.sampled_from(["   y", "     z", "   !"]), max_size=40).map("\n".join), st.data())
+def test_a_few_lines_stand_where_all_of_them_say(text: str, data: st.DataObject) -> None:
+    found = sections(text)
+    if found:
+        numbers = data.draw(st.lists(st.integers(1, len(found)), max_size=module._FEW + 1))
+        assert sections_of(text, numbers) == [found[number - 1] for number in numbers]
 
 
 IOS = """\
