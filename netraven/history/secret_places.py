@@ -11,6 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import islice, takewhile
 
 from netraven.history.finder import Finder, folded
 from netraven.history.marks import MARK
@@ -23,6 +24,8 @@ _REST_OF_WORD = re.compile(r"[\w-]*")
 _BETWEEN = re.compile(r"[\"']?(?:\.{2,})?[ \t]*(?:=>|[=:>])?[ \t]*")
 """A word and its value: ``password foo``, ``password=foo``, ``"password": "foo"``, ``Key..... foo``, ``<key>foo``."""
 _TOKEN = re.compile(r"[^\s\"']+")
+_BLANKS = re.compile(r"[ \t]*")
+_MOST_FILLERS = 8
 _KIND = re.compile(r"\d{1,2}")
 """How a secret is encrypted, in digits, where more follows."""
 _NEAR = 60
@@ -94,12 +97,15 @@ class SecretPlaces:
     def _has_more(self, done: _Text) -> bool:
         """Whether there may be more secrets on the lines of marks."""
         changed, inside, length = [], [], 0
+        holes = done.holes
         for start, end in _lines(done.text, done.marks):
             changed.append(done.text[start:end])
             shift = length - start
-            inside += [
-                (max(a, start) + shift, min(b, end) + shift) for a, b in done.holes if a < end and start < b
-            ]
+            for a, b in islice(holes, max(bisect_left(holes, (start, start)) - 1, 0), None):
+                if a >= end:
+                    break
+                if start < b:
+                    inside.append((max(a, start) + shift, min(b, end) + shift))
             length += end - start + 2
         # empty lines between them: none is the line below another
         lines = "\n\n".join(changed)
@@ -133,41 +139,43 @@ class SecretPlaces:
     ) -> Iterator[Place]:
         """What follows those words, where no known place is; ``own``: where what the platform's rules found begins."""
         starts = [start for start, _ in known]
+        word_starts = [start for start, _ in words]
+        harmless = _Lines(small, self._harmless)
         taken = 0
-        for index, (word, word_end) in enumerate(words):
+        for word, word_end in words:
             at = bisect_left(starts, word + 1)
             if word < taken or (at and known[at - 1][1] > word):
                 continue  # within the value of another, or in a secret
             nearest = starts[at] if at < len(starts) else len(small)
             if nearest - word_end < _NEAR and self._leads_to.fullmatch(small, word_end, nearest):
                 continue  # the usual case
-            value = self._value(small, word_end, words[index + 1 :])
+            value = self._value(small, word_end, word_starts)
             if value is None:
                 continue
             if nearest < value.end and (nearest in own or nearest <= value.start):
                 continue
             end = min(value.end, nearest)
-            if not self._is_secret(small[value.start : end]) or self._is_harmless(small, word):
+            if not self._is_secret(small[value.start : end]) or harmless.found_at(word):
                 continue
             taken = value.first_end
             yield _trimmed(small, value.start, end)
 
-    def _value(self, small: str, word_end: int, further: Sequence[Place]) -> _Value | None:
-        """``further``: the words that follow. None where the line ends."""
-        line_end = small.find("\n", word_end)
-        line_end = len(small) if line_end < 0 else line_end
+    def _value(self, small: str, word_end: int, words: Sequence[int]) -> _Value | None:
+        """``words``: where words begin. None where the line ends."""
+        line_end = _line_end(small, word_end)
         token_end = _end(_REST_OF_WORD, small, word_end, line_end)
         start = _end(_BETWEEN, small, token_end, line_end)
         attached = small[start - 1 : start] == "=" and small[token_end : token_end + 1] in {"=", '"', "'"}
-        while (first := _TOKEN.match(small, start, line_end)) and not attached:
-            if first[0] not in self._fillers and not _KIND.fullmatch(first[0]):
+        for _ in range(0 if attached else _MOST_FILLERS):
+            first = _TOKEN.match(small, start, line_end)
+            if not first or (first[0] not in self._fillers and not _KIND.fullmatch(first[0])):
                 break
             behind = _end(_BETWEEN, small, first.end(), line_end)
             if behind >= line_end:
                 break
             start = behind
         if small[start : line_end + 1] == "\\\n":  # the line goes on below
-            start = line_end + 1 + len(small[line_end + 1 :]) - len(small[line_end + 1 :].lstrip(" \t"))
+            start = _end(_BLANKS, small, line_end + 1, len(small))
             line_end = _line_end(small, start)
         if start >= line_end:
             return None
@@ -177,27 +185,42 @@ class SecretPlaces:
         first_end = _end(_TOKEN, small, start, line_end)
         if attached:
             return _Value(start, first_end, first_end)
-        closing_tag = small.find("</", start, line_end)
-        limit = closing_tag if closing_tag >= 0 else line_end
-        following = next((word for word, _ in further if word >= first_end), limit)
-        return _Value(start, min(first_end, limit), max(min(following, limit), min(first_end, limit)))
+        following = bisect_left(words, first_end)
+        end = min(words[following], line_end) if following < len(words) else line_end
+        closing_tag = small.find("</", start, end)
+        if closing_tag >= 0:
+            end = closing_tag
+        return _Value(start, min(first_end, end), end)
 
     def _is_secret(self, value: str) -> bool:
         """Whether it is a value at all: no word that says whether there is one, no asterisks, no head of a key."""
         tokens = value.strip(_AROUND).split()
-        while tokens and (tokens[0] in self._fillers or _KIND.fullmatch(tokens[0])) and len(tokens) > 1:
-            tokens.pop(0)
+        kinds = takewhile(lambda token: token in self._fillers or _KIND.fullmatch(token), tokens[:-1])
+        tokens = tokens[sum(1 for _ in kinds) :]
         if not tokens or not tokens[0].strip("*.\\") or _KEY_BEGINS.match(value):
             return False
         return not all(token in self._values for token in tokens)
 
-    def _is_harmless(self, small: str, word: int) -> bool:
-        """Whether the word stands in a statement where it means something else."""
-        line = small.rfind("\n", 0, word) + 1
-        start = small.rfind("\n", 0, max(line - 1, 0)) + 1
-        window = small[start : _line_end(small, min(_line_end(small, word) + 1, len(small)))]
-        place = word - start
-        return any(match.start() <= place < match.end() for _, match in self._harmless.find(window))
+
+class _Lines:
+    """Whether a place is within a match of ``finder``: of a line, the one above it and the one below it."""
+
+    def __init__(self, text: str, finder: Finder) -> None:
+        self._text = text
+        self._finder = finder
+        self._line = -1
+        self._found: list[Place] = []
+
+    def found_at(self, place: int) -> bool:
+        line = self._text.rfind("\n", 0, place) + 1
+        if line != self._line:
+            start = self._text.rfind("\n", 0, max(line - 1, 0)) + 1
+            below = min(_line_end(self._text, place) + 1, len(self._text))
+            window = self._text[start : _line_end(self._text, below)]
+            spans = (match.span() for _, match in self._finder.find(window))
+            self._line, self._found = line, [(a + start, b + start) for a, b in merged(spans)]
+        at = bisect_left(self._found, (place + 1,))
+        return at > 0 and place < self._found[at - 1][1]
 
 
 def as_one(secret: str) -> str:

@@ -52,7 +52,7 @@ class SqlLedger:
         """``subscriptions``: what hooks want to be told of."""
         self._database = database
         self._versions = versions
-        self._subscriptions = subscriptions
+        self.subscriptions = subscriptions
 
     async def commit(self, entries: Sequence[Entry]) -> Sequence[Any]:
         """Make all ``entries`` durable in one transaction, or none; answer each as its class says.
@@ -77,7 +77,7 @@ class SqlLedger:
             await snapshots.take(entry, outcomes.finished_at(entry.outcome)) for entry in batch.finished
         ]
         async with self._database.writing() as connection:
-            await batch.write(connection, self._versions, captures, self._subscriptions)
+            await batch.write(connection, self._versions, captures, self.subscriptions)
         return batch.answers
 
     async def _what_is_wrong(self, entry: Entry) -> str | None:

@@ -32,7 +32,7 @@ class SqlRuns:
     ) -> None:
         """``owner`` is this process unless a test says otherwise. ``subscriptions``: what hooks want to be told of."""
         self._database = database
-        self._subscriptions = subscriptions
+        self.subscriptions = subscriptions
         self._owner = owner or current_owner()
 
     async def start(self, selector: Selector, *, strategy: str, concurrency: int, devices: int) -> Run:
@@ -70,7 +70,7 @@ class SqlRuns:
         """Put a run's end on record."""
         finished = replace(run, status=status, counts=counts, error=error, finished_at=utcnow())
         async with self._database.writing() as connection:
-            await happenings.of_run(connection, self._subscriptions, finished)
+            await happenings.of_run(connection, self.subscriptions, finished)
             await _write_end(connection, finished)
         return finished
 
@@ -111,7 +111,7 @@ class SqlRuns:
             locked = running.where(runs.c.id.in_(suspects)).with_for_update()
             rows = [row for row in (await connection.execute(locked)).all() if _is_dead(row, now)]
             return [
-                await _buried(connection, _run(row), row.heartbeat_at, self._subscriptions) for row in rows
+                await _buried(connection, _run(row), row.heartbeat_at, self.subscriptions) for row in rows
             ]
 
 

@@ -129,6 +129,10 @@ class SqlStore:
         """Whether what is collected is encrypted, which needs the key."""
         return self.history_keys.encrypt
 
+    def tell_nobody(self) -> None:
+        """What happens from here on goes on record, and no hook is told of it."""
+        self.ledger.subscriptions = self.runs.subscriptions = ()
+
     # Inventory
 
     async def count(self, selector: Selector, *, collected_only: bool = False) -> int:

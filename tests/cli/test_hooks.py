@@ -18,6 +18,7 @@ import pytest
 
 from netraven import outlets
 from tests.cli.conftest import Command, spawn
+from tests.cli.test_platforms import MINE
 from tests.notify.receivers import MailServer, Posted, Receiver, Reply, receiving, taking_mail
 
 T = TypeVar("T")
@@ -202,6 +203,29 @@ def test_a_kill_between_the_delivery_and_its_record_sends_the_same_id_again(
 
 
 @pytest.mark.usefixtures("short_goodbye")
+def test_two_processes_at_once_deliver_everything_once(ready: Path, nr: Command, apart: Apart) -> None:
+    receiver = Receiver(port=free_port())
+    web(ready, receiver.port)
+    for _ in range(2):
+        nr("collect")
+    waiting = nr("hook", "list", "--json").json[0]["waiting"]
+    with apart.up(receiver):
+        programs = [spawn("hook", "deliver", cwd=ready) for _ in range(2)]
+        for program in programs:
+            with program:
+                program.communicate(timeout=60)
+        nr("hook", "deliver")  # what one of them left to the other
+    ids = [posted.headers["webhook-id"] for posted in receiver.posted]
+    assert len(ids) == len(set(ids)) == waiting
+    of_one = [
+        posted.json["type"]
+        for posted in receiver.posted
+        if (posted.json["device"] or {}).get("name") == "closed"
+    ]
+    assert of_one == ["failed", "failed-again"]
+
+
+@pytest.mark.usefixtures("short_goodbye")
 def test_what_goes_wrong_with_hooks_shows_neither_key_nor_address(
     ready: Path, nr: Command, apart: Apart, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,3 +332,10 @@ def test_what_cannot_be_used_is_said_before_a_run(
         assert answer.code == 2
         assert said in answer.err
         assert "c4n4ry" not in answer.err
+
+
+def test_a_trial_of_a_platform_file_is_told_to_nobody(ready: Path, nr: Command) -> None:
+    hook(ready, "x", type="command", command=["true"], events=ALL)
+    (ready / "mine.toml").write_text(MINE)
+    assert nr("platform", "check", "mine.toml", "--device", "error").code == 1
+    assert nr("hook", "list", "--json").json[0]["waiting"] == 0

@@ -255,3 +255,29 @@ def test_the_same_comparable_shows_the_same(name: str, data: st.DataObject) -> N
 def test_any_text_can_be_shown(text: str) -> None:
     once = SECRET.shown(text, mark)
     assert SECRET.shown(once, mark) == once
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "password ",
+        "key ",
+        "key=",
+        'password "',
+        "password abc ",
+        "$9$abcdef$gh ",
+        "-----BEGIN RSA PRIVATE KEY-----\nabc\n",
+        "://a:b",
+        "foo password bar\n",
+        " neighbor 192.0.2.1 password 7 0822455D\n description x\n",
+        "set password ENC abcdefghijkl\n",
+        "add name=x password=\\\n    abc\n",
+        "\\",
+    ],
+)
+@pytest.mark.parametrize("name", ["cisco_iosxe", "fortinet_fortios", "mikrotik_routeros"])
+def test_a_text_of_a_device_that_means_ill_takes_no_time_without_bounds(name: str, piece: str) -> None:
+    """Where it does, this does not end: time that grows with the square would be an hour."""
+    quick, _ = RULES[name]
+    text = piece * (300_000 // len(piece))
+    assert quick.shown(f"{text}\n!\npassword abc", mark).endswith(mark("abc"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import random
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -430,6 +431,34 @@ def later_than_now(clock: Clock) -> Clock:
     """The end of a run is stamped with this machine's time."""
     clock.now_ = max(clock.now_, utcnow()) + timedelta(minutes=1)
     return clock
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("backend", ["sqlite"], indirect=True)
+async def test_whatever_a_receiver_answers_each_device_is_told_in_order_and_nothing_twice(
+    store: SqlStore, clock: Clock, seed: int
+) -> None:
+    chance = random.Random(seed)
+    answers = [
+        TAKEN,
+        TAKEN,
+        TAKEN,
+        DOWN,
+        Answer("HTTP 429", retry_after=30),
+        Answer("HTTP 400", permanent=True),
+    ]
+    way = FakeWay(lambda _: chance.choice(answers), together=5)
+    scene = Scene(store, clock, way)
+    await scene.happens(*(chance.choice("abcdef") for _ in range(40)))
+    clock.stride = 5
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as group:
+        for _ in range(2):  # two processes, as it were
+            courier = scene.courier(SqlOutbox(store.database))
+            courier.finish(86_400)
+            group.create_task(courier.run())
+    assert len(way.taken) == len({m.uid for m in way.taken}) == 40 - await scene.given_up()
+    assert await scene.waiting() == 0
+    assert all(runs == sorted(runs) for runs in per_device(scene.taken).values())
 
 
 async def put_change(store: SqlStore, device: str, version: int) -> None:
