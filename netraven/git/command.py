@@ -167,7 +167,7 @@ class Git:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_MOMENTS):
                     await process.wait()
-            process._transport.close()  # type: ignore[attr-defined]
+            process._transport.close()  # type: ignore[attr-defined]  # what is unread would keep it open
 
     def _argv(self, words: Sequence[str], *, local: bool, repository: bool = True) -> list[str]:
         argv = ["git"]

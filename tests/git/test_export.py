@@ -25,6 +25,10 @@ from tests.storage.facts import START
 SECRET = "username admin secret 5 $1$mERr$hx5rVt7rPNoS4wqbXKX7m0\n"
 
 
+on_one_database = pytest.mark.parametrize("backend", ["sqlite"])
+"""For what is about the repository, whichever database it follows."""
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "configs.git"
@@ -117,6 +121,7 @@ class TestCommits:
         assert blob(path, "main:r1") == b"caf\xe9 \x00\x1b[2J \xc3\xbc \r\n no end"
 
 
+@on_one_database
 class TestSecrets:
     async def test_they_are_marks(self, store: SqlStore, history: History, path: Path) -> None:
         await history.device("r1")
@@ -423,6 +428,7 @@ class TestInventory:
         assert any("R1" in problem and "r1" in problem for problem in report.problems)
 
 
+@on_one_database
 class TestRefused:
     async def test_a_folder_with_other_files(self, store: SqlStore, path: Path) -> None:
         path.mkdir()
@@ -531,6 +537,7 @@ class TestRefused:
         sound(path)
 
 
+@on_one_database
 class TestOneAtATime:
     async def test_the_second_one_waits(self, store: SqlStore, history: History, path: Path) -> None:
         await some_history(history)
@@ -569,6 +576,7 @@ class TestOneAtATime:
         assert len(commits(path)) == 3
 
 
+@on_one_database
 class TestSurroundings:
     async def test_no_settings_and_no_hooks_of_the_user_meddle(
         self, store: SqlStore, history: History, path: Path, tmp_path: Path
