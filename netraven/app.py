@@ -71,6 +71,7 @@ from netraven.storage.owner import current_owner
 if TYPE_CHECKING:
     from netraven.git.after_run import Line
     from netraven.git.export import ExportReport, Progress
+    from netraven.history.configurations import Configurations
     from netraven.storage.store import SqlStore
 
 HEARTBEAT = 15.0
@@ -226,6 +227,19 @@ class NetRaven:
         """The store, for what is not a run: inventory, credentials, logs (with :meth:`in_memory`: its memory)."""
         store: SqlStore = self._store
         return store
+
+    @property
+    def configurations(self) -> Configurations:
+        """What was collected, of any time, with marks in the place of secrets.
+
+        Raises ``InputError`` with :meth:`in_memory`, which keeps the last outputs only, as they came.
+        """
+        from netraven.assembly import configurations
+
+        versions = getattr(self._store, "versions", None)
+        if versions is None:
+            raise InputError("without a database no history is kept: open one with NetRaven.open")
+        return configurations(self.store, self.platforms)
 
     async def collect(
         self,

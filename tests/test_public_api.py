@@ -266,6 +266,16 @@ async def test_the_example_with_a_database(tmp_path: Path) -> None:
                 RunStatus.PARTIAL,
                 RunStatus.COMPLETE,
             ]
+            shown = await raven.configurations.show("r1")
+            assert "hostname r1" in shown.text
+            (first,) = [change async for change in raven.configurations.changed_in(report.run.id)]
+            assert (first.old, first.new) == (None, shown.version)
+
+
+async def test_without_a_database_there_is_no_history() -> None:
+    async with NetRaven.in_memory([], []) as raven:
+        with pytest.raises(InputError, match="no history is kept"):
+            _ = raven.configurations
 
 
 async def test_a_stream_that_was_closed_early_is_on_record_as_interrupted(tmp_path: Path) -> None:

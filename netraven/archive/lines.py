@@ -84,8 +84,11 @@ def key_identity(form: Form) -> str:
     return f"archive:{form}"
 
 
-def text_identity(sha256: bytes) -> str:
-    return f"archived:{sha256.hex()}"
+_TEXT_IDENTITY = "archived text"
+
+
+def _version_identity(device: str, kind: str, number: int) -> str:
+    return f"archived version:{number}:{kind}:{device}"
 
 
 class Balance:
@@ -128,38 +131,51 @@ def _object(line: Line, keyring: Keyring | None) -> dict[str, Any]:
             place = {"host": line.host, "port": line.port, "platform": line.platform}
             return {"type": "device", "name": line.name, **place, "tags": sorted(line.tags)}
         case Text():
-            about = {"type": "text", "sha256": line.sha256.hex(), "versions": line.uses}
-            return {**about, **_content(line, keyring)}
+            return {"type": "text", "versions": line.uses, **_content(line, keyring)}
         case ArchivedVersion():
             return {
                 "type": "version",
                 "device": line.device,
                 "kind": line.kind,
                 "number": line.number,
-                "sha256": line.sha256.hex(),
                 "platform": line.platform,
                 "first_seen_at": _stamp(line.first_seen_at),
                 "last_seen_at": _stamp(line.last_seen_at),
-                "comparable": None if line.comparable is None else line.comparable.hex(),
                 "run": line.run,
+                **_digests(line, keyring),
             }
         case End():
             counts = {"devices": line.devices, "texts": line.texts, "versions": line.versions}
             return {"type": "end", **counts, "sha256": line.sha256.hex()}
 
 
-def _content(text: Text, keyring: Keyring | None) -> dict[str, str]:
+def _content(text: Text, keyring: Keyring | None) -> dict[str, Any]:
     if keyring is not None:
-        sealed = keyring.seal_bytes(codecs.packed(text.data), text_identity(text.sha256))
-        return {"size": len(text.data), "sealed": base64.b64encode(sealed).decode()}  # type: ignore[dict-item]  # a number
+        sealed = keyring.seal_bytes(codecs.packed(text.data), _TEXT_IDENTITY)
+        return {"size": len(text.data), "sealed": base64.b64encode(sealed).decode()}
+    digest = {"sha256": text.sha256.hex()}
     try:
-        return {"text": text.data.decode()}
+        return {**digest, "text": text.data.decode()}
     except UnicodeDecodeError:
-        return {"base64": base64.b64encode(text.data).decode()}
+        return {**digest, "base64": base64.b64encode(text.data).decode()}
+
+
+def _digests(line: ArchivedVersion, keyring: Keyring | None) -> dict[str, Any]:
+    """What says which text it has. Whoever has a digest and all of a text but a short secret can find that by guessing:
+    where the text is sealed, so is the digest.
+    """
+    if keyring is not None:
+        both = line.sha256 + (line.comparable or b"")
+        sealed = keyring.seal_bytes(both, _version_identity(line.device, line.kind, line.number))
+        return {"sealed": base64.b64encode(sealed).decode()}
+    return {
+        "sha256": line.sha256.hex(),
+        "comparable": None if line.comparable is None else line.comparable.hex(),
+    }
 
 
 def from_line(line: bytes, keyring: Keyring | None = None) -> Line:
-    """Raises :class:`Misfit`; of a sealed text without ``keyring`` the content is empty."""
+    """Raises :class:`Misfit`. ``keyring``: what texts are sealed with; None: they are in clear."""
     try:
         found = json.loads(line)
     except (ValueError, RecursionError):
@@ -175,7 +191,7 @@ def from_line(line: bytes, keyring: Keyring | None = None) -> Line:
         case "text":
             return _text(fields, keyring)
         case "version":
-            return _version(fields)
+            return _version(fields, keyring)
         case "end":
             counts = [fields.number(name) for name in ("devices", "texts", "versions")]
             return End(counts[0], counts[1], counts[2], fields.digest("sha256"))
@@ -210,19 +226,17 @@ def _device(fields: _Fields) -> Device:
 
 
 def _text(fields: _Fields, keyring: Keyring | None) -> Text:
-    sha256, uses = fields.digest("sha256"), fields.number("versions")
+    uses = fields.number("versions")
     if not uses:
         raise Misfit("is a text of no version")
-    if "sealed" in fields.found:
-        if keyring is None:
-            raise Misfit("is a sealed text in an archive that is not")
+    if keyring is not None:
         try:
-            packed = keyring.open_bytes(fields.bytes("sealed"), text_identity(sha256))
-            return Text(sha256, codecs.unpacked(packed, sha256, fields.number("size")), uses)
+            packed = keyring.open_bytes(fields.bytes("sealed"), _TEXT_IDENTITY)
+            data = codecs.unpacked(packed, None, fields.number("size"))
         except (SecretUnreadable, ValueError):
             raise Misfit("is a text that does not open") from None
-    if keyring is not None:
-        raise Misfit("is a text in clear in an archive that is sealed")
+        return Text(hashlib.sha256(data).digest(), data, uses)
+    sha256 = fields.digest("sha256")
     data = (
         fields.bytes("base64")
         if "base64" in fields.found
@@ -233,18 +247,28 @@ def _text(fields: _Fields, keyring: Keyring | None) -> Text:
     return Text(sha256, data, uses)
 
 
-def _version(fields: _Fields) -> ArchivedVersion:
-    number = fields.number("number")
+def _version(fields: _Fields, keyring: Keyring | None) -> ArchivedVersion:
+    device, kind, number = fields.text("device"), fields.word("kind"), fields.number("number")
     first, last = fields.time("first_seen_at"), fields.time("last_seen_at")
     if not number or last < first:
         raise Misfit("is of a version that cannot be")
-    comparable = fields.digest("comparable") if fields.found.get("comparable") is not None else None
+    if keyring is None:
+        sha256 = fields.digest("sha256")
+        comparable = fields.digest("comparable") if fields.found.get("comparable") is not None else None
+    else:
+        try:
+            both = keyring.open_bytes(fields.bytes("sealed"), _version_identity(device, kind, number))
+        except SecretUnreadable:
+            raise Misfit("is of a version whose digests do not open") from None
+        if len(both) not in (32, 64):
+            raise Misfit("is of a version that cannot be")
+        sha256, comparable = both[:32], both[32:] or None
     run = fields.number("run") if fields.found.get("run") is not None else None
     return ArchivedVersion(
-        fields.text("device"),
-        fields.word("kind"),
+        device,
+        kind,
         number,
-        fields.digest("sha256"),
+        sha256,
         fields.word("platform", empty=True),
         first,
         last,

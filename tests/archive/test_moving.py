@@ -175,6 +175,8 @@ async def test_no_secret_is_in_it(store: SqlStore, tmp_path: Path, form: Form) -
     hunt.hunt("archive", path.read_bytes())
     hunt.hunt("lines", unpacked(path))
     assert not hunt.sightings
+    (version,) = await store.versions.history("r3", "running")
+    assert version.sha256.encode() not in unpacked(path)  # it would tell the secret to whoever guesses
     raw = tmp_path / "raw"
     await write(store, raw, Form.RAW)
     hunt.hunt("raw", unpacked(raw))
@@ -186,8 +188,6 @@ async def test_marks_in_the_place_of_secrets_cannot_be_imported(store: SqlStore,
     await write(store, tmp_path / "a", Form.REDACTED)
     digests = {line["sha256"] for line in lines(tmp_path / "a") if line["type"] == "version"}
     assert digests == {line["sha256"] for line in lines(tmp_path / "a") if line["type"] == "text"}
-    known = {version.sha256 for version in await store.versions.history("r3", "running")}
-    assert not digests & known  # a digest of the whole text would tell the secret to whoever guesses it
     with pytest.raises(ArchiveRefused, match="for giving away"):
         await read(store, tmp_path / "a")
 

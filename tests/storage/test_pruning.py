@@ -188,6 +188,7 @@ async def test_deliveries_that_were_given_up_go_after_a_month(store: SqlStore) -
                 "hook": "h",
                 "event": "changed",
                 "run_id": 1,
+                "device_name": "",
                 "tags": [],
                 "versions": [],
                 "data": {},
