@@ -172,7 +172,8 @@ class Exports(Protocol):
         moment they were first seen.
 
         Only of finished runs. A version that is older than one of the same device and kind that came before is left
-        out. Read lazily: memory does not grow with the history.
+        out; where it was imported, that is counted (``skipped``). Read lazily: memory does not grow with the history.
+        Raises ``DatabaseError`` where the repository holds runs that are not on record.
         """
 
     async def counted(self, exported: Exported, kinds: Sequence[str]) -> Waiting:

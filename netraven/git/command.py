@@ -167,8 +167,7 @@ class Git:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(LAST_MOMENTS):
                     await process.wait()
-            # asyncio offers no other way to close the pipes of a process that ended while nobody read them
-            process._transport.close()  # type: ignore[attr-defined]  # there is no public name
+            process._transport.close()  # type: ignore[attr-defined]  # what is unread would keep it open
 
     def _argv(self, words: Sequence[str], *, local: bool, repository: bool = True) -> list[str]:
         argv = ["git"]

@@ -378,10 +378,8 @@ class _Writer:
         return None
 
     async def _commit(self, stream: FastImport, portion: Portion) -> None:
-        if not self._files and self._target.per == "device":
-            return
         commits: Sequence[messages.Commit]
-        if self._target.per == "device":
+        if self._target.per == "device" and self._files:
             commits = messages.per_device(portion, self._files)
         else:
             commits = [messages.per_run(portion, self._files)]

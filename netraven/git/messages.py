@@ -35,7 +35,8 @@ def per_run(portion: Portion, files: Sequence[File]) -> Commit:
     devices = sorted({file.version.device for file in files})
     fresh = {file.version.device for file in files if file.version.number == 1}
     counts = [f"{number:,} {word}" for number, word in _counts(len(devices), len(fresh)) if number]
-    subject = f"{_of(portion)}: {', '.join(counts) or 'nothing to be shown'}"
+    nothing = "nothing that can be shown" if portion.run else "nothing newer than what is here"
+    subject = f"{_of(portion)}: {', '.join(counts) or nothing}"
     return Commit(portion.at, _message(subject, devices, portion.exported), files)
 
 

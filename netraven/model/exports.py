@@ -81,7 +81,7 @@ class Portion:
     """A part of what a run brought, or of what was imported as of one moment; portions of one follow each other.
 
     ``run`` is None for what was imported. ``at`` is when the run ended. With the ``last`` portion the repository holds
-    ``exported``.
+    ``exported``. One without versions says that some were passed over.
     """
 
     run: int | None

@@ -115,9 +115,12 @@ class SqlExports:
 
     async def waiting(self, exported: Exported, kinds: Sequence[str]) -> AsyncIterator[Portion]:
         async with self._database.reading() as connection:
+            await _same_past(connection, exported)
             finished, unfinished = await _runs(connection, exported)
         reached = _Reached(exported)
         done, passed = exported, 0
+        told = exported.skipped
+        left_out_at: datetime | None = None
         barriers = _barriers([run for _, run in finished], unfinished)
         async for group in self._groups(finished, exported, kinds):
             if group.run is None:
@@ -128,12 +131,16 @@ class SqlExports:
                 rows = await reached.newer_only(connection, group.rows, kinds)
             if group.run is None:
                 done = replace(done, skipped=done.skipped + len(group.rows) - len(rows))
+                left_out_at = group.at
             for start in range(0, len(rows), PAGE):
                 page = [row.id for row in rows[start : start + PAGE]]
                 last = start + PAGE >= len(rows)
                 async with self._database.reading() as connection:
                     found = await self._exportables(connection, page)
+                told = done.skipped
                 yield Portion(group.run, group.at, tuple(found), done, last)
+        if done.skipped > told and left_out_at is not None:
+            yield Portion(None, left_out_at, (), done)
 
     async def _groups(
         self, finished: Sequence[tuple[datetime, int]], exported: Exported, kinds: Sequence[str]
@@ -296,6 +303,19 @@ def _in(exported: Exported) -> ColumnElement[bool]:
     if exported.runs:
         conditions.append(snapshots.c.run_id.in_(padded(sorted(exported.runs))))
     return or_(*conditions)
+
+
+async def _same_past(connection: AsyncConnection, exported: Exported) -> None:
+    """Raise ``DatabaseError`` where a repository holds runs that the database does not have yet: the next ones would
+    get their numbers, and be taken for exported.
+    """
+    newest = (await connection.execute(select(func.max(runs.c.id)))).scalar_one() or 0
+    held = max([exported.through, *exported.runs])
+    if held > newest:
+        raise DatabaseError(
+            f"the git repository holds run {held}, and the last one on record is {newest}: it was made from another "
+            "database, or this one is an older copy. `netraven git export --rebuild` makes it from what is on record"
+        )
 
 
 async def _runs(

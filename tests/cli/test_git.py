@@ -201,8 +201,10 @@ def test_history_of_other_programs_is_taken_over(exporting: Path, nr: Command, t
     said = nr("git", "export")
     assert said.code == 1
     assert "3 imported versions are older than what the repository holds already" in said.err
-    assert nr("git", "export").code == 0
+    assert nr("git", "export").code == 0, "told once"
+    assert "left out: 3 imported versions" in nr("git", "status").out
     assert nr("git", "export", "--rebuild", "--no-push").code == 0
+    assert "left out" not in nr("git", "status").out
     path = exporting / "configs.git"
     assert subjects(path) == ["Imported: 1 new", "Imported: 1 device changed", "Imported: 1 device changed",
                               "Run 1: 1 device changed, 1 new"]  # fmt: skip

@@ -6,20 +6,27 @@ import asyncio
 import os
 import shutil
 import stat
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import delete, update
 
-from netraven.errors import GitError
+from netraven.errors import DatabaseError, GitError
 from netraven.git.lock import locked
-from netraven.model import Exported
+from netraven.model import Exported, Waiting
 from netraven.storage import schema
 from netraven.storage.store import SqlStore
 from tests.git.repositories import History, blob, commits, every_object, exporter, git, sound, subjects, tree
+from tests.storage.facts import START
 
 SECRET = "username admin secret 5 $1$mERr$hx5rVt7rPNoS4wqbXKX7m0\n"
+
+
+on_one_database = pytest.mark.parametrize("backend", ["sqlite"])
+"""For what is about the repository, whichever database it follows."""
 
 
 @pytest.fixture
@@ -114,6 +121,7 @@ class TestCommits:
         assert blob(path, "main:r1") == b"caf\xe9 \x00\x1b[2J \xc3\xbc \r\n no end"
 
 
+@on_one_database
 class TestSecrets:
     async def test_they_are_marks(self, store: SqlStore, history: History, path: Path) -> None:
         await history.device("r1")
@@ -285,6 +293,56 @@ class TestGoingOn:
         assert commits(again) == commits(path)
         assert (await exporter(store, path).export()).commits == 0
 
+    @pytest.mark.parametrize("per", ["run", "device"])
+    async def test_what_is_imported_later_and_is_older_is_passed_over_and_told_once(
+        self, store: SqlStore, history: History, path: Path, per: str
+    ) -> None:
+        await history.device("r1")
+        await history.device("r2")
+        for text in ("b\n", "c\n"):
+            await history.run({"r1": text})
+        await exporter(store, path, per=per).export()
+        before = tree(path)
+        await history.run({"r1": "a\n", "r2": "of a device that was never collected\n"})
+        await as_imported(store, run=3, order=(3, 1, 2))
+        report = await exporter(store, path, per=per).export()
+        assert report.skipped == 1
+        assert ["1 imported version is older" in problem for problem in report.problems] == [True]
+        assert tree(path) == before | {"r2": "of a device that was never collected\n"}
+        again = await exporter(store, path, per=per).export()
+        assert (again.commits, again.skipped, again.problems) == (0, 1, ())
+        rebuilt = await exporter(store, path, per=per).export(rebuild=True)
+        assert (rebuilt.skipped, rebuilt.problems) == (0, ())
+        assert [tree(path, f"main~{back}").get("r1") for back in (2, 1, 0)] == ["a\n", "b\n", "c\n"]
+
+    async def test_nothing_but_older_imports_is_told_once_too(
+        self, store: SqlStore, history: History, path: Path
+    ) -> None:
+        await history.device("r1")
+        for text in ("b\n", "c\n"):
+            await history.run({"r1": text})
+        await exporter(store, path).export()
+        await history.run({"r1": "a\n"})
+        await as_imported(store, run=3, order=(3, 1, 2))
+        assert (await exporter(store, path).export()).skipped == 1
+        assert subjects(path)[-1] == "Imported: nothing newer than what is here"
+        again = await exporter(store, path).export()
+        assert (again.commits, again.skipped, again.problems) == (0, 1, ())
+        assert (await exporter(store, path).status()).waiting == Waiting()
+
+
+async def as_imported(store: SqlStore, *, run: int, order: Sequence[int]) -> None:
+    """Let what a run brought be imported history: of r1 the first version, ``order`` by the numbers they had."""
+    snapshots = schema.snapshots.c
+    key = (await store.inventory.get("r1")).device.id
+    async with store.database.writing() as connection:
+        values = {"run_id": None, "first_seen_at": START - timedelta(days=9)}
+        await connection.execute(update(schema.snapshots).where(snapshots.run_id == run).values(values))
+        for sign in (-1, 1):
+            for number, had in enumerate(order, 1):
+                its = (snapshots.device_id == key) & (snapshots.version == (had if sign < 0 else -number))
+                await connection.execute(update(schema.snapshots).where(its).values(version=sign * number))
+
 
 class TestInventory:
     async def test_a_removed_device_has_no_file_from_the_next_export_on(
@@ -370,6 +428,7 @@ class TestInventory:
         assert any("R1" in problem and "r1" in problem for problem in report.problems)
 
 
+@on_one_database
 class TestRefused:
     async def test_a_folder_with_other_files(self, store: SqlStore, path: Path) -> None:
         path.mkdir()
@@ -409,6 +468,22 @@ class TestRefused:
             with pytest.raises(GitError, match="NetRaven did not make"):
                 await exporter(store, path).export(rebuild=rebuild)
         assert commits(path) == before
+
+    async def test_a_repository_of_another_database(
+        self, store: SqlStore, history: History, path: Path
+    ) -> None:
+        """Or of this one before it was restored from a backup: new runs would be taken for exported."""
+        await some_history(history)
+        await exporter(store, path).export()
+        before = commits(path)
+        async with store.database.writing() as connection:
+            await connection.execute(delete(schema.runs).where(schema.runs.c.id > 1))
+        with pytest.raises(DatabaseError, match=r"holds run 3, .* on record is 1.*--rebuild"):
+            await exporter(store, path).export()
+        assert commits(path) == before
+        await exporter(store, path).export(rebuild=True)
+        assert tree(path)["r2"] == "hostname r2\nend\n"
+        assert (await exporter(store, path).export()).commits == 0
 
     async def test_an_empty_folder_is_taken(self, store: SqlStore, history: History, path: Path) -> None:
         path.mkdir()
@@ -462,6 +537,7 @@ class TestRefused:
         sound(path)
 
 
+@on_one_database
 class TestOneAtATime:
     async def test_the_second_one_waits(self, store: SqlStore, history: History, path: Path) -> None:
         await some_history(history)
@@ -500,6 +576,7 @@ class TestOneAtATime:
         assert len(commits(path)) == 3
 
 
+@on_one_database
 class TestSurroundings:
     async def test_no_settings_and_no_hooks_of_the_user_meddle(
         self, store: SqlStore, history: History, path: Path, tmp_path: Path
