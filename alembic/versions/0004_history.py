@@ -35,9 +35,14 @@ def upgrade() -> None:
     )
     op.add_column("blobs", sa.Column("sealed", sa.Boolean(), nullable=False, server_default=sa.false()))
     op.add_column("blobs", sa.Column("base", sa.LargeBinary()))
+    if op.get_bind().dialect.name == "postgresql":
+        # They are compressed and encrypted: to compress them again is in vain. Beside their row they are read with it.
+        op.execute("ALTER TABLE blobs ALTER COLUMN data SET STORAGE EXTERNAL")
+        op.execute("ALTER TABLE blobs SET (toast_tuple_target = 8160)")
     present = sa.text("base IS NOT NULL")
     op.create_index("ix_blobs_base", "blobs", ["base"], sqlite_where=present, postgresql_where=present)
     op.add_column("snapshots", sa.Column("version", sa.Integer()))
+    op.add_column("snapshots", sa.Column("size", sa.Integer()))
     op.add_column("snapshots", sa.Column("comparable", sa.LargeBinary()))
     op.add_column("snapshots", sa.Column("platform", sa.Text(), nullable=False, server_default=sa.text("''")))
     op.execute(
@@ -48,8 +53,10 @@ def upgrade() -> None:
         "UPDATE snapshots SET platform = (SELECT CASE WHEN platform = 'auto' THEN coalesce(detected_platform, '')"
         " ELSE platform END FROM devices WHERE devices.id = snapshots.device_id)"
     )
+    op.execute("UPDATE snapshots SET size = (SELECT size FROM blobs WHERE blobs.sha256 = snapshots.sha256)")
     with op.batch_alter_table("snapshots", table_kwargs=NEVER_AGAIN) as batch:
         batch.alter_column("version", existing_type=sa.Integer(), nullable=False)
+        batch.alter_column("size", existing_type=sa.Integer(), nullable=False)
         batch.create_unique_constraint(
             "uq_snapshots_device_id_kind_version", ["device_id", "kind", "version"]
         )
@@ -119,9 +126,13 @@ def downgrade() -> None:
     with op.batch_alter_table("snapshots", table_kwargs=NEVER_AGAIN) as batch:
         batch.drop_constraint("uq_snapshots_device_id_kind_version", type_="unique")
         batch.drop_column("version")
+        batch.drop_column("size")
         batch.drop_column("comparable")
         batch.drop_column("platform")
     op.drop_index("ix_blobs_base", table_name="blobs")
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("ALTER TABLE blobs ALTER COLUMN data SET STORAGE EXTENDED")
+        op.execute("ALTER TABLE blobs RESET (toast_tuple_target)")
     op.drop_column("blobs", "base")
     op.drop_column("blobs", "sealed")
     op.drop_table("history_keys")

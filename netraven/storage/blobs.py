@@ -96,6 +96,12 @@ async def hold(connection: AsyncConnection, digests: Iterable[bytes]) -> set[byt
     return {bytes(found) for found in (await connection.execute(statement)).scalars()}
 
 
+async def sizes(connection: AsyncConnection, digests: Iterable[bytes]) -> dict[bytes, int]:
+    """How many bytes these texts have, those that are there."""
+    statement = select(blobs.c.sha256, blobs.c.size).where(blobs.c.sha256.in_(padded(digests)))
+    return {bytes(row.sha256): row.size for row in await connection.execute(statement)}
+
+
 def sealed(packed: bytes, sha256: bytes, keyring: Keyring | None) -> bytes:
     return packed if keyring is None else keyring.seal_bytes(packed, _identity(sha256))
 

@@ -200,6 +200,7 @@ class VersionImporter:
         incoming: Sequence[Incoming],
     ) -> None:
         rows: list[dict[str, Any]] = []
+        sizes = await blobs.sizes(connection, {one.seen.sha256 for one in fresh})
         for one in fresh:
             assert one.seen.place is not None  # noqa: S101 - it has no id, so it came in
             given = incoming[one.seen.place]
@@ -209,6 +210,7 @@ class VersionImporter:
                     "kind": output[1],
                     "version": one.number,
                     "sha256": one.seen.sha256,
+                    "size": sizes[one.seen.sha256],
                     "comparable": given.comparable,
                     "platform": given.platform,
                     "run_id": None,

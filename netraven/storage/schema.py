@@ -388,6 +388,7 @@ snapshots = Table(
     Column("kind", Text, nullable=False),
     Column("version", Integer, nullable=False),  # from 1 for each device and kind; the highest is in force
     Column("sha256", LargeBinary, ForeignKey("blobs.sha256"), nullable=False),
+    Column("size", Integer, nullable=False),  # bytes, as in blobs: a list of versions reads no texts
     Column("comparable", LargeBinary),  # digest without what changes by itself; NULL: to be computed
     Column("platform", Text, nullable=False, server_default=text("''")),
     Column("run_id", Id, ForeignKey("runs.id", ondelete="SET NULL")),

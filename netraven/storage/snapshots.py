@@ -227,6 +227,7 @@ def _row(taken: Taken, version: int, comparable: bytes) -> dict[str, Any]:
         "kind": taken.kind,
         "version": version,
         "sha256": taken.sha256,
+        "size": len(taken.data),
         "comparable": comparable,
         "platform": taken.platform,
         "run_id": taken.run_id,

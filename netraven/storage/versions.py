@@ -32,7 +32,7 @@ _SNAPSHOT = (
     snapshots.c.first_seen_at,
     snapshots.c.last_seen_at,
     snapshots.c.run_id,
-    blob_table.c.size,
+    snapshots.c.size,
 )
 _TEXT = (*_SNAPSHOT, *blobs.ENCODED)
 
@@ -128,7 +128,9 @@ class SqlVersions:
                 statement = statement.where(snapshots.c.kind == kind)
             last: tuple[str, str, int] | None = None
             while True:
-                further = statement if last is None else statement.where(place > last)
+                further = statement
+                if last is not None:  # the name by itself finds the place in an index
+                    further = statement.where(devices.c.name >= last[0], place > last)
                 async with self._database.reading() as connection:
                     rows = (await connection.execute(further)).all()
                     opener = blobs.Opener(connection, self._keys)
@@ -177,13 +179,10 @@ async def opened(opener: blobs.Opener, row: Any) -> StoredVersion:
 
 
 def _joined(columns: Sequence[ColumnElement[Any]]) -> Select[Any]:
-    texts = blobs.WITH_BASE if columns is _TEXT else blob_table
-    return (
-        select(*columns)
-        .select_from(devices)
-        .join(snapshots, snapshots.c.device_id == devices.c.id)
-        .join(texts, blob_table.c.sha256 == snapshots.c.sha256)
-    )
+    statement = select(*columns).select_from(devices).join(snapshots, snapshots.c.device_id == devices.c.id)
+    if columns is not _TEXT:
+        return statement
+    return statement.join(blobs.WITH_BASE, blob_table.c.sha256 == snapshots.c.sha256)
 
 
 def _of(device: str, kind: str, columns: Sequence[ColumnElement[Any]]) -> Select[Any]:
@@ -205,25 +204,22 @@ async def _page_of_devices(
 async def _in_force(
     connection: AsyncConnection, ids: Sequence[int], kind: str | None, moment: datetime | None
 ) -> Sequence[int]:
-    """The ids of the versions of these devices that were in force at a moment."""
+    """The ids of the versions of these devices that were in force at a moment; one look into the index for each."""
     if not ids:
         return []
-    inner = snapshots.alias("inner")
-    newest = select(func.max(inner.c.version).label("version"), inner.c.device_id, inner.c.kind)
-    if moment is not None:
-        newest = newest.where(inner.c.first_seen_at <= moment)
-    if kind is not None:
-        newest = newest.where(inner.c.kind == kind)
-    newest_of = (
-        newest.where(inner.c.device_id.in_(padded(ids))).group_by(inner.c.device_id, inner.c.kind).subquery()
-    )
-    statement = select(snapshots.c.id).join(
-        newest_of,
-        (snapshots.c.device_id == newest_of.c.device_id)
-        & (snapshots.c.kind == newest_of.c.kind)
-        & (snapshots.c.version == newest_of.c.version),
-    )
-    return (await connection.execute(statement)).scalars().all()
+    mine = snapshots.c.device_id.in_(padded(ids))
+    kinds: Sequence[str] = [kind] if kind is not None else []
+    if kind is None:
+        kinds = (await connection.execute(select(snapshots.c.kind).where(mine).distinct())).scalars().all()
+    found: list[int] = []
+    for one in kinds:
+        newest = select(snapshots.c.id).where(snapshots.c.device_id == devices.c.id, snapshots.c.kind == one)
+        if moment is not None:
+            newest = newest.where(snapshots.c.first_seen_at <= moment)
+        newest = newest.order_by(snapshots.c.version.desc()).limit(1).correlate(devices)
+        statement = select(newest.scalar_subquery()).where(devices.c.id.in_(padded(ids)))
+        found += [key for key in (await connection.execute(statement)).scalars() if key is not None]
+    return found
 
 
 def version_of(row: Any) -> Version:
