@@ -112,7 +112,8 @@ async def into_database(past: Past, store: Any, progress: Callable[[int], None])
             taken.append(Taken(ids[past.name(device)], "running", _PLATFORM, sha256, data, run, at))
         row = {
             "id": run, "started_at": at, "finished_at": at, "status": RunStatus.COMPLETE.value,
-            "selector": {"tags": [], "names": []}, "strategy": "priority", "concurrency": 1, "owner": "", "heartbeat_at": at,
+            "selector": {"tags": [], "names": []}, "strategy": "priority", "concurrency": 1,
+            "owner": "", "heartbeat_at": at,
         }  # fmt: skip
         async with store.database.writing() as connection:
             await connection.execute(insert(runs).values(row))
