@@ -350,6 +350,21 @@ def test_which_texts_are_searched(looking: Path, nr: Command) -> None:
     assert found("GigabitEthernet", "--device", "r1", "--limit", 1) == [("r1", 3, 3)]
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--at 2000-01-01", "of these devices at 2000-01-01 00:00:00 UTC"),
+        ("--kind versoin", "no output of the kind 'versoin' is known of these devices yet"),
+        ("--kind versoin --history --json", "no output of the kind 'versoin' is known of these devices yet"),
+    ],
+)
+def test_that_there_was_nothing_to_search_is_said(words: str, said: str, looking: Path, nr: Command) -> None:
+    answer = nr("config", "search", "hostname", *words.split())
+    assert answer.code == 1
+    assert said in answer.err
+    assert "nothing was searched" not in nr("config", "search", "no such line", "--device", "r1").err
+
+
 def test_a_limit_is_said(looking: Path, nr: Command) -> None:
     said = nr("config", "search", "GigabitEthernet", "--device", "r1", "--limit", 1)
     assert (said.code, said.out.count("\n")) == (0, 1)

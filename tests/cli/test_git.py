@@ -109,6 +109,20 @@ def test_the_commands(exporting: Path, nr: Command) -> None:
     }
 
 
+def test_a_kind_that_there_is_none_of_takes_no_file_away(exporting: Path, nr: Command) -> None:
+    assert nr("collect", *ONE).code == 0
+    before = commits(exporting / "configs.git")
+    with (exporting / "netraven.toml").open("a") as file:
+        file.write('kinds = ["runing"]\n')
+    said = nr("git", "export")
+    assert said.code == 2
+    assert "git.kinds: no platform has an output of the kind 'runing'" in said.err
+    run = nr("collect", *ONE)
+    assert run.code == 0, "what is wrong with the repository is not the devices' trouble"
+    assert "git.kinds: no platform has" in run.out
+    assert commits(exporting / "configs.git") == before
+
+
 def test_without_settings_there_is_nothing_to_export_to(ready: Path, nr: Command) -> None:
     for words in (("export",), ("push",), ("status", "--json")):
         said = nr("git", *words)
