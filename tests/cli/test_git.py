@@ -234,6 +234,11 @@ def test_a_repository_that_is_none_is_said(ready: Path, nr: Command, tmp_path: P
     said = nr("history", "import-git", tmp_path)
     assert said.code == 2
     assert "is no git repository" in said.err
+    other_programs(tmp_path)
+    said = nr("history", "import-git", tmp_path / "work", "--layout", "rancid")
+    assert said.code == 0
+    assert "no file of a device was found" in said.out
+    assert "known" not in said.out
     said = nr("history", "import-git", tmp_path, "--kind", "../x")
     assert said.code == 2
     assert "no kind of output" in said.err
