@@ -20,6 +20,7 @@ from netraven.storage.schema import (
     blobs,
     connection_logs,
     credential_attempts,
+    devices,
     hook_deliveries,
     job_logs,
     lockout_accounts,
@@ -36,12 +37,12 @@ Staying = Mapping[Output, int]
 
 GIVEN_UP_DAYS = 30.0
 """Days that deliveries that were given up stay on record, where nothing else is said of logs."""
-_OUTPUTS = 100
+_DEVICES = 100
+"""Devices whose versions are looked through in one statement."""
 _ROWS = 2000
 _SPAN = 5000
 """Texts that are looked through in one statement."""
 
-_PLACE = tuple_(snapshots.c.device_id, snapshots.c.kind)
 _newer = snapshots.alias("newer")
 OUTDATED = (
     select(_newer.c.id)
@@ -84,25 +85,31 @@ async def versions(database: Database, limits: Limits, now: datetime) -> AsyncIt
         .group_by(snapshots.c.device_id, snapshots.c.kind)
         .having(func.count() > 1, or_(*beyond))
         .order_by(snapshots.c.device_id, snapshots.c.kind)
-        .limit(_OUTPUTS)
     )
-    last: Output | None = None
-    while True:
+    async for span in device_spans(database):
         async with database.reading() as connection:
-            found = await connection.execute(grouped if last is None else grouped.where(last < _PLACE))
+            found = await connection.execute(grouped.where(*span))
             page = [(row.device_id, row.kind) for row in found]
             dated = await _dated(connection, page)
-        for output in page:
-            rows = dated.get(output, [])
-            if not rows:
-                continue
+        for output, rows in dated.items():
             staying = oldest_that_stays([one for _, one in rows], limits, now)
             ids = tuple(key for key, one in rows if one.number < staying)
             if ids:
                 yield Expired(output, staying, ids)
-        if len(page) < _OUTPUTS:
+
+
+async def device_spans(database: Database) -> AsyncIterator[Sequence[ColumnElement[bool]]]:
+    """Versions in stretches by device, so that no statement takes long, however many of them nothing is wrong with."""
+    last = 0
+    while True:
+        page = select(devices.c.id).where(devices.c.id > last).order_by(devices.c.id).limit(_DEVICES)
+        async with database.reading() as connection:
+            ids = (await connection.execute(page)).scalars().all()
+        if ids:
+            yield [snapshots.c.device_id >= ids[0], snapshots.c.device_id <= ids[-1]]
+        if len(ids) < _DEVICES:
             return
-        last = page[-1]
+        last = ids[-1]
 
 
 async def _dated(
@@ -125,7 +132,7 @@ async def _dated(
 
 async def unused_texts(database: Database) -> AsyncIterator[Sequence[bytes]]:
     """The digests of texts that go, some at a time. What only they differ from is not among them yet."""
-    async for span in _spans(database):
+    async for span in text_spans(database):
         statement = select(blobs.c.sha256).where(*span, *UNUSED).order_by(blobs.c.sha256)
         async with database.reading() as connection:
             found = (await connection.execute(statement)).scalars().all()
@@ -136,7 +143,7 @@ async def unused_texts(database: Database) -> AsyncIterator[Sequence[bytes]]:
 async def texts_to_go(database: Database, staying: Staying) -> tuple[int, int]:
     """How many texts nobody will have once versions before ``staying`` are gone, and their bytes as stored."""
     texts = size = 0
-    async for span in _spans(database):
+    async for span in text_spans(database):
         async with database.reading() as connection:
             columns = (blobs.c.sha256, func.length(blobs.c.data).label("bytes"))
             rows = (await connection.execute(select(*columns).where(*span))).all()
@@ -164,7 +171,7 @@ async def _kept(
     }
 
 
-async def _spans(database: Database) -> AsyncIterator[Sequence[ColumnElement[bool]]]:
+async def text_spans(database: Database) -> AsyncIterator[Sequence[ColumnElement[bool]]]:
     """All texts in stretches, each a few milliseconds of reading."""
     last: bytes | None = None
     while True:
@@ -239,12 +246,18 @@ def logs(now: datetime, days: float) -> list[Log]:
     if not days:
         return found
     attempt, outcome = credential_attempts.c, run_outcomes.c
+    began_before = runs.c.started_at < cutoff
     return [
         Log(credential_attempts, (attempt.started_at, attempt.id), (attempt.started_at < cutoff, ~_GUARDED)),
         Log(
             run_outcomes,
             (outcome.run_id, outcome.device_name),
-            (runs.c.started_at < cutoff, outcome.finished_at < cutoff, ~_LAST_OUTCOME),
+            (
+                outcome.run_id <= select(func.max(runs.c.id)).where(began_before).scalar_subquery(),
+                began_before,
+                outcome.finished_at < cutoff,
+                ~_LAST_OUTCOME,
+            ),
         ),
         *(
             Log(table, (table.c.timestamp, table.c.id), (table.c.timestamp < cutoff,))

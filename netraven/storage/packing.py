@@ -162,21 +162,20 @@ class Packing:
             .order_by(*_PLACE)
             .limit(ROWS)
         )
-        last: tuple[int, str, int] | None = None
-        while True:
-            async with self._database.reading() as connection:
-                found = await connection.execute(
-                    statement if last is None else statement.where(last < _PLACE)
-                )
-                page = found.all()
-                unknown = {bytes(row.sha256) for row in page} - self._in_force
-                self._in_force |= await _in_force(connection, unknown)
-            wanted = [row for row in page if bytes(row.sha256) not in self._in_force]
-            if wanted:
-                yield wanted
-            if len(page) < ROWS:
-                return
-            last = (page[-1].device_id, page[-1].kind, page[-1].version)
+        async for span in expiry.device_spans(self._database):
+            further, more = statement.where(*span), True
+            while more:
+                async with self._database.reading() as connection:
+                    page = (await connection.execute(further)).all()
+                    unknown = {bytes(row.sha256) for row in page} - self._in_force
+                    self._in_force |= await _in_force(connection, unknown)
+                wanted = [row for row in page if bytes(row.sha256) not in self._in_force]
+                if wanted:
+                    yield wanted
+                more = len(page) == ROWS
+                if more:
+                    last = (page[-1].device_id, page[-1].kind, page[-1].version)
+                    further = statement.where(*span, last < _PLACE)
 
     async def _output(self, output: expiry.Output, rows: Sequence[Any]) -> AsyncIterator[Sequence[_Small]]:
         """How the texts of one output are to be stored, some at a time."""
@@ -269,33 +268,33 @@ class Packing:
         """Encrypt what is still in clear, where texts are to be encrypted: databases of the time before that."""
         if not self._keys.encrypt:
             return
-        last = b""
-        while True:
-            columns = (blobs.c.sha256, blobs.c.codec, blobs.c.data)
-            statement = (
-                select(*columns)
-                .where(blobs.c.sealed.is_(False), blobs.c.sha256 > last)
-                .order_by(blobs.c.sha256)
-                .limit(ROWS)
-            )
+        async for span in expiry.text_spans(self._database):
+            clear = select(blobs.c.sha256).where(blobs.c.sealed.is_(False), *span).order_by(blobs.c.sha256)
             async with self._database.reading() as connection:
-                rows = (await connection.execute(statement)).all()
-            if not rows:
-                return
-            async with self._turns.turn() as connection:
-                keyring = await self._keys.sealing(connection)
-                changes = [
-                    {
-                        "b_sha256": bytes(row.sha256),
-                        "b_codec": row.codec,
-                        "b_data": sealed(bytes(row.data), bytes(row.sha256), keyring),
-                    }
-                    for row in rows
-                ]
-                await connection.execute(_SEALED, changes)
-            done.sealed += len(rows)
-            progress("texts encrypted", done.sealed)
-            last = bytes(rows[-1].sha256)
+                found = (await connection.execute(clear)).scalars().all()
+            for digests in slices(found):
+                done.sealed += await self._seal_some(digests)
+                progress("texts encrypted", done.sealed)
+
+    async def _seal_some(self, digests: Sequence[bytes]) -> int:
+        columns = (blobs.c.sha256, blobs.c.codec, blobs.c.data)
+        async with self._database.reading() as connection:
+            statement = select(*columns).where(blobs.c.sha256.in_(padded(digests)))
+            rows = (await connection.execute(statement)).all()
+        if not rows:
+            return 0
+        async with self._turns.turn() as connection:
+            keyring = await self._keys.sealing(connection)
+            changes = [
+                {
+                    "b_sha256": bytes(row.sha256),
+                    "b_codec": row.codec,
+                    "b_data": sealed(bytes(row.data), bytes(row.sha256), keyring),
+                }
+                for row in rows
+            ]
+            await connection.execute(_SEALED, changes)
+        return len(rows)
 
 
 async def _in_force(connection: AsyncConnection, digests: set[bytes]) -> set[bytes]:

@@ -30,6 +30,7 @@ from netraven.storage.store import SqlStore
 from netraven.storage.urls import locate
 from tests.acceptance.installation import EVERYWHERE, TAG, Installation
 from tests.acceptance.processes import NETRAVEN, ROOT, Command, LabProcess, environment, netraven, started
+from tests.archive.pasts import unpacked
 from tests.canaries import Canaries, Sighting, forms
 from tests.sources.vault_server import VaultServer
 
@@ -128,6 +129,8 @@ READING = (
 LOOKING_BACK = (
     "config show holds", "config diff holds 1 1", "config diff --run 1", "config diff --run 1 --side-by-side",
     "config search snmp-server", "config search snmp-server --history", "config search .* --regex --device holds",
+    "prune --dry-run", "prune", "history export sealed.zst --force", "history export marked.zst --redacted --force",
+    "history import sealed.zst",
 )  # fmt: skip
 """What tells of a configuration with a secret in it."""
 FAILING = (
@@ -143,6 +146,8 @@ FAILING = (
     "collect --tag nowhere",
     "run show 99",
     "config show nobody",
+    "history import marked.zst",
+    "history import key.pem",
     "hook test nobody",
     "hook forget nobody",
 )
@@ -235,6 +240,9 @@ async def test_commands_show_no_secret(
         await run(line)
         await run(f"{line} --json")
     await run(f"config search {community}", code=1)  # it cannot be guessed at
+    for archive in ("sealed.zst", "marked.zst"):
+        hunt.hunt(archive, unpacked(work / archive))
+    assert b"<redacted:" in unpacked(work / "marked.zst")
     for line in FAILING:
         await run(line, code=2)
     for key in (password, "!" * 44, base64.b64encode(password.encode()).decode()):  # none of these is a key

@@ -14,7 +14,7 @@ from typing import Any
 import asyncssh
 import pytest
 
-from netraven import Device, app
+from netraven import Device, outlets
 from netraven.lab import Ill, Lab, LabDevice
 from netraven.lab.server import host_key
 from tests.acceptance.installation import EVERYWHERE, PATIENT, Installation, credential
@@ -108,7 +108,7 @@ async def test_every_command_and_every_log(
     installation: Installation, command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NETRAVEN_LOG__LEVEL", "debug")
-    monkeypatch.setattr(app, "GOODBYE", 0.5)
+    monkeypatch.setattr(outlets, "GOODBYE", 0.5)
     complaint = json.dumps(["/bin/sh", "-c", 'printf %s "$0" >&2; exit 1', EVIL])
     with installation.file.open("a") as file:
         file.write(f'[hooks.complains]\ntype = "command"\ncommand = {complaint}\n')
@@ -126,6 +126,13 @@ async def test_every_command_and_every_log(
             ended = await command(*words, config=installation.file)
             check(" ".join(words), ended.stdout + ended.stderr)
             assert ended.code == 0, (words, ended.err)
+    archive = str(installation.folder / "history.zst")
+    for words in (["prune"], ["history", "export", archive, "--raw"], ["history", "import", archive]):
+        ended = await command(*words, config=installation.file)
+        check(" ".join(words), ended.stdout + ended.stderr)
+        assert ended.code == (2 if "import" in words else 0), (
+            ended.err
+        )  # names of devices that no list would take
     ended = await command("hook", "deliver", config=installation.file)
     check("hook deliver", ended.stdout + ended.stderr)
     assert "ended with exit code 1: \\x1b]0;title" in ended.out
