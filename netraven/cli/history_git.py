@@ -69,8 +69,8 @@ def _tell(context: Context, done: TakenOver, dry_run: bool) -> None:
         say(f"{what} in {where} ({done.layout}): {done.added:,} new{_the_others(done)}")
     if not done.read:
         say(
-            "no file of a device was found: Oxidized has NAME or GROUP/NAME, RANCID configs/NAME (--layout says whose it "
-            "is); names are those of the inventory"
+            "no file of a device was found: Oxidized has NAME or GROUP/NAME, RANCID configs/NAME (--layout says whose "
+            "it is); names are those of the inventory"
         )
     if done.unknown:
         say(f"not in the inventory, left out: {_some(sorted(done.unknown))}")

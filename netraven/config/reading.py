@@ -166,9 +166,11 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _how_it_goes(error: str) -> str:
-    """For the slip that pasting from the documentation leads to: what `netraven init` writes has each heading already."""
+    """For a section pasted from the documentation: what `netraven init` writes has each heading already."""
     if re.search(r"Cannot (declare|overwrite|mutate)", error):
-        return ": a section or key stands in the file once only; put what belongs to it under the heading that is there"
+        return (
+            ": a section stands in the file once only; put what belongs to it under the heading that is there"
+        )
     return ""
 
 

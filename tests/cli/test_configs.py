@@ -176,7 +176,7 @@ def test_secrets_are_marks_unless_told_otherwise(looking: Path, nr: Command) -> 
         ("show r1 --version 9", "there are 3: 1 to 3"),
         ("diff r1 9", "there are 3: 1 to 3"),
         ("diff r1 1 9", "there are 3: 1 to 3"),
-        ("show r1 --at 2025-01-01", "its first version, 1, was seen at 2026-11-22 03:00:00 UTC"),
+        ("show r1 --at 2025-01-01", "its oldest version on record, 1, was seen at 2026-11-22 03:00:00 UTC"),
         ("show r1 --kind startup", "only running, version"),
         ("show r1 --at 2026-11-22 --version 1", "not allowed with"),
         ("show gone", "With --raw"),
