@@ -111,7 +111,7 @@ async def into_database(past: Past, store: Any, progress: Callable[[int], None])
             sha256 = hashlib.sha256(data).digest()
             taken.append(Taken(ids[past.name(device)], "running", _PLATFORM, sha256, data, run, at))
         row = {
-            "id": run, "started_at": at, "finished_at": at, "status": RunStatus.COMPLETE.value, "selector": {},
+            "id": run, "started_at": at, "finished_at": at, "status": RunStatus.COMPLETE.value, "selector": {"tags": [], "names": []},
             "strategy": "priority", "concurrency": 1, "owner": "", "heartbeat_at": at,
         }  # fmt: skip
         async with store.database.writing() as connection:
