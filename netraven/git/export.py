@@ -262,7 +262,7 @@ class Exporter:
         told = self._target
         pushed = await push(repository.git, told.remote, told.branch, commit, timeout=told.push_timeout)
         if pushed.error:
-            log.warning("git_push_failed", remote=pushed.remote, error=pushed.error)
+            log.info("git_push_failed", remote=pushed.remote, error=pushed.error)
         state = dataclasses.replace(repository.state(), push_tried_at=self._now(), push_error=pushed.error)
         repository.keep(state if pushed.error else dataclasses.replace(state, pushed=commit))
         return pushed
