@@ -80,13 +80,15 @@ def git_exporter(settings: Settings, store: SqlStore, catalogue: Catalogue) -> E
     path = settings.git_path
     if path is None:
         return None
+    kinds = tuple(dict.fromkeys(told.kinds))
     target = Target(
         path=path.absolute(),
         layout=Layout(told.layout),
         per=told.commit,
         author=told.author,
         branch=told.branch,
-        kinds=tuple(dict.fromkeys(told.kinds)),
+        kinds=kinds,
+        unheard_of=frozenset(kinds) - catalogue.kinds() if set(kinds) != {"running"} else frozenset(),
         raw=told.raw,
         remote=told.remote,
         push_timeout=told.timeout,

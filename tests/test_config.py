@@ -89,6 +89,7 @@ def test_a_named_file_that_is_not_there_is_an_error_and_not_a_default(folder: Pa
     [
         (b"[collect\n", "is not valid TOML"),
         (b"[collect]\nretries=1\nretries=2", "is not valid TOML"),
+        (b"[git]\n[log]\n[git]\npath='x'", "put what belongs to it under the heading that is there"),
         (b"\xff\xfe", "is not UTF-8"),
     ],
 )

@@ -59,6 +59,8 @@ async def search(
             await _print_history(results)
         else:
             await _print(results)
+        if not results.lines and not results.unsearched:
+            await _say_if_there_is_nothing(store, selector, kind, None if history else at)
     for problem, versions in results.unsearched.values():
         more = f" (and {versions - 1:,} more of this platform)" if versions > 1 else ""
         warn(f"not searched: {plain_line(problem, _LONG)}{more}")
@@ -74,6 +76,16 @@ async def _check(store: SqlStore, selector: Selector) -> None:
         raise InputError(f"no device or credential carries the tag {', '.join(map(repr, unknown))}")
     for name in sorted(selector.names):
         await check_device(store, name)
+
+
+async def _say_if_there_is_nothing(
+    store: SqlStore, selector: Selector, kind: str, at: datetime | None
+) -> None:
+    """That nothing has a line is an answer; that there was nothing to look at is another one."""
+    if await anext(store.versions.all_at(selector, kind, at), None) is not None:
+        return
+    then = f" at {at:%Y-%m-%d %H:%M:%S} UTC" if at is not None else " yet"
+    warn(f"nothing was searched: no output of the kind {plain_line(kind)!r} is known of these devices{then}")
 
 
 class _Results:

@@ -66,7 +66,12 @@ def _tell(context: Context, done: TakenOver, dry_run: bool) -> None:
     if dry_run:
         say(f"{what} in {where} ({done.layout}); nothing was stored")
     else:
-        say(f"{what} in {where} ({done.layout}): {done.added:,} new, the others were known")
+        say(f"{what} in {where} ({done.layout}): {done.added:,} new{_the_others(done)}")
+    if not done.read:
+        say(
+            "no file of a device was found: Oxidized has NAME or GROUP/NAME, RANCID configs/NAME (--layout says whose "
+            "it is); names are those of the inventory"
+        )
     if done.unknown:
         say(f"not in the inventory, left out: {_some(sorted(done.unknown))}")
     for name, could in sorted(done.unclear.items())[:_SOME]:
@@ -75,6 +80,10 @@ def _tell(context: Context, done: TakenOver, dry_run: bool) -> None:
         say(f"and {more:,} more that are not clear; --json has all")
     if done.added and context.settings.git.path:
         say(f"to have it in the git repository too: {context.command('git', 'export', '--rebuild')}")
+
+
+def _the_others(done: TakenOver) -> str:
+    return ", the others were known" if done.added < done.read else ""
 
 
 def _some(names: Any) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from netraven.cli.context import Context
 from netraven.cli.screen import Table, ago, clock, console, counted, note, print_json, say
+from netraven.cli.slips import warn_of_hook_slips
 from netraven.errors import InputError
 from netraven.model import HookStanding, utcnow
 from netraven.plain import plain_line
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 async def show_all(context: Context, *, as_json: bool) -> int:
     async with context.store() as store:
         standing = await _standing(context, store)
+        await warn_of_hook_slips(context, store)
     if as_json:
         print_json([_document(context, one) for one in standing.values()])
         return 0

@@ -67,7 +67,8 @@ NetRaven collects the configurations of network devices, and knows which credent
   netraven credential add NAME ...     what to log in with, and where
   netraven device import FILE          what to log in to
   netraven plan                        what would happen
-  netraven collect                     do it"""
+  netraven collect                     do it
+  netraven config diff DEVICE          what has changed"""
 
 _CODES = """\
 exit codes: 0 done; 1 some devices were not collected; 2 usage, settings or input, or the output cannot be written;

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 async def warn_of_slips(context: Context, store: SqlStore) -> None:
-    """Sections of the settings for realms, tags and devices that there are none of."""
+    """What settings say of realms, tags and devices that there are none of."""
     used = {credential.realm for credential in await store.credentials()}
     for name in sorted(set(context.settings.realms) - used):
         warn(
@@ -33,6 +33,20 @@ async def warn_of_slips(context: Context, store: SqlStore) -> None:
         warn(
             f"no device is named {_said(name)}, of which the settings speak: [devices.{plain_line(name)}] does nothing"
         )
+    await warn_of_hook_slips(context, store)
+
+
+async def warn_of_hook_slips(context: Context, store: SqlStore) -> None:
+    """Tags by which a hook would be told of no device."""
+    hooks = context.settings.hooks
+    if not any(hook.tags for hook in hooks.values()):
+        return
+    carried = await store.known_tags()
+    for name, hook in hooks.items():
+        for tag in sorted(set(hook.tags) - carried):
+            close = _closest(tag, carried)
+            meant = f", did you mean {_said(close)}?" if close else ""
+            warn(f"hooks.{plain_line(name)}.tags: nothing carries the tag {_said(tag)}{meant}")
 
 
 def _said(name: str) -> str:
@@ -40,5 +54,9 @@ def _said(name: str) -> str:
 
 
 def _meant(section: str, name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
-    return f", did you mean [{section}.{plain_line(close[0])}]?" if close else ""
+    close = _closest(name, known)
+    return f", did you mean [{section}.{plain_line(close)}]?" if close else ""
+
+
+def _closest(name: str, known: Iterable[str]) -> str:
+    return next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)), "")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -161,7 +162,16 @@ def _read(file: Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise SettingsError(f"{file}: is not UTF-8") from error
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"{file}: is not valid TOML: {error}") from error
+        raise SettingsError(f"{file}: is not valid TOML: {error}{_how_it_goes(str(error))}") from error
+
+
+def _how_it_goes(error: str) -> str:
+    """For a section pasted from the documentation: what `netraven init` writes has each heading already."""
+    if re.search(r"Cannot (declare|overwrite|mutate)", error):
+        return (
+            ": a section stands in the file once only; put what belongs to it under the heading that is there"
+        )
+    return ""
 
 
 def _overrides(environ: Mapping[str, str]) -> dict[str, dict[str, str]]:

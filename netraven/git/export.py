@@ -46,6 +46,8 @@ class Target:
     author: str = "NetRaven <netraven@localhost>"
     branch: str = "main"
     kinds: tuple[str, ...] = ("running",)
+    unheard_of: frozenset[str] = frozenset()
+    """Of these, what no platform has. Where nothing of the kind was imported either, it is a slip of the pen."""
     raw: bool = False
     remote: str = field(default="", repr=False)
     push_timeout: float = 300.0
@@ -131,9 +133,11 @@ class Exporter:
         """Bring the repository up to what is on record, and push it (``send``) where there is a remote.
 
         ``rebuild``: make it anew from the whole history and put it in the place of what is there. ``patience``: seconds
-        to wait for another export. Raises ``GitError`` and ``DatabaseError``; what was exported before is intact then.
+        to wait for another export. Raises ``InputError`` for a kind of output that there is none of, ``GitError`` and
+        ``DatabaseError``; what was exported before is intact then.
         A push that fails is told in the report.
         """
+        await self._check_kinds()
         async with self._opened(patience) as (repository, lock):
             if rebuild:
                 done = await self._rebuild(repository, progress)
@@ -192,6 +196,15 @@ class Exporter:
             state.push_error,
         )
 
+    async def _check_kinds(self) -> None:
+        """A kind written wrongly would take all files out of the repository."""
+        for kind in sorted(self._target.unheard_of):
+            if not (await self._versions.counted(Exported(), [kind])).versions:
+                raise InputError(
+                    f"git.kinds: no platform has an output of the kind {kind!r}, and none is on record. The "
+                    "repository was left as it is"
+                )
+
     # ---- the repository ----
 
     def _repository(self, path: Path | None = None) -> Repository:
@@ -249,7 +262,7 @@ class Exporter:
         told = self._target
         pushed = await push(repository.git, told.remote, told.branch, commit, timeout=told.push_timeout)
         if pushed.error:
-            log.warning("git_push_failed", remote=pushed.remote, error=pushed.error)
+            log.info("git_push_failed", remote=pushed.remote, error=pushed.error)
         state = dataclasses.replace(repository.state(), push_tried_at=self._now(), push_error=pushed.error)
         repository.keep(state if pushed.error else dataclasses.replace(state, pushed=commit))
         return pushed

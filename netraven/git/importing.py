@@ -94,6 +94,7 @@ class Source:
         self._layout = layout
         self._branch = branch
         self.directory = directory
+        self.name = directory.parent.name if directory.name == ".git" else directory.name
 
     async def files(self) -> Sequence[str]:
         """The files that the branch has now, by path; empty where it has no commit."""

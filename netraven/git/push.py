@@ -59,9 +59,10 @@ def _why(said: Answer, branch: str) -> str:
     if _DIVERGED.search(rejected):
         return (
             f"the remote's branch {branch} has commits that are not in the exported repository (somebody pushed to it, "
-            "or the repository was rebuilt); NetRaven never pushes with force. Keep what is there under another name "
-            f"(git push REMOTE {branch}:refs/heads/{branch}-before, then delete {branch} on the remote), or name "
-            "another branch in git.branch"
+            "or the repository was rebuilt); NetRaven never pushes with force. Name another branch in git.branch; or, "
+            "in a clone of the remote, keep what is there "
+            f"(git push origin origin/{branch}:refs/heads/{branch}-before), and then push with force "
+            f"by hand (git -C REPOSITORY push --force REMOTE {branch})"
         )
     if rejected:
         remote = [line for line in said.err.splitlines() if line.startswith("remote:")]

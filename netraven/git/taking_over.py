@@ -100,6 +100,6 @@ async def _shared(sources: Sequence[Source], names: Names) -> Mapping[str, tuple
             name = device_in(path, layout)
             found = names.find(name) if name is not None else ()
             if len(found) == 1:
-                shown = f"{source.directory.name}: {path}" if len(sources) > 1 else path
+                shown = f"{source.name}: {path}" if len(sources) > 1 else path
                 files.setdefault(found[0], []).append(shown)
     return {device: tuple(paths) for device, paths in files.items() if len(paths) > 1}

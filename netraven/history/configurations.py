@@ -234,7 +234,7 @@ class Configurations:
             return f"{device} has no version {number} of {kind!r}; there are {len(newest)}: {span}"
         first = newest[-1]
         return (
-            f"nothing is known of {device} ({kind}) at {at:%Y-%m-%d %H:%M:%S} UTC: its first version, "
+            f"nothing is known of {device} ({kind}) at {at:%Y-%m-%d %H:%M:%S} UTC: its oldest version on record, "
             f"{first.number}, was seen at {first.first_seen_at:%Y-%m-%d %H:%M:%S} UTC"
         )
 

@@ -84,10 +84,14 @@ def _of_run(message: Message, event: Event) -> Letter:
     ]
     if error := event.data.get("error"):
         lines.append(plain_line(str(error)))
-    if not message.parts:
+    failed = len(parts[EventKind.FAILED]) + len(parts[EventKind.FAILED_AGAIN])
+    untold = 0 if message.more else int(counts.get("failed", 0)) - failed
+    if not message.parts and untold <= 0:
         lines += ["", "There is nothing to tell of single devices."]
     for kind, found in parts.items():
         lines += _listed(_HEADINGS[kind], found)
+    if untold > 0:
+        lines += ["", f"Failed, and not asked for by this hook: {untold:,} (netraven run show {event.run})"]
     if message.more:
         lines += ["", f"There is more than this mail has room for: netraven run show {event.run}"]
     return Letter(subject, "\n".join([*lines, "", *_differences(parts[EventKind.CHANGED])]).rstrip() + "\n")

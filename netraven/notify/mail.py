@@ -53,7 +53,7 @@ def server_of(smtp: str, security: str, username: str = "") -> Server:
         host, port = smtp, str(PORTS[security])
     host = host.removeprefix("[").removesuffix("]")
     if not host or not host.isprintable() or " " in host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise ValueError("is HOST or HOST:PORT")
+        raise ValueError("must be HOST or HOST:PORT")
     return Server(host, int(port), security, username)
 
 

@@ -176,7 +176,7 @@ def test_secrets_are_marks_unless_told_otherwise(looking: Path, nr: Command) -> 
         ("show r1 --version 9", "there are 3: 1 to 3"),
         ("diff r1 9", "there are 3: 1 to 3"),
         ("diff r1 1 9", "there are 3: 1 to 3"),
-        ("show r1 --at 2025-01-01", "its first version, 1, was seen at 2026-11-22 03:00:00 UTC"),
+        ("show r1 --at 2025-01-01", "its oldest version on record, 1, was seen at 2026-11-22 03:00:00 UTC"),
         ("show r1 --kind startup", "only running, version"),
         ("show r1 --at 2026-11-22 --version 1", "not allowed with"),
         ("show gone", "With --raw"),
@@ -348,6 +348,21 @@ def test_which_texts_are_searched(looking: Path, nr: Command) -> None:
     assert found("ACCESS VLAN", "--device", "r1", "--ignore-case") == [("r1", 3, 5)]
     assert found(r"^ switchport .* \d+$", "--device", "r1", "--regex") == [("r1", 3, 5)]
     assert found("GigabitEthernet", "--device", "r1", "--limit", 1) == [("r1", 3, 3)]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("--at 2000-01-01", "of these devices at 2000-01-01 00:00:00 UTC"),
+        ("--kind versoin", "no output of the kind 'versoin' is known of these devices yet"),
+        ("--kind versoin --history --json", "no output of the kind 'versoin' is known of these devices yet"),
+    ],
+)
+def test_that_there_was_nothing_to_search_is_said(words: str, said: str, looking: Path, nr: Command) -> None:
+    answer = nr("config", "search", "hostname", *words.split())
+    assert answer.code == 1
+    assert said in answer.err
+    assert "nothing was searched" not in nr("config", "search", "no such line", "--device", "r1").err
 
 
 def test_a_limit_is_said(looking: Path, nr: Command) -> None:

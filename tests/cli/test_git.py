@@ -78,7 +78,7 @@ def test_a_refused_push_is_a_warning_and_tried_again(exporting: Path, nr: Comman
     assert "WARNING: the git repository was not pushed to remote.git: the remote refused it" in said.out
     push = nr("git", "push")
     assert (push.code, push.out) == (1, "")
-    assert "pre-receive hook declined" in push.err
+    assert push.err.count("pre-receive hook declined") == 1, "said once, not by the log as well"
     status = nr("git", "status")
     assert status.code == 0
     assert "not up to date" in status.out
@@ -107,6 +107,20 @@ def test_the_commands(exporting: Path, nr: Command) -> None:
         "pushed": True,
         "error": None,
     }
+
+
+def test_a_kind_that_there_is_none_of_takes_no_file_away(exporting: Path, nr: Command) -> None:
+    assert nr("collect", *ONE).code == 0
+    before = commits(exporting / "configs.git")
+    with (exporting / "netraven.toml").open("a") as file:
+        file.write('kinds = ["runing"]\n')
+    said = nr("git", "export")
+    assert said.code == 2
+    assert "git.kinds: no platform has an output of the kind 'runing'" in said.err
+    run = nr("collect", *ONE)
+    assert run.code == 0, "what is wrong with the repository is not the devices' trouble"
+    assert "git.kinds: no platform has" in run.out
+    assert commits(exporting / "configs.git") == before
 
 
 def test_without_settings_there_is_nothing_to_export_to(ready: Path, nr: Command) -> None:
@@ -220,6 +234,11 @@ def test_a_repository_that_is_none_is_said(ready: Path, nr: Command, tmp_path: P
     said = nr("history", "import-git", tmp_path)
     assert said.code == 2
     assert "is no git repository" in said.err
+    other_programs(tmp_path)
+    said = nr("history", "import-git", tmp_path / "work", "--layout", "rancid")
+    assert said.code == 0
+    assert "no file of a device was found" in said.out
+    assert "known" not in said.out
     said = nr("history", "import-git", tmp_path, "--kind", "../x")
     assert said.code == 2
     assert "no kind of output" in said.err

@@ -319,7 +319,7 @@ def test_an_unknown_hook_is_answered_with_the_known_one(home: Path, nr: Command,
         ),
         (
             {"type": "mail", "to": ["a@b"], "sender": "a@b", "smtp": "h:x"},
-            "hooks.x.smtp: is HOST or HOST:PORT",
+            "hooks.x.smtp: must be HOST or HOST:PORT",
         ),
     ],
 )

@@ -190,6 +190,16 @@ def test_credentials_of_jump_hosts_are_not_called_useless(
     assert "bastions" in nr("plan", "--device", "r2", "--json").json["unmatched_credentials"]
 
 
+def test_a_tag_of_a_hook_that_nothing_carries_is_a_likely_slip(ready: Path, nr: Command) -> None:
+    """The hook would be told of no device, and nobody would notice."""
+    with (ready / "netraven.toml").open("a") as file:
+        file.write('[hooks.chat]\ntype = "command"\ncommand = ["true"]\ntags = ["egde", "edge"]\n')
+    for words in (("plan",), ("collect", "--device", "r2"), ("hook", "list")):
+        said = nr(*words).err
+        assert "hooks.chat.tags: nothing carries the tag 'egde', did you mean 'edge'?" in said
+        assert said.count("hooks.chat.tags") == 1
+
+
 def test_tags_and_devices_that_there_are_none_of_are_likely_slips(ready: Path, nr: Command) -> None:
     with (ready / "netraven.toml").open("a") as file:
         file.write("[tags.egde]\nlegacy = true\n[tags.edge]\nlegacy = true\n")

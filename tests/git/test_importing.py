@@ -304,6 +304,9 @@ class TestTakenOver:
         assert done.unclear == {"twice": ("a/twice", "b/twice"), "odd": ("odd.a", "odd.b")}
         again = await take_over([Source(written.path / ".git", ENVIRON)], names, None)
         assert (again.read, again.added) == (2, 0)
+        both = await take_over([Source(written.path / ".git", ENVIRON)] * 2, names, None)
+        here = written.path.name
+        assert both.unclear["r1"] == (f"{here}: r1", f"{here}: r1")
 
     async def test_a_device_that_moved_to_another_group_has_one_history(self, written: Written) -> None:
         written.commit({"a/r1": "old\n"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import socket
 import threading
@@ -115,8 +116,26 @@ async def test_a_remote_with_other_commits_is_left_as_it_is(
     assert report.commits == 1
     assert report.pushed is not None
     assert "never pushes with force" in report.pushed.error
-    assert "main-before" in report.pushed.error
     assert commits(remote) == before
+
+
+async def test_what_is_advised_where_the_remote_has_other_commits_keeps_them(
+    store: SqlStore, history: History, path: Path, remote: Path, tmp_path: Path
+) -> None:
+    """The commands of the message, as they stand there."""
+    await exporter(store, path, remote=str(remote)).export()
+    before = commits(remote)
+    report = await exporter(store, path, remote=str(remote), author="Another <a@example.net>").export(
+        rebuild=True
+    )
+    assert report.pushed is not None
+    keep, force = re.findall(r"\(git (.+?)\)", report.pushed.error)
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "--quiet", "-b", "main", str(remote), str(clone))
+    git(clone, *keep.split())
+    git(tmp_path, *force.replace("REPOSITORY", str(path)).replace("REMOTE", str(remote)).split())
+    assert commits(remote, "main-before") == before
+    assert commits(remote) == commits(path) != before
 
 
 async def test_a_rebuilt_repository_that_differs_is_not_forced_upon_the_remote(

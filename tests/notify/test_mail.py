@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import ssl
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -223,8 +224,21 @@ Back again (1)
     )
 
 
+def test_devices_that_failed_and_are_not_asked_for_are_counted() -> None:
+    """By default a mail tells of those that failed again; its first lines count all."""
+    written = letter(end(changed()))
+    assert "1 failed, 0 skipped." in written.text
+    assert "Failed, and not asked for by this hook: 1 (netraven run show 7)" in written.text
+    assert "nothing to tell" not in letter(end()).text
+    assert "not asked for" not in letter(end(failure())).text
+    assert "not asked for" not in letter(replace(end(), more=True)).text
+
+
 def test_a_run_of_which_there_is_nothing_to_tell() -> None:
-    written = letter(end())
+    said = end()
+    assert said.event is not None
+    counts = {"devices": 3, "collected": 3, "failed": 0, "skipped": 0}
+    written = letter(replace(said, event=replace(said.event, data={"status": "partial", "counts": counts})))
     assert written.subject == "NetRaven: run 7: partial"
     assert written.text.endswith("There is nothing to tell of single devices.\n")
 
