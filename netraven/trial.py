@@ -196,12 +196,12 @@ class _Dialogue:
         lines, self._lines, self._size = self._lines, [], 0
         if not lines:
             return
-        text = "\n".join(lines)
+        text = "\n".join(map(self._without_key, lines))
         for word in sorted(self._words, key=len, reverse=True):
             text = text.replace(word, HIDDEN)
         text = self._rules.shown(text, _hidden)
         for line in text.split("\n"):
-            self._tell(self._direction, self._without_key(line))
+            self._tell(self._direction, line)
 
     def _without_key(self, line: str) -> str:
         if self._direction == "in":

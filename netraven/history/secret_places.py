@@ -124,7 +124,7 @@ class SecretPlaces:
                 words.append(match.span())
                 continue
             start, end = match.span("secret")
-            if text[start:end].strip("*"):
+            if text[start:end].strip("* \t\n"):
                 known.append(_in_quotes(text, start, self._with_kind(small, start, end)))
                 if number < self._own:
                     own.add(known[-1][0])
