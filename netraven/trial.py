@@ -16,14 +16,13 @@ from netraven.app import NetRaven
 from netraven.assembly import access_rules, open_store, transport_for
 from netraven.config import Settings
 from netraven.errors import InputError
-from netraven.history.rules import Rules
+from netraven.history.rules import HIDDEN, Rules
 from netraven.model import Capture, Credential, Outcome, Secret, Target
 from netraven.platforms import Catalogue, Platform
 from netraven.ports import Login, Session, Transport, Tunnel
 
 Tell = Callable[[str, str], None]
 """Called with ``out`` or ``in``, and a line."""
-HIDDEN = "********"
 _LONGEST_LINE = 1 << 16
 """Bytes after which a line that does not end is told all the same."""
 _MOST_HELD_BACK = 1 << 20
