@@ -143,7 +143,9 @@ class SecretPlaces:
         A word may be the secret itself (``community write``), so it is marked as well.
         """
         found = small[start:end]
-        while end - start < _NEAR and (_KIND.fullmatch(found) or (found in self._fillers and found != "cisco")):
+        while end - start < _NEAR and (
+            _KIND.fullmatch(found) or (found in self._fillers and found != "cisco")
+        ):
             following = _FOLLOWING.match(small, end)
             if following is None:
                 break
@@ -205,8 +207,13 @@ class SecretPlaces:
             return _Value(start, first_end, first_end)
         following = bisect_left(words, first_end)
         end = line_end
-        if following < len(words) and words[following] < line_end:  # the next word may end a longer one: privpwd
-            end = max(map(small.rfind, " \t", (first_end,) * 2, (words[following],) * 2)) + 1 or words[following]
+        if (
+            following < len(words) and words[following] < line_end
+        ):  # the next word may end a longer one: privpwd
+            end = (
+                max(map(small.rfind, " \t", (first_end,) * 2, (words[following],) * 2)) + 1
+                or words[following]
+            )
         closing_tag = small.find("</", start, end)
         if closing_tag >= 0:
             end = closing_tag
