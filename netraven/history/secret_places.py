@@ -138,7 +138,7 @@ class SecretPlaces:
         return [piece for place in known for piece in _beside_marks(text, place, holes)]
 
     def _with_kind(self, small: str, start: int, end: int) -> int:
-        """Where the place of a secret ends; where a rule took its kind for it (``version 2c encrypted 0a1b``): behind it.
+        """Where the place of a secret ends; where a rule took its kind for it (``2c encrypted 0a1b``): behind it.
 
         A word may be the secret itself (``community write``), so it is marked as well.
         """

@@ -34,7 +34,8 @@ def secret_everywhere() -> Everywhere:
 
 
 _REST = r"[^\n]*"
-_TO_THE_NEXT_WORD = r"(?:(?! (?:password|passwd|passphrase|secret|psk|(?:[a-z]+-)*(?:auth|authentication|private|shared)-key) )[^\n])*"
+_WORD = r" (?:password|passwd|passphrase|secret|psk|(?:[a-z]+-)*(?:auth|authentication|private|shared)-key) "
+_TO_THE_NEXT_WORD = rf"(?:(?!{_WORD})[^\n])*"
 """The rest of a line in which all settings of something stand (``set`` formats, XML): not into the next one."""
 
 

@@ -169,7 +169,7 @@ def _outputs(platform: Platform, kinds: Sequence[str] | None) -> Sequence[Output
 
 
 def _quoted(line: str) -> str:
-    """As it may stand in a message, which is stored in clear and sent to people: it may be a line of a configuration."""
+    """As it may stand in a message, which is stored in clear: it may be a line of a configuration."""
     return plain_line(without_secrets(line))
 
 
