@@ -1,7 +1,7 @@
 """One device collected with a platform that is being written: guarded and on record as ever, but nothing is stored.
 
-The dialogue is told in lines, without the secrets that were handed over and those that the platform's own ``secrets``
-find.
+The dialogue is told in lines, without the secrets that were handed over and those that are found in configurations:
+by the platform's own ``secrets``, and by the rules for all platforms.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from netraven.app import NetRaven
 from netraven.assembly import access_rules, open_store, transport_for
 from netraven.config import Settings
 from netraven.errors import InputError
+from netraven.history.rules import HIDDEN, Rules
 from netraven.model import Capture, Credential, Outcome, Secret, Target
 from netraven.platforms import Catalogue, Platform
 from netraven.ports import Login, Session, Transport, Tunnel
 
 Tell = Callable[[str, str], None]
 """Called with ``out`` or ``in``, and a line."""
-HIDDEN = "********"
 _LONGEST_LINE = 1 << 16
 """Bytes after which a line that does not end is told all the same."""
 _MOST_HELD_BACK = 1 << 20
@@ -38,7 +38,7 @@ class Trial:
     def __init__(self, platform: Platform, tell: Tell) -> None:
         self.platform = platform
         self.captures: tuple[Capture, ...] = ()
-        self.dialogue = _Dialogue(platform.secrets, tell)
+        self.dialogue = _Dialogue(Rules.of(platform), tell)
 
     async def run(self, settings: Settings, device: str, *, credential: str | None = None) -> Outcome:
         """Raises ``InputError`` for a device or a credential that is not there."""
@@ -154,8 +154,8 @@ class _Dialogue:
     line by line: a pager may have cut it.
     """
 
-    def __init__(self, secrets: Sequence[re.Pattern[str]], tell: Tell) -> None:
-        self._patterns = secrets
+    def __init__(self, rules: Rules, tell: Tell) -> None:
+        self._rules = rules
         self._tell = tell
         self._words: set[str] = set()
         self._direction = "in"
@@ -195,13 +195,12 @@ class _Dialogue:
         lines, self._lines, self._size = self._lines, [], 0
         if not lines:
             return
-        text = "\n".join(lines)
+        text = "\n".join(map(self._without_key, lines))
         for word in sorted(self._words, key=len, reverse=True):
             text = text.replace(word, HIDDEN)
-        for pattern in self._patterns:
-            text = pattern.sub(_without_secret, text)
+        text = self._rules.shown(text, _hidden)
         for line in text.split("\n"):
-            self._tell(self._direction, self._without_key(line))
+            self._tell(self._direction, line)
 
     def _without_key(self, line: str) -> str:
         if self._direction == "in":
@@ -214,9 +213,6 @@ class _Dialogue:
         return line
 
 
-def _without_secret(match: re.Match[str]) -> str:
-    start, end = match.span("secret")
-    if start < 0:
-        return match[0]
-    offset = match.start()
-    return match[0][: start - offset] + HIDDEN + match[0][end - offset :]
+def _hidden(_: str) -> str:
+    """In place of a mark: what is tried out is compared with nothing."""
+    return HIDDEN

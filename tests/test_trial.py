@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netraven.errors import InputError
+from netraven.history.rules import Rules
 from netraven.model import Credential, Device, Target
+from netraven.platforms import Platform
 from netraven.trial import _Dialogue, _OneCredential
 
 SECRETS = (re.compile(r"^key (?P<secret>\S+)", re.MULTILINE),)
@@ -21,7 +23,7 @@ PASSED = b"Password: \r\nkey abcdef\r\nenable hunter2 again hunter2\r\nr1# "
 @given(cuts=st.sets(st.integers(1, len(PASSED) - 1)))
 def test_secrets_are_hidden_wherever_they_are_cut(cuts: set[int]) -> None:
     told: list[str] = []
-    dialogue = _Dialogue(SECRETS, lambda way, text: told.append(f"{way} {text}"))
+    dialogue = _Dialogue(rules(*SECRETS), lambda way, text: told.append(f"{way} {text}"))
     dialogue.hide("hunter2", None)
     marks = [0, *sorted(cuts), len(PASSED)]
     for start, end in pairwise(marks):
@@ -38,6 +40,25 @@ def test_secrets_are_hidden_wherever_they_are_cut(cuts: set[int]) -> None:
     ]
 
 
+def test_what_is_secret_everywhere_is_hidden_though_the_platform_says_nothing() -> None:
+    told: list[str] = []
+    dialogue = _Dialogue(rules(), lambda _, text: told.append(text))
+    dialogue.bytes_passed("in", b"hostname r1\r\nusername bob password 0 hunter2\r\nsnmp-server commu")
+    dialogue.bytes_passed("in", b"nity hunter3 RO\r\n ip ospf cost 10\r\nr1# ")
+    dialogue.flush()
+    assert told == [
+        "hostname r1",
+        "username bob password 0 ********",
+        "snmp-server community ******** RO",
+        " ip ospf cost 10",
+        "r1# ",
+    ]
+
+
+def rules(*secrets: re.Pattern[str]) -> Rules:
+    return Rules.of(Platform("users", secrets=secrets))
+
+
 KEY = ["-----BEGIN PRIVATE KEY-----", "MIIEvQ/one+", "MIIEvQ/two=", "-----END PRIVATE KEY-----"]
 OVER_LINES = (re.compile(r"^set phrase=\\\n +(?P<secret>\S+)$", re.MULTILINE),)
 
@@ -45,7 +66,7 @@ OVER_LINES = (re.compile(r"^set phrase=\\\n +(?P<secret>\S+)$", re.MULTILINE),)
 @pytest.mark.parametrize("page", [1, 2, 3, 9])
 def test_secrets_of_several_lines_are_hidden_and_private_keys_across_pages(page: int) -> None:
     told: list[str] = []
-    dialogue = _Dialogue(OVER_LINES, lambda way, text: told.append(f"{way} {text}"))
+    dialogue = _Dialogue(rules(*OVER_LINES), lambda way, text: told.append(f"{way} {text}"))
     dialogue.bytes_passed("in", b"set phrase=\\\r\n    hunter2\r\n")
     for number, line in enumerate(KEY):
         if number == page:
@@ -67,7 +88,7 @@ def test_secrets_of_several_lines_are_hidden_and_private_keys_across_pages(page:
 
 def test_a_line_without_end_is_told_in_pieces() -> None:
     told: list[int] = []
-    dialogue = _Dialogue((), lambda way, text: told.append(len(text)))
+    dialogue = _Dialogue(rules(), lambda way, text: told.append(len(text)))
     for _ in range(1000):
         dialogue.bytes_passed("in", b"x" * 1000)
     dialogue.flush()

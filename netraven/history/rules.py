@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from netraven.history.finder import Finder
 from netraven.history.places import Place, merged, without
@@ -58,6 +59,20 @@ class Rules:
         if len(kinds) < 2:
             return text
         return _sorted_runs(text, kinds)
+
+
+HIDDEN = "********"
+"""In place of a secret where no mark is wanted: there is nothing to compare it with."""
+
+
+@cache
+def _for_all() -> Rules:
+    return Rules.of(Platform("any"))
+
+
+def without_secrets(said: str) -> str:
+    """What a device said in passing, as it may stand in a message: the rules for all platforms know what is secret."""
+    return _for_all().shown(said, lambda _: HIDDEN)
 
 
 def _whole_line(text: str, start: int, end: int) -> Place:

@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from itertools import islice, takewhile
+from itertools import takewhile
 
 from netraven.history.finder import Finder, folded
 from netraven.history.marks import MARK
@@ -32,6 +32,8 @@ _NEAR = 60
 """Characters between a word and a secret of which it is soon said whether they mean anything."""
 _HOW = frozenset({"hash", "hash2", "custom"})
 """What SR OS says behind a secret within its quotes."""
+_FOLLOWING = re.compile(r"[ \t]+([^\s\"';{}<>]+)")
+_LONGEST_TAG = 100
 _AROUND = " \t;,{}[]()\"'"
 _KEY_BEGINS = re.compile(r"[\"' ]*-{4,5} ?begin ")
 _WRAPPED = re.compile(r"\\?\n[ \t]*")
@@ -101,11 +103,12 @@ class SecretPlaces:
         for start, end in _lines(done.text, done.marks):
             changed.append(done.text[start:end])
             shift = length - start
-            for a, b in islice(holes, max(bisect_left(holes, (start, start)) - 1, 0), None):
-                if a >= end:
-                    break
+            at = max(bisect_left(holes, (start, start)) - 1, 0)
+            while at < len(holes) and holes[at][0] < end:
+                a, b = holes[at]
                 if start < b:
                     inside.append((max(a, start) + shift, min(b, end) + shift))
+                at += 1
             length += end - start + 2
         # empty lines between them: none is the line below another
         lines = "\n\n".join(changed)
@@ -121,8 +124,8 @@ class SecretPlaces:
                 words.append(match.span())
                 continue
             start, end = match.span("secret")
-            if start < end:
-                known.append(_in_quotes(text, start, end))
+            if text[start:end].strip("* \t\n"):
+                known.append(_in_quotes(text, start, self._with_kind(small, start, end)))
                 if number < self._own:
                     own.add(known[-1][0])
         holes = _marks_in(text, marks)
@@ -133,6 +136,21 @@ class SecretPlaces:
         if not holes:
             return known
         return [piece for place in known for piece in _beside_marks(text, place, holes)]
+
+    def _with_kind(self, small: str, start: int, end: int) -> int:
+        """Where the place of a secret ends; where a rule took its kind for it (``2c encrypted 0a1b``): behind it.
+
+        A word may be the secret itself (``community write``), so it is marked as well.
+        """
+        found = small[start:end]
+        while end - start < _NEAR and (
+            _KIND.fullmatch(found) or (found in self._fillers and found != "cisco")
+        ):
+            following = _FOLLOWING.match(small, end)
+            if following is None:
+                break
+            end, found = following.end(), following[1]
+        return end
 
     def _values_behind(
         self, small: str, words: Sequence[Place], known: Sequence[Place], own: AbstractSet[int]
@@ -164,6 +182,8 @@ class SecretPlaces:
         """``words``: where words begin. None where the line ends."""
         line_end = _line_end(small, word_end)
         token_end = _end(_REST_OF_WORD, small, word_end, line_end)
+        if small[token_end : token_end + 1] == ">" and _is_no_leaf(small, token_end + 1):
+            return None
         start = _end(_BETWEEN, small, token_end, line_end)
         attached = small[start - 1 : start] == "=" and small[token_end : token_end + 1] in {"=", '"', "'"}
         for _ in range(0 if attached else _MOST_FILLERS):
@@ -186,7 +206,14 @@ class SecretPlaces:
         if attached:
             return _Value(start, first_end, first_end)
         following = bisect_left(words, first_end)
-        end = min(words[following], line_end) if following < len(words) else line_end
+        end = line_end
+        if (
+            following < len(words) and words[following] < line_end
+        ):  # the next word may end a longer one: privpwd
+            end = (
+                max(map(small.rfind, " \t", (first_end,) * 2, (words[following],) * 2)) + 1
+                or words[following]
+            )
         closing_tag = small.find("</", start, end)
         if closing_tag >= 0:
             end = closing_tag
@@ -221,6 +248,12 @@ class _Lines:
             self._line, self._found = line, [(a + start, b + start) for a, b in merged(spans)]
         at = bisect_left(self._found, (place + 1,))
         return at > 0 and place < self._found[at - 1][1]
+
+
+def _is_no_leaf(small: str, behind: int) -> bool:
+    """Whether the tag that ends at ``behind`` is followed by another one, or closes an element: there is no value."""
+    begins = small.rfind("<", max(behind - _LONGEST_TAG, 0), behind)
+    return begins >= 0 and (small[begins + 1] == "/" or small[behind : behind + 1] == "<")
 
 
 def as_one(secret: str) -> str:

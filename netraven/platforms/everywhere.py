@@ -27,10 +27,20 @@ def secret_everywhere() -> Everywhere:
     return Everywhere(
         secrets=_compiled(data["secrets"]),
         words=_compiled(data["words"]),
-        harmless=_compiled(data["harmless"]),
+        harmless=_compiled([_to_the_next_word(pattern) for pattern in data["harmless"]]),
         fillers=frozenset(data["fillers"]),
         values=frozenset(data["values"]),
     )
+
+
+_REST = r"[^\n]*"
+_WORD = r" (?:password|passwd|passphrase|secret|psk|(?:[a-z]+-)*(?:auth|authentication|private|shared)-key) "
+_TO_THE_NEXT_WORD = rf"(?:(?!{_WORD})[^\n])*"
+"""The rest of a line in which all settings of something stand (``set`` formats, XML): not into the next one."""
+
+
+def _to_the_next_word(pattern: str) -> str:
+    return pattern.removesuffix(_REST) + _TO_THE_NEXT_WORD if pattern.endswith(_REST) else pattern
 
 
 def _compiled(patterns: list[str]) -> tuple[re.Pattern[str], ...]:

@@ -12,6 +12,7 @@ from typing import Any
 from scrapli.exceptions import ScrapliTimeout
 
 from netraven.errors import CommandRejected, DeviceFailure, DialogueTimeout, OutputIncomplete
+from netraven.history.rules import without_secrets
 from netraven.model import Capture
 from netraven.plain import plain_line
 from netraven.platforms.facts import facts_in
@@ -149,7 +150,7 @@ class _Waiting:
         if isinstance(error, TimeoutError | ScrapliTimeout):
             said = f"the device was silent for {self._seconds:g} s when it was to {self._doing}"
             if self.dialogue is not None and self.dialogue.last_shown:
-                said += f"; it shows {plain_line(self.dialogue.last_shown.decode('utf-8', 'replace'))!r}"
+                said += f"; it shows {_quoted(self.dialogue.last_shown.decode('utf-8', 'replace'))!r}"
             raise DialogueTimeout(said) from error
         if isinstance(error, Exception):
             raise session_failure(error) from error
@@ -167,13 +168,18 @@ def _outputs(platform: Platform, kinds: Sequence[str] | None) -> Sequence[Output
     return outputs
 
 
+def _quoted(line: str) -> str:
+    """As it may stand in a message, which is stored in clear: it may be a line of a configuration."""
+    return plain_line(without_secrets(line))
+
+
 def _judged(raw: bytes, output: Output, errors: Sequence[str]) -> str:
     """What a command printed. Raises ``CommandRejected`` or ``OutputIncomplete``."""
     text = raw.decode("utf-8", "surrogateescape").strip("\n")
     written = (line for line in text[:_REJECTION_REACH].split("\n") if line.strip())
     for line in islice(written, _REJECTION_LINES):
         if any(error in line for error in errors):
-            raise CommandRejected(f"{output.command!r} was answered with: {plain_line(line)}")
+            raise CommandRejected(f"{output.command!r} was answered with: {_quoted(line)}")
     if not text:
         raise OutputIncomplete(f"{output.command!r} printed nothing")
     return text + "\n"
