@@ -143,7 +143,7 @@ class Export:
                     sha256,
                     row.platform,
                     row.first_seen_at,
-                    row.last_seen_at,
+                    max(row.first_seen_at, row.last_seen_at),
                     None if comparable is None else bytes(comparable),
                     row.run_id,
                 )
@@ -178,6 +178,7 @@ class Import:
         ids: dict[str, int | None] = {}
         pending: list[ArchivedVersion] = []
         texts: list[Text] = []
+        histories = _Histories()
         async for some in _portions(archive.lines(self.keyring)):
             await self._devices([line for line in some if isinstance(line, Device)], ids, done)
             texts += [line for line in some if isinstance(line, Text)]
@@ -185,7 +186,8 @@ class Import:
                 await self._texts(texts)
                 texts = []
             pending += [line for line in some if isinstance(line, ArchivedVersion)]
-            pending = await self._versions(pending, ids, done, last=isinstance(some[-1], End))
+            whole, pending = _whole(pending, last=isinstance(some[-1], End))
+            await self._versions(whole, ids, histories, done)
             progress("versions imported", done.versions)
         return done
 
@@ -211,30 +213,62 @@ class Import:
                 await self.archives.store_texts([(text.sha256, text.data) for text in some])
 
     async def _versions(
-        self, pending: list[ArchivedVersion], ids: dict[str, int | None], done: Imported, *, last: bool
-    ) -> list[ArchivedVersion]:
-        """Put in outputs that are complete, and parts of long ones; what is left has more to come."""
-        groups = [list(group) for _, group in itertools.groupby(pending, key=lambda v: (v.device, v.kind))]
-        left = [] if last or not groups else groups.pop()
-        while len(left) >= PORTION:
-            groups.append(left[:PORTION])
-            left = left[PORTION:]
+        self,
+        groups: Sequence[Sequence[ArchivedVersion]],
+        ids: dict[str, int | None],
+        histories: _Histories,
+        done: Imported,
+    ) -> None:
         for group in groups:
             first = group[0]
             if first.device not in ids:
                 continue
             for start in range(0, len(group), PORTION):
-                some = [_incoming(one) for one in group[start : start + PORTION]]
+                some = [histories.incoming(one) for one in group[start : start + PORTION]]
                 added: Added = await self.archives.merge(
                     ids[first.device], first.kind, some, dry_run=self.dry_run
                 )
                 done.versions += added.added
                 done.known += added.known
-        return left
 
 
-def _incoming(one: ArchivedVersion) -> Incoming:
-    return Incoming(one.first_seen_at, one.last_seen_at, one.sha256, one.comparable, one.platform, one.number)
+def _whole(
+    pending: Sequence[ArchivedVersion], *, last: bool
+) -> tuple[Sequence[Sequence[ArchivedVersion]], list[ArchivedVersion]]:
+    """Outputs that are complete, and parts of long ones; and what is left, which has more to come."""
+    groups = [list(group) for _, group in itertools.groupby(pending, key=lambda v: (v.device, v.kind))]
+    left = [] if last or not groups else groups.pop()
+    while len(left) >= PORTION:
+        groups.append(left[:PORTION])
+        left = left[PORTION:]
+    return groups, left
+
+
+class _Histories:
+    """Gives each version what went before it in its own history, in whichever portions they come."""
+
+    def __init__(self) -> None:
+        self._output: tuple[str, str] | None = None
+        self._before: Incoming | None = None
+
+    def incoming(self, one: ArchivedVersion) -> Incoming:
+        if self._output != (one.device, one.kind):
+            self._output, self._before = (one.device, one.kind), None
+        before, placed_at, follows = self._before, one.first_seen_at, None
+        if before is not None:
+            placed_at = max(placed_at, before.placed_at or before.first_seen_at)
+            follows = (before.first_seen_at, before.sha256)
+        self._before = Incoming(
+            one.first_seen_at,
+            one.last_seen_at,
+            one.sha256,
+            one.comparable,
+            one.platform,
+            one.number,
+            placed_at,
+            follows,
+        )
+        return self._before
 
 
 async def _portions(lines: Iterator[Line]) -> AsyncIterator[Sequence[Line]]:

@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from netraven.errors import DatabaseError, InputError
-from netraven.history.merging import Merged, Seen, merge
+from netraven.history.merging import Key, Merged, Seen, merge
 from netraven.history.rulebook import RuleBook
 from netraven.storage import blobs
 from netraven.storage.history_keys import HistoryKeys
@@ -53,6 +53,9 @@ class Incoming:
     """None: only one of the very same bytes is the same."""
     platform: str = ""
     number: int | None = None
+    placed_at: datetime | None = None
+    follows: Key | None = None
+    """These two as in :class:`Seen`."""
 
 
 class VersionImporter:
@@ -220,7 +223,15 @@ class VersionImporter:
 
 
 def _seen(one: Incoming) -> Seen:
-    return Seen(one.first_seen_at, one.last_seen_at, one.sha256, one.comparable, one.number)
+    return Seen(
+        one.first_seen_at,
+        one.last_seen_at,
+        one.sha256,
+        one.comparable,
+        one.number,
+        placed_at=one.placed_at,
+        follows=one.follows,
+    )
 
 
 async def _lock(connection: AsyncConnection, device_id: int) -> None:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
 from netraven.archive import files
 from netraven.archive.files import ArchiveRefused
@@ -17,6 +18,7 @@ from netraven.archive.lines import Form
 from netraven.credentials.sealing import Keyring
 from netraven.errors import DatabaseError, InputError, KeyringError
 from netraven.storage import schema
+from netraven.storage.importing import PORTION
 from netraven.storage.seals import Seals
 from netraven.storage.store import SqlStore
 from tests.archive.pasts import CANARY, SECRETS, lasting, lines, live, read, rewritten, state, unpacked, write
@@ -52,6 +54,44 @@ async def test_the_same_history_makes_the_same_file(store: SqlStore, tmp_path: P
     await write(store, tmp_path / "two")
     first, second = unpacked(tmp_path / "one"), unpacked(tmp_path / "two")
     assert first.split(b"\n")[1:-2] == second.split(b"\n")[1:-2]  # but for when it was made, and its digest
+
+
+async def test_a_clock_that_went_back_changes_no_order(
+    store: SqlStore, other_store: SqlStore, tmp_path: Path
+) -> None:
+    device = await add_device(store, "r1")
+    first, *later = edits(4, size=1000)
+    await remember(store, device, [first], first_day=90)
+    await remember(
+        store, device, [first, *later], first_day=10
+    )  # the first one was seen again, before it was seen
+    path = tmp_path / "history.zst"
+    await write(store, path)
+    assert (await read(other_store, path)).versions == 4
+    assert await state(other_store) == await state(store)
+    assert (await read(other_store, path)).known == 4
+
+
+async def test_what_was_confirmed_since_the_last_import_is_so_there_too(
+    store: SqlStore, other_store: SqlStore, tmp_path: Path
+) -> None:
+    device = await add_device(store, "r1")
+    for day in (1, 9):
+        await remember(store, device, ["hostname r1\n"], first_day=day)
+        await write(store, tmp_path / "history.zst", force=True)
+        await read(other_store, tmp_path / "history.zst")
+        assert await state(other_store) == await state(store)
+
+
+async def test_versions_told_apart_stay_so_wherever_an_archive_is_cut(
+    store: SqlStore, other_store: SqlStore, tmp_path: Path
+) -> None:
+    await remember(store, await add_device(store, "r1"), [f"hostname r{n}\n" for n in range(PORTION + 1)])
+    async with store.database.writing() as connection:  # as after a change of the rules
+        await connection.execute(update(schema.snapshots).values(comparable=bytes(32)))
+    await write(store, tmp_path / "history.zst")
+    assert (await read(other_store, tmp_path / "history.zst")).versions == PORTION + 1
+    assert await state(other_store) == await state(store)
 
 
 async def test_what_is_collected_after_an_import_goes_on_from_it(
