@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -88,10 +87,11 @@ def _in_order(there: Sequence[Seen], arriving: Sequence[Seen], exact: bool) -> I
     marks = {one.key for one in waiting if one.key in known}
     for one in there:
         if one.key in marks:  # what comes before it where it comes from does so here
-            before = list(itertools.takewhile(lambda other: other.key != one.key, waiting))
-            yield from (other for other in before if other.key not in known)
-            for _ in range(len(before) + 1):
-                marks.discard(waiting.popleft().key)
+            while (before := waiting.popleft()).key != one.key:
+                marks.discard(before.key)
+                if before.key not in known:
+                    yield before
+            marks.discard(one.key)
         else:
             while waiting and waiting[0].key not in known and _moment(waiting[0]) < _moment(one):
                 yield waiting.popleft()

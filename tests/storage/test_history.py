@@ -203,6 +203,22 @@ async def test_a_damaged_text_is_reported_and_collecting_goes_on(store: SqlStore
     assert newest.text == CONFIG + "!\n"
 
 
+async def test_a_damaged_text_that_is_seen_again_is_whole_again(store: SqlStore) -> None:
+    device = await add_device(store)
+    for place, text in enumerate([CONFIG, CONFIG + "!\n", CONFIG + "!!\n", CONFIG + "!!!\n"]):
+        await collect(store, device, text, 60 * place)
+    await store.packing.run()
+    async with store.database.writing() as connection:
+        outdated = update(schema.blobs).where(schema.blobs.c.codec != "zstd")
+        assert (await connection.execute(outdated.values(data=b"\0" * 50))).rowcount == 3
+    for place, text in enumerate([CONFIG, CONFIG + "!\n", CONFIG + "!!\n"], 10):
+        assert await collect(store, device, text, 60 * place) is True
+    history = await store.versions.history("r1", "running")
+    assert len(history) == 7
+    for version in history:
+        assert await store.versions.numbered("r1", "running", version.number) is not None
+
+
 async def test_rotating_the_keyring_seals_a_few_rows_and_new_texts_have_a_new_key(database: Database) -> None:
     keys = [bytes([n]) * 32 for n in range(2)]
     old = SqlStore(database, Keyring(keys[:1]))
