@@ -16,7 +16,7 @@ from netraven.archive.lines import ArchivedVersion, End, Form, Header, Line, Tex
 from netraven.credentials.sealing import Keyring
 from netraven.model import Device, Selector, StoredVersion
 from netraven.storage.archives import Past, SqlArchives
-from netraven.storage.importing import PORTION, Added, Incoming
+from netraven.storage.importing import PORTION, Added, Incoming, TextsGone
 
 AT_ONCE = 200
 """Lines that are made or read together, out of the event loop."""
@@ -187,7 +187,7 @@ class Import:
                 texts = []
             pending += [line for line in some if isinstance(line, ArchivedVersion)]
             whole, pending = _whole(pending, last=isinstance(some[-1], End))
-            await self._versions(whole, ids, histories, done)
+            await self._versions(archive, whole, ids, histories, done)
             progress("versions imported", done.versions)
         return done
 
@@ -214,6 +214,7 @@ class Import:
 
     async def _versions(
         self,
+        archive: Archive,
         groups: Sequence[Sequence[ArchivedVersion]],
         ids: dict[str, int | None],
         histories: _Histories,
@@ -225,11 +226,31 @@ class Import:
                 continue
             for start in range(0, len(group), PORTION):
                 some = [histories.incoming(one) for one in group[start : start + PORTION]]
-                added: Added = await self.archives.merge(
-                    ids[first.device], first.kind, some, dry_run=self.dry_run
-                )
+                added = await self._merge(archive, ids[first.device], first.kind, some)
                 done.versions += added.added
                 done.known += added.known
+
+    async def _merge(
+        self, archive: Archive, device_id: int | None, kind: str, some: Sequence[Incoming]
+    ) -> Added:
+        """A prune may take texts away before anything points to them: then they are read once more."""
+        try:
+            return await self.archives.merge(device_id, kind, some, dry_run=self.dry_run)
+        except TextsGone:
+            contents = await self._texts_again(archive.path, {one.sha256 for one in some})
+        return await self.archives.merge(device_id, kind, some, contents, dry_run=self.dry_run)
+
+    async def _texts_again(self, path: Path, wanted: set[bytes]) -> dict[bytes, bytes]:
+        """Store every text again, but for those that are ``wanted`` at once."""
+        contents: dict[bytes, bytes] = {}
+        with Archive.open(path) as archive:
+            async for some in _portions(archive.lines(self.keyring)):
+                texts = [line for line in some if isinstance(line, Text)]
+                contents |= {text.sha256: text.data for text in texts if text.sha256 in wanted}
+                await self._texts([text for text in texts if text.sha256 not in wanted])
+                if isinstance(some[-1], ArchivedVersion):
+                    break
+        return contents
 
 
 def _whole(

@@ -52,8 +52,8 @@ async def digest(data: bytes) -> bytes:
 async def add(connection: AsyncConnection, keys: HistoryKeys, texts: Iterable[tuple[bytes, bytes]]) -> None:
     """Store texts by their SHA-256, once each. Raises ``KeyringError`` where they cannot be encrypted.
 
-    They stay until the transaction ends, whoever prunes: what it puts beside them by then keeps them. One that was there
-    and cannot be read any more is stored anew.
+    They stay until the transaction ends, whoever prunes: what it puts beside them by then keeps them. One that was
+    there and cannot be read any more is stored anew.
     """
     given = dict(texts)
     keyring = await keys.sealing(connection)

@@ -31,6 +31,10 @@ _TIMES = (
 )
 
 
+class TextsGone(DatabaseError):
+    """Texts that nothing pointed to yet were pruned before the versions that have them came in."""
+
+
 @dataclass(frozen=True, slots=True)
 class Added:
     """What came of versions: how many are new here, and how many were known, or equal to the one beside them."""
@@ -104,7 +108,7 @@ class VersionImporter:
     ) -> Added:
         """The same for versions whose texts are in the database already, or in ``contents``; ``exact`` as ``merge``.
 
-        Raises ``DatabaseError`` where a text is neither here nor there, ``InputError`` where the device is not.
+        Raises :class:`TextsGone` where a text is neither here nor there, ``InputError`` where the device is not.
         """
         if not dry_run:
             await _lock(connection, device_id)
@@ -175,7 +179,7 @@ class VersionImporter:
             await blobs.add(connection, self._keys, given)
         missing = wanted - contents.keys()
         if missing and missing - await blobs.hold(connection, sorted(missing)):
-            raise DatabaseError(
+            raise TextsGone(
                 "texts that were imported just now are gone from the database: a prune ran at the same time. "
                 "Import again; what came in already stays"
             )

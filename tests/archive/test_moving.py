@@ -8,17 +8,20 @@ import stat
 import subprocess
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from netraven.archive import files
 from netraven.archive.files import ArchiveRefused
 from netraven.archive.lines import Form
 from netraven.credentials.sealing import Keyring
 from netraven.errors import DatabaseError, InputError, KeyringError
-from netraven.storage import schema
-from netraven.storage.importing import PORTION
+from netraven.history.retention import Limits
+from netraven.model import StoredVersion
+from netraven.storage import archives, schema
+from netraven.storage.importing import PORTION, Added
 from netraven.storage.seals import Seals
 from netraven.storage.store import SqlStore
 from tests.archive.pasts import CANARY, SECRETS, lasting, lines, live, read, rewritten, state, unpacked, write
@@ -92,6 +95,40 @@ async def test_versions_told_apart_stay_so_wherever_an_archive_is_cut(
     await write(store, tmp_path / "history.zst")
     assert (await read(other_store, tmp_path / "history.zst")).versions == PORTION + 1
     assert await state(other_store) == await state(store)
+
+
+async def test_a_prune_beside_an_import_takes_nothing_of_it(
+    store: SqlStore, other_store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("r1", "r2"):
+        await remember(store, await add_device(store, name), edits(3, name=name, size=1000))
+    await write(store, tmp_path / "history.zst")
+    merge = other_store.archives.merge
+
+    async def pruned_before(*args: Any, **how: Any) -> Added:
+        await other_store.pruning.run(Limits(), 0, moment(0))
+        return await merge(*args, **how)
+
+    monkeypatch.setattr(other_store.archives, "merge", pruned_before)
+    assert (await read(other_store, tmp_path / "history.zst")).versions == 6
+    assert await state(other_store) == await state(store)
+
+
+async def test_a_version_without_its_text_is_said(store: SqlStore, tmp_path: Path) -> None:
+    await live(store)
+    async with store.database.reading() as connection:
+        newest = (await connection.execute(select(schema.snapshots.c.sha256).limit(1))).scalar_one()
+    read_texts = archives.texts_by_id
+
+    async def without(*args: Any) -> dict[int, StoredVersion]:  # no foreign key lets a row go
+        found = await read_texts(*args)
+        return {key: one for key, one in found.items() if one.version.sha256 != newest.hex()}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archives, "texts_by_id", without)
+        with pytest.raises(DatabaseError, match="lack their text"):
+            await write(store, tmp_path / "history.zst")
+    assert list(tmp_path.glob("*history.zst*")) == []
 
 
 async def test_what_is_collected_after_an_import_goes_on_from_it(
