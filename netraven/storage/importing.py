@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -113,8 +115,8 @@ class VersionImporter:
         if not dry_run:
             await _lock(connection, device_id)
         there = await self._there(connection, device_id, kind)
-        if any(one.comparable is not None for one in incoming):
-            there = [await self._compared(connection, one) for one in there]
+        for place in _beside(there, incoming):
+            there[place] = await self._compared(connection, there[place])
         merged = merge(there, [_seen(one) for one in incoming], exact=exact)
         fresh = [one for one in merged if one.seen.id is None]
         done = Added(len(fresh), len(incoming) - len(fresh))
@@ -224,6 +226,18 @@ class VersionImporter:
                 }
             )
         await connection.execute(insert(snapshots), rows)
+
+
+def _beside(there: Sequence[Seen], incoming: Sequence[Incoming]) -> list[int]:
+    """The places of those that something comparable comes to lie beside."""
+    known = {one.key for one in there}
+    moments = list(itertools.accumulate((one.first_seen_at for one in there), max))
+    found: set[int] = set()
+    for one in incoming:
+        if one.comparable is not None and (one.first_seen_at, one.sha256) not in known:
+            after = bisect.bisect_right(moments, one.placed_at or one.first_seen_at)
+            found |= {after - 1, after}
+    return sorted(place for place in found if 0 <= place < len(there))
 
 
 def _seen(one: Incoming) -> Seen:
