@@ -24,6 +24,7 @@ from netraven.storage import archives, schema
 from netraven.storage.importing import PORTION, Added
 from netraven.storage.seals import Seals
 from netraven.storage.store import SqlStore
+from netraven.storage.versions import texts_by_id
 from tests.archive.pasts import CANARY, SECRETS, lasting, lines, live, read, rewritten, state, unpacked, write
 from tests.canaries import Canaries
 from tests.storage.facts import add_device
@@ -118,10 +119,9 @@ async def test_a_version_without_its_text_is_said(store: SqlStore, tmp_path: Pat
     await live(store)
     async with store.database.reading() as connection:
         newest = (await connection.execute(select(schema.snapshots.c.sha256).limit(1))).scalar_one()
-    read_texts = archives.texts_by_id
 
     async def without(*args: Any) -> dict[int, StoredVersion]:  # no foreign key lets a row go
-        found = await read_texts(*args)
+        found = await texts_by_id(*args)
         return {key: one for key, one in found.items() if one.version.sha256 != newest.hex()}
 
     with pytest.MonkeyPatch.context() as patch:
@@ -216,27 +216,6 @@ async def test_an_import_that_was_cancelled_is_gone_on_with(
     monkeypatch.undo()
     done = await read(other_store, tmp_path / "a")
     assert done.versions
-    assert await state(other_store) == await state(store)
-
-
-async def test_a_prune_between_texts_and_versions_is_said(
-    store: SqlStore, other_store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from netraven.history.retention import Limits
-
-    await live(store)
-    await write(store, tmp_path / "a")
-    merge = other_store.archives.merge
-
-    async def pruned(*args: object, **options: object) -> object:
-        await other_store.pruning.run(Limits(), 0, moment(0))
-        return await merge(*args, **options)  # type: ignore[arg-type]  # passed on as they came
-
-    monkeypatch.setattr(other_store.archives, "merge", pruned)
-    with pytest.raises(DatabaseError, match=r"a prune ran at the same time\. Import again"):
-        await read(other_store, tmp_path / "a")
-    monkeypatch.undo()
-    await read(other_store, tmp_path / "a")
     assert await state(other_store) == await state(store)
 
 
