@@ -16,7 +16,7 @@ from netraven.archive.lines import ArchivedVersion, End, Form, Header, Line, Tex
 from netraven.credentials.sealing import Keyring
 from netraven.model import Device, Selector, StoredVersion
 from netraven.storage.archives import Past, SqlArchives
-from netraven.storage.importing import PORTION, Added, Incoming
+from netraven.storage.importing import PORTION, Added, Incoming, TextsGone
 
 AT_ONCE = 200
 """Lines that are made or read together, out of the event loop."""
@@ -143,7 +143,7 @@ class Export:
                     sha256,
                     row.platform,
                     row.first_seen_at,
-                    row.last_seen_at,
+                    max(row.first_seen_at, row.last_seen_at),
                     None if comparable is None else bytes(comparable),
                     row.run_id,
                 )
@@ -178,6 +178,7 @@ class Import:
         ids: dict[str, int | None] = {}
         pending: list[ArchivedVersion] = []
         texts: list[Text] = []
+        histories = _Histories()
         async for some in _portions(archive.lines(self.keyring)):
             await self._devices([line for line in some if isinstance(line, Device)], ids, done)
             texts += [line for line in some if isinstance(line, Text)]
@@ -185,7 +186,8 @@ class Import:
                 await self._texts(texts)
                 texts = []
             pending += [line for line in some if isinstance(line, ArchivedVersion)]
-            pending = await self._versions(pending, ids, done, last=isinstance(some[-1], End))
+            whole, pending = _whole(pending, last=isinstance(some[-1], End))
+            await self._versions(archive, whole, ids, histories, done)
             progress("versions imported", done.versions)
         return done
 
@@ -211,30 +213,83 @@ class Import:
                 await self.archives.store_texts([(text.sha256, text.data) for text in some])
 
     async def _versions(
-        self, pending: list[ArchivedVersion], ids: dict[str, int | None], done: Imported, *, last: bool
-    ) -> list[ArchivedVersion]:
-        """Put in outputs that are complete, and parts of long ones; what is left has more to come."""
-        groups = [list(group) for _, group in itertools.groupby(pending, key=lambda v: (v.device, v.kind))]
-        left = [] if last or not groups else groups.pop()
-        while len(left) >= PORTION:
-            groups.append(left[:PORTION])
-            left = left[PORTION:]
+        self,
+        archive: Archive,
+        groups: Sequence[Sequence[ArchivedVersion]],
+        ids: dict[str, int | None],
+        histories: _Histories,
+        done: Imported,
+    ) -> None:
         for group in groups:
             first = group[0]
             if first.device not in ids:
                 continue
             for start in range(0, len(group), PORTION):
-                some = [_incoming(one) for one in group[start : start + PORTION]]
-                added: Added = await self.archives.merge(
-                    ids[first.device], first.kind, some, dry_run=self.dry_run
-                )
+                some = [histories.incoming(one) for one in group[start : start + PORTION]]
+                added = await self._merge(archive, ids[first.device], first.kind, some)
                 done.versions += added.added
                 done.known += added.known
-        return left
+
+    async def _merge(
+        self, archive: Archive, device_id: int | None, kind: str, some: Sequence[Incoming]
+    ) -> Added:
+        """A prune may take texts away before anything points to them: then they are read once more."""
+        try:
+            return await self.archives.merge(device_id, kind, some, dry_run=self.dry_run)
+        except TextsGone:
+            contents = await self._texts_again(archive.path, {one.sha256 for one in some})
+        return await self.archives.merge(device_id, kind, some, contents, dry_run=self.dry_run)
+
+    async def _texts_again(self, path: Path, wanted: set[bytes]) -> dict[bytes, bytes]:
+        """Store every text again, but for those that are ``wanted`` at once."""
+        contents: dict[bytes, bytes] = {}
+        with Archive.open(path) as archive:
+            async for some in _portions(archive.lines(self.keyring)):
+                texts = [line for line in some if isinstance(line, Text)]
+                contents |= {text.sha256: text.data for text in texts if text.sha256 in wanted}
+                await self._texts([text for text in texts if text.sha256 not in wanted])
+                if isinstance(some[-1], ArchivedVersion):
+                    break
+        return contents
 
 
-def _incoming(one: ArchivedVersion) -> Incoming:
-    return Incoming(one.first_seen_at, one.last_seen_at, one.sha256, one.comparable, one.platform, one.number)
+def _whole(
+    pending: Sequence[ArchivedVersion], *, last: bool
+) -> tuple[Sequence[Sequence[ArchivedVersion]], list[ArchivedVersion]]:
+    """Outputs that are complete, and parts of long ones; and what is left, which has more to come."""
+    groups = [list(group) for _, group in itertools.groupby(pending, key=lambda v: (v.device, v.kind))]
+    left = [] if last or not groups else groups.pop()
+    while len(left) >= PORTION:
+        groups.append(left[:PORTION])
+        left = left[PORTION:]
+    return groups, left
+
+
+class _Histories:
+    """Gives each version what went before it in its own history, in whichever portions they come."""
+
+    def __init__(self) -> None:
+        self._output: tuple[str, str] | None = None
+        self._before: Incoming | None = None
+
+    def incoming(self, one: ArchivedVersion) -> Incoming:
+        if self._output != (one.device, one.kind):
+            self._output, self._before = (one.device, one.kind), None
+        before, placed_at, follows = self._before, one.first_seen_at, None
+        if before is not None:
+            placed_at = max(placed_at, before.placed_at or before.first_seen_at)
+            follows = (before.first_seen_at, before.sha256)
+        self._before = Incoming(
+            one.first_seen_at,
+            one.last_seen_at,
+            one.sha256,
+            one.comparable,
+            one.platform,
+            one.number,
+            placed_at,
+            follows,
+        )
+        return self._before
 
 
 async def _portions(lines: Iterator[Line]) -> AsyncIterator[Sequence[Line]]:

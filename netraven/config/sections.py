@@ -189,7 +189,7 @@ class HistorySettings:
 class RetentionSettings:
     """What ``netraven prune`` takes away. 0 everywhere: nothing. The latest version of an output always stays."""
 
-    versions: int = field(default=0, metadata={"least": 0})
+    versions: int = field(default=0, metadata={"least": 0, "most": 1_000_000_000})
     """The newest so many versions of each device and kind stay."""
     version_days: float = field(default=0.0, metadata={"least": 0.0, "most": 36500})
     """Versions that were in force within so many days stay."""

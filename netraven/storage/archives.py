@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from netraven.errors import DatabaseError
 from netraven.model import Device, Selector, StoredVersion
 from netraven.storage import blobs, tags
 from netraven.storage.history_keys import HistoryKeys
@@ -56,13 +57,19 @@ class SqlArchives:
             await blobs.add(connection, self._keys, texts)
 
     async def merge(
-        self, device_id: int | None, kind: str, incoming: Sequence[Incoming], *, dry_run: bool
+        self,
+        device_id: int | None,
+        kind: str,
+        incoming: Sequence[Incoming],
+        contents: dict[bytes, bytes] | None = None,
+        *,
+        dry_run: bool,
     ) -> Added:
         """Put versions into an output of a device; ``device_id`` None: of one that is not there yet (dry run only)."""
         opened = self._database.reading() if dry_run else self._turns.turn()
         async with opened as connection:
             return await self._importing.merge(
-                connection, device_id or 0, kind, incoming, exact=True, dry_run=dry_run
+                connection, device_id or 0, kind, incoming, contents, exact=True, dry_run=dry_run
             )
 
 
@@ -115,6 +122,10 @@ class Past:
                 )
                 uses = {row.id: row.uses for row in await self._connection.execute(counted)}
                 found = await texts_by_id(self._connection, self._keys, list(uses))
+                if len(found) < len(uses):
+                    raise DatabaseError(
+                        "versions in the database lack their text: it is damaged. Restore it from a backup"
+                    )
                 ordered = sorted(found.values(), key=lambda one: (one.version.sha256, one.version.platform))
                 for stored in ordered:
                     yield stored, uses[stored.version.id]

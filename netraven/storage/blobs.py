@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -52,11 +52,13 @@ async def digest(data: bytes) -> bytes:
 async def add(connection: AsyncConnection, keys: HistoryKeys, texts: Iterable[tuple[bytes, bytes]]) -> None:
     """Store texts by their SHA-256, once each. Raises ``KeyringError`` where they cannot be encrypted.
 
-    They stay until the transaction ends, whoever prunes: what it puts beside them by then keeps them.
+    They stay until the transaction ends, whoever prunes: what it puts beside them by then keeps them. One that was
+    there and cannot be read any more is stored anew.
     """
+    given = dict(texts)
     keyring = await keys.sealing(connection)
     rows: list[dict[str, Any]] = []
-    for sha256, data in sorted(texts):
+    for sha256, data in sorted(given.items()):
         packed = codecs.packed(data) if len(data) < LARGE else await asyncio.to_thread(codecs.packed, data)
         rows.append(
             {
@@ -68,10 +70,23 @@ async def add(connection: AsyncConnection, keys: HistoryKeys, texts: Iterable[tu
                 "base": None,
             }
         )
-    if connection.dialect.name == "sqlite":
-        if rows:
-            await connection.execute(_SQLITE, rows)
+    if not rows:
         return
+    there = await _there(connection, given)
+    if connection.dialect.name == "sqlite":
+        await connection.execute(_SQLITE, rows)
+    else:
+        await _insert(connection, rows)
+    if there:
+        await _repair(connection, keys, there, rows)
+
+
+async def _there(connection: AsyncConnection, digests: Iterable[bytes]) -> list[bytes]:
+    found = await connection.execute(select(blobs.c.sha256).where(blobs.c.sha256.in_(padded(digests))))
+    return [bytes(digest) for digest in found.scalars()]
+
+
+async def _insert(connection: AsyncConnection, rows: Sequence[dict[str, Any]]) -> None:
     for _ in range(_TRIES):
         if not rows:
             return
@@ -79,6 +94,26 @@ async def add(connection: AsyncConnection, keys: HistoryKeys, texts: Iterable[tu
         held = await hold(connection, [row["sha256"] for row in rows])
         rows = [row for row in rows if row["sha256"] not in held]
     raise DatabaseError("texts are removed from the database as soon as they are stored: who does that?")
+
+
+async def _repair(
+    connection: AsyncConnection, keys: HistoryKeys, there: Sequence[bytes], rows: Sequence[dict[str, Any]]
+) -> None:
+    """Put right what was there already and cannot be read: what is lost of it is at hand."""
+    opener = Opener(connection, keys)
+    stored = {bytes(row.sha256): row for row in (await connection.execute(selected(there))).all()}
+    for row in rows:
+        sha256 = row["sha256"]
+        if sha256 not in stored:
+            continue
+        try:
+            await opener.text(stored[sha256], "a text")
+        except DatabaseError as error:
+            if isinstance(error.__cause__, KeyringError):
+                continue  # it is whole, but there is no key here
+            needed = (await connection.execute(select(blobs.c.sha256).where(blobs.c.base == sha256))).first()
+            whole = row | {"codec": FULL if needed is None else BASE}
+            await connection.execute(update(blobs).where(blobs.c.sha256 == sha256).values(whole))
 
 
 async def hold(connection: AsyncConnection, digests: Iterable[bytes]) -> set[bytes]:

@@ -22,7 +22,7 @@ _LEVEL = 3
 _DIFFERENCE_LEVEL = 9
 """70 us for a text of 12 KB, and a sixth smaller than level 3; what takes less room than this takes 10 times longer."""
 _LONG = 1 << 20
-"""Bytes from which what both texts have in common is looked for over longer distances."""
+"""Bytes of both texts from which level 9 would no longer find all of what they have in common."""
 
 
 def packed(data: bytes) -> bytes:
@@ -44,7 +44,8 @@ class Base:
 
     def difference(self, data: bytes) -> bytes:
         reach = len(self.data) + len(data)
-        options = {} if reach < _LONG else {"window_log": min(27, reach.bit_length()), "enable_ldm": True}
+        window = min(27, reach.bit_length())
+        options = {} if reach < _LONG else {"window_log": window, "hash_log": window - 1}
         parameters = zstandard.ZstdCompressionParameters.from_level(
             _DIFFERENCE_LEVEL, source_size=len(data), dict_size=len(self.data), **options
         )

@@ -23,6 +23,7 @@ from netraven.storage.schema import history_keys
 from netraven.storage.seals import Seals
 
 _TEXTS, _MARKS = "texts", "marks"
+_OF = {_TEXTS: "stored configurations", _MARKS: "marks in the place of secrets"}
 _BYTES = 32
 _COLUMNS = history_keys.c
 _NEWEST = select(func.max(_COLUMNS.number)).where(_COLUMNS.purpose == _TEXTS)
@@ -110,16 +111,16 @@ class HistoryKeys:
 
     def _opened(self, row: Any) -> bytes:
         self._seals.require_key()
-        identity = _identity(row.purpose, row.number)
+        sealed, identity = bytes(row.sealed_key), _identity(row.purpose, row.number)
         assert self._seals.keyring is not None  # noqa: S101 - required above
         try:
-            return self._seals.keyring.open_bytes(bytes(row.sealed_key), identity)
-        except UnknownKey:
-            self._seals.renew()
-        try:
-            return self._seals.keyring.open_bytes(bytes(row.sealed_key), identity)
-        except UnknownKey as error:
-            raise SecretUnreadable(str(error)) from error  # no key of texts is unknown: one of the keyring is
+            try:
+                return self._seals.keyring.open_bytes(sealed, identity)
+            except UnknownKey:
+                self._seals.renew()
+            return self._seals.keyring.open_bytes(sealed, identity)
+        except SecretUnreadable as error:  # no key of texts is unknown: one of the keyring is
+            raise SecretUnreadable(f"the key of {_OF[row.purpose]} cannot be opened: {error}") from error
 
 
 async def lock(connection: AsyncConnection) -> None:

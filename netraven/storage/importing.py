@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,7 +13,7 @@ from sqlalchemy import bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from netraven.errors import DatabaseError, InputError
-from netraven.history.merging import Merged, Seen, merge
+from netraven.history.merging import Key, Merged, Seen, merge
 from netraven.history.rulebook import RuleBook
 from netraven.storage import blobs
 from netraven.storage.history_keys import HistoryKeys
@@ -29,6 +31,10 @@ _TIMES = (
     .where(_ROW)
     .values(first_seen_at=bindparam("b_first", type_=_TIME), last_seen_at=bindparam("b_last", type_=_TIME))
 )
+
+
+class TextsGone(DatabaseError):
+    """Texts that nothing pointed to yet were pruned before the versions that have them came in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,9 @@ class Incoming:
     """None: only one of the very same bytes is the same."""
     platform: str = ""
     number: int | None = None
+    placed_at: datetime | None = None
+    follows: Key | None = None
+    """These two as in :class:`Seen`."""
 
 
 class VersionImporter:
@@ -101,13 +110,13 @@ class VersionImporter:
     ) -> Added:
         """The same for versions whose texts are in the database already, or in ``contents``; ``exact`` as ``merge``.
 
-        Raises ``DatabaseError`` where a text is neither here nor there, ``InputError`` where the device is not.
+        Raises :class:`TextsGone` where a text is neither here nor there, ``InputError`` where the device is not.
         """
         if not dry_run:
             await _lock(connection, device_id)
         there = await self._there(connection, device_id, kind)
-        if any(one.comparable is not None for one in incoming):
-            there = [await self._compared(connection, one) for one in there]
+        for place in _beside(there, incoming):
+            there[place] = await self._compared(connection, there[place])
         merged = merge(there, [_seen(one) for one in incoming], exact=exact)
         fresh = [one for one in merged if one.seen.id is None]
         done = Added(len(fresh), len(incoming) - len(fresh))
@@ -172,7 +181,7 @@ class VersionImporter:
             await blobs.add(connection, self._keys, given)
         missing = wanted - contents.keys()
         if missing and missing - await blobs.hold(connection, sorted(missing)):
-            raise DatabaseError(
+            raise TextsGone(
                 "texts that were imported just now are gone from the database: a prune ran at the same time. "
                 "Import again; what came in already stays"
             )
@@ -221,8 +230,28 @@ class VersionImporter:
         await connection.execute(insert(snapshots), rows)
 
 
+def _beside(there: Sequence[Seen], incoming: Sequence[Incoming]) -> list[int]:
+    """The places of those that something comparable comes to lie beside."""
+    known = {one.key for one in there}
+    moments = list(itertools.accumulate((one.first_seen_at for one in there), max))
+    found: set[int] = set()
+    for one in incoming:
+        if one.comparable is not None and (one.first_seen_at, one.sha256) not in known:
+            after = bisect.bisect_right(moments, one.placed_at or one.first_seen_at)
+            found |= {after - 1, after}
+    return sorted(place for place in found if 0 <= place < len(there))
+
+
 def _seen(one: Incoming) -> Seen:
-    return Seen(one.first_seen_at, one.last_seen_at, one.sha256, one.comparable, one.number)
+    return Seen(
+        one.first_seen_at,
+        one.last_seen_at,
+        one.sha256,
+        one.comparable,
+        one.number,
+        placed_at=one.placed_at,
+        follows=one.follows,
+    )
 
 
 async def _lock(connection: AsyncConnection, device_id: int) -> None:

@@ -27,7 +27,7 @@ from netraven.storage.turns import ROWS, Turns, slices
 from netraven.storage.types import padded
 
 _AT_ONCE = 8 * 1024 * 1024
-"""Bytes of texts that are held at once, where each is smaller than that."""
+"""Bytes of texts that are held at once, and written with one transaction, where each is smaller than that."""
 
 _SMALL = (
     update(blobs)
@@ -143,7 +143,7 @@ class Packing:
             for output, rows in outputs.items():
                 async for some in self._output(output, rows):
                     waiting += some
-                    if len(waiting) >= ROWS:
+                    if len(waiting) >= ROWS or sum(len(one.data) for one in waiting) > _AT_ONCE:
                         await self._write(waiting, done)
                         waiting = []
             if waiting:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, select, update
+from sqlalchemy import bindparam, case, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from netraven.errors import DatabaseError, RowRefused
@@ -54,8 +54,11 @@ _HELD = (
     .with_for_update(read=True, key_share=True)
 )
 _ROW = snapshots.c.id == bindparam("b_id", type_=Id)
-_TOUCH = (
-    update(snapshots).where(_ROW).values(last_seen_at=bindparam("b_at", type_=snapshots.c.last_seen_at.type))
+_AT = bindparam("b_at", type_=snapshots.c.last_seen_at.type)
+_TOUCH = (  # a clock that went back takes nothing from what was seen
+    update(snapshots)
+    .where(_ROW)
+    .values(last_seen_at=case((snapshots.c.last_seen_at < _AT, _AT), else_=snapshots.c.last_seen_at))
 )
 _COMPARED = update(snapshots).where(_ROW).values(comparable=bindparam("b_comparable"))
 _INSERT = insert(snapshots).returning(snapshots.c.id, sort_by_parameter_order=True)
@@ -165,8 +168,11 @@ class VersionWriter:
         if current.id is None:
             return False
         found = await connection.execute(blobs.selected([current.sha256]))
+        row = found.one_or_none()
+        if row is None:
+            return False  # its text is gone
         try:
-            data = await blobs.Opener(connection, self._keys).text(found.one(), "the current version")
+            data = await blobs.Opener(connection, self._keys).text(row, "the current version")
         except DatabaseError:
             return False  # it cannot be read: what is here now is kept as a new one
         today = await self._comparable(taken.platform, data)

@@ -8,17 +8,23 @@ import stat
 import subprocess
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 
 from netraven.archive import files
 from netraven.archive.files import ArchiveRefused
 from netraven.archive.lines import Form
 from netraven.credentials.sealing import Keyring
 from netraven.errors import DatabaseError, InputError, KeyringError
-from netraven.storage import schema
+from netraven.history.retention import Limits
+from netraven.model import StoredVersion
+from netraven.storage import archives, schema
+from netraven.storage.importing import PORTION, Added
 from netraven.storage.seals import Seals
 from netraven.storage.store import SqlStore
+from netraven.storage.versions import texts_by_id
 from tests.archive.pasts import CANARY, SECRETS, lasting, lines, live, read, rewritten, state, unpacked, write
 from tests.canaries import Canaries
 from tests.storage.facts import add_device
@@ -52,6 +58,77 @@ async def test_the_same_history_makes_the_same_file(store: SqlStore, tmp_path: P
     await write(store, tmp_path / "two")
     first, second = unpacked(tmp_path / "one"), unpacked(tmp_path / "two")
     assert first.split(b"\n")[1:-2] == second.split(b"\n")[1:-2]  # but for when it was made, and its digest
+
+
+async def test_a_clock_that_went_back_changes_no_order(
+    store: SqlStore, other_store: SqlStore, tmp_path: Path
+) -> None:
+    device = await add_device(store, "r1")
+    first, *later = edits(4, size=1000)
+    await remember(store, device, [first], first_day=90)
+    await remember(
+        store, device, [first, *later], first_day=10
+    )  # the first one was seen again, before it was seen
+    path = tmp_path / "history.zst"
+    await write(store, path)
+    assert (await read(other_store, path)).versions == 4
+    assert await state(other_store) == await state(store)
+    assert (await read(other_store, path)).known == 4
+
+
+async def test_what_was_confirmed_since_the_last_import_is_so_there_too(
+    store: SqlStore, other_store: SqlStore, tmp_path: Path
+) -> None:
+    device = await add_device(store, "r1")
+    for day in (1, 9):
+        await remember(store, device, ["hostname r1\n"], first_day=day)
+        await write(store, tmp_path / "history.zst", force=True)
+        await read(other_store, tmp_path / "history.zst")
+        assert await state(other_store) == await state(store)
+
+
+async def test_versions_told_apart_stay_so_wherever_an_archive_is_cut(
+    store: SqlStore, other_store: SqlStore, tmp_path: Path
+) -> None:
+    await remember(store, await add_device(store, "r1"), [f"hostname r{n}\n" for n in range(PORTION + 1)])
+    async with store.database.writing() as connection:  # as after a change of the rules
+        await connection.execute(update(schema.snapshots).values(comparable=bytes(32)))
+    await write(store, tmp_path / "history.zst")
+    assert (await read(other_store, tmp_path / "history.zst")).versions == PORTION + 1
+    assert await state(other_store) == await state(store)
+
+
+async def test_a_prune_beside_an_import_takes_nothing_of_it(
+    store: SqlStore, other_store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("r1", "r2"):
+        await remember(store, await add_device(store, name), edits(3, name=name, size=1000))
+    await write(store, tmp_path / "history.zst")
+    merge = other_store.archives.merge
+
+    async def pruned_before(*args: Any, **how: Any) -> Added:
+        await other_store.pruning.run(Limits(), 0, moment(0))
+        return await merge(*args, **how)
+
+    monkeypatch.setattr(other_store.archives, "merge", pruned_before)
+    assert (await read(other_store, tmp_path / "history.zst")).versions == 6
+    assert await state(other_store) == await state(store)
+
+
+async def test_a_version_without_its_text_is_said(store: SqlStore, tmp_path: Path) -> None:
+    await live(store)
+    async with store.database.reading() as connection:
+        newest = (await connection.execute(select(schema.snapshots.c.sha256).limit(1))).scalar_one()
+
+    async def without(*args: Any) -> dict[int, StoredVersion]:  # no foreign key lets a row go
+        found = await texts_by_id(*args)
+        return {key: one for key, one in found.items() if one.version.sha256 != newest.hex()}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(archives, "texts_by_id", without)
+        with pytest.raises(DatabaseError, match="lack their text"):
+            await write(store, tmp_path / "history.zst")
+    assert list(tmp_path.glob("*history.zst*")) == []
 
 
 async def test_what_is_collected_after_an_import_goes_on_from_it(
@@ -139,27 +216,6 @@ async def test_an_import_that_was_cancelled_is_gone_on_with(
     monkeypatch.undo()
     done = await read(other_store, tmp_path / "a")
     assert done.versions
-    assert await state(other_store) == await state(store)
-
-
-async def test_a_prune_between_texts_and_versions_is_said(
-    store: SqlStore, other_store: SqlStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from netraven.history.retention import Limits
-
-    await live(store)
-    await write(store, tmp_path / "a")
-    merge = other_store.archives.merge
-
-    async def pruned(*args: object, **options: object) -> object:
-        await other_store.pruning.run(Limits(), 0, moment(0))
-        return await merge(*args, **options)  # type: ignore[arg-type]  # passed on as they came
-
-    monkeypatch.setattr(other_store.archives, "merge", pruned)
-    with pytest.raises(DatabaseError, match=r"a prune ran at the same time\. Import again"):
-        await read(other_store, tmp_path / "a")
-    monkeypatch.undo()
-    await read(other_store, tmp_path / "a")
     assert await state(other_store) == await state(store)
 
 

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import delete, select, update
 
 from netraven.credentials.sealing import Keyring
-from netraven.errors import DatabaseError, KeyringError
+from netraven.errors import DatabaseError, KeyringError, SecretUnreadable
 from netraven.model import Capture, Device, Selector, StoredVersion, Version
 from netraven.platforms import Catalogue
 from netraven.storage import schema
@@ -201,6 +201,35 @@ async def test_a_damaged_text_is_reported_and_collecting_goes_on(store: SqlStore
     newest = await writing.versions.current("r1", "running")
     assert newest is not None
     assert newest.text == CONFIG + "!\n"
+
+
+async def test_a_damaged_key_of_configurations_is_named(store: SqlStore) -> None:
+    device = await add_device(store)
+    await collect(store, device, CONFIG)
+    async with store.database.writing() as connection:
+        await connection.execute(update(schema.history_keys).values(sealed_key=b"\0" * 80))
+    again = SqlStore(store.database, store.vault.seals)
+    with pytest.raises(
+        SecretUnreadable, match=r"the key of stored configurations cannot be opened: .*damaged"
+    ):
+        await collect(again, device, CONFIG + "!\n", 60)
+    assert await collect(again, device, CONFIG, 60) is False, "what is the same needs no key"
+
+
+async def test_a_damaged_text_that_is_seen_again_is_whole_again(store: SqlStore) -> None:
+    device = await add_device(store)
+    for place, text in enumerate([CONFIG, CONFIG + "!\n", CONFIG + "!!\n", CONFIG + "!!!\n"]):
+        await collect(store, device, text, 60 * place)
+    await store.packing.run()
+    async with store.database.writing() as connection:
+        outdated = update(schema.blobs).where(schema.blobs.c.codec != "zstd")
+        assert (await connection.execute(outdated.values(data=b"\0" * 50))).rowcount == 3
+    for place, text in enumerate([CONFIG, CONFIG + "!\n", CONFIG + "!!\n"], 10):
+        assert await collect(store, device, text, 60 * place) is True
+    history = await store.versions.history("r1", "running")
+    assert len(history) == 7
+    for version in history:
+        assert await store.versions.numbered("r1", "running", version.number) is not None
 
 
 async def test_rotating_the_keyring_seals_a_few_rows_and_new_texts_have_a_new_key(database: Database) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import select, update
@@ -12,6 +13,7 @@ from sqlalchemy import select, update
 from netraven.errors import InputError
 from netraven.model import Capture, Device
 from netraven.storage import schema
+from netraven.storage.blobs import Opener
 from netraven.storage.importing import Added
 from netraven.storage.store import SqlStore
 from tests.storage.facts import add_device, at, collected, start_run
@@ -35,6 +37,28 @@ async def test_into_nothing(store: SqlStore) -> None:
     newest, second, _ = await store.versions.history("r1", "running")
     assert (newest.run, newest.platform, newest.first_seen_at) == (None, PLATFORM, moment(4))
     assert second.last_seen_at == moment(3) + timedelta(hours=1)
+
+
+async def test_only_what_lies_beside_it_is_looked_at(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten thousand versions of the time before digests were kept would keep everyone waiting otherwise."""
+    device = await add_device(store)
+    noisy = [CONFIG.replace(":03", f":{second:02}") for second in range(30)]
+    await remember(store, device, [text.replace("r1", f"r{n}") for n, text in enumerate(noisy)])
+    async with store.database.writing() as connection:
+        await connection.execute(update(schema.snapshots).values(comparable=None))
+    looked_at = 0
+    look = Opener.text
+
+    async def counted(self: Opener, row: Any, whose: str) -> bytes:
+        nonlocal looked_at
+        looked_at += 1
+        return await look(self, row, whose)
+
+    monkeypatch.setattr(Opener, "text", counted)
+    assert await add(store, device, (14.5, noisy[3].replace("r1", "r15"))) == Added(0, 1)
+    assert looked_at == 2
 
 
 async def test_older_newer_and_between(store: SqlStore) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import delete, select, update
 
 from netraven.credentials.sealing import Keyring
 from netraven.errors import DatabaseError, KeyringError
+from netraven.lab.configurations import configuration
 from netraven.model import Selector
 from netraven.storage import codecs, schema
 from netraven.storage.packing import Packing
@@ -199,6 +200,14 @@ async def test_two_at_once_get_in_nobodys_way(store: SqlStore) -> None:
     assert await texts_of(store, "r1") == dict(enumerate(texts, 1))
     await store.packing.run()
     assert await count(store, schema.blobs, CODEC == codecs.FULL) == 1
+
+
+@pytest.mark.parametrize("size", [12_000, 1_000_000, 12_000_000])
+def test_a_line_costs_a_line_in_texts_of_any_size(size: int) -> None:
+    before = configuration("cisco_iosxe", "r1", size=size).encode()
+    middle = before.index(b"\n", size // 2)
+    after = before[:middle] + b"\n description new" + before[middle:]
+    assert len(codecs.Base(before).difference(after)) < 2000
 
 
 def test_nothing_but_the_text_of_the_digest_is_accepted() -> None:
