@@ -226,6 +226,8 @@ class Exporter:
             except GitError:
                 if await self._readable(repository):
                     raise  # commits of somebody else's are on the branch
+            else:
+                await repository.refuse_strangers()
         other = self._repository(repository.scratch())
         async with AsyncExitStack() as stack:
             stack.push_async_callback(repository.throw_away, other.path)

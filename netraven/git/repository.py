@@ -143,6 +143,20 @@ class Repository:
             raise self.damaged(said.err)
         return said.out.decode().strip()
 
+    async def refuse_strangers(self) -> None:
+        """Raise ``GitError`` where a branch or tag beside ours ends in what somebody else made: a rebuild drops all."""
+        said = await self.git.run("for-each-ref", "--format=%(refname)%00%(contents)%00", timeout=300)
+        if said.code:
+            raise self.damaged(said.err)
+        words = said.out.decode("utf-8", "replace").split("\0")
+        for ref, contents in zip(words[::2], words[1::2], strict=False):
+            found = _TRAILER.findall(contents)
+            if not found or Exported.read(found[-1]) is None:
+                raise GitError(
+                    f"{self.path} has {harmless(ref.strip())}, which NetRaven did not make and which a rebuild would "
+                    "lose. Nothing was changed: move it to another repository, or delete it"
+                )
+
     def damaged(self, said: str) -> GitError:
         return GitError(
             f"the git repository {self.path} is damaged: {harmless(said)}. `netraven git export --rebuild` makes it "
@@ -159,7 +173,9 @@ class Repository:
     def clear_stale(self) -> None:
         """What a git that was killed left in the way of the next one. The lock must be held: no other is at work."""
         for name in (f"{self.ref}.lock", "HEAD.lock"):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(
+                FileNotFoundError, NotADirectoryError
+            ):  # a branch may be in the way of another
                 (self.path / name).unlink()
 
     async def tidy_up(self, timeout: float) -> None:  # noqa: ASYNC109 - git is stopped, and goes on next time

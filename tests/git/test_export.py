@@ -410,6 +410,41 @@ class TestRefused:
                 await exporter(store, path).export(rebuild=rebuild)
         assert commits(path) == before
 
+    @pytest.mark.parametrize("ref", ["refs/heads/kept", "refs/tags/kept"])
+    async def test_a_rebuild_loses_no_branch_of_somebody_elses(
+        self, store: SqlStore, history: History, path: Path, ref: str
+    ) -> None:
+        await some_history(history)
+        await exporter(store, path).export()
+        await exporter(store, path, branch="of-before").export()
+        await exporter(store, path).export(rebuild=True)  # what is ours follows from the database
+        by_hand = git(path, "commit-tree", "-m", "by hand", "main^{tree}").strip()
+        git(path, "update-ref", ref, by_hand)
+        with pytest.raises(GitError, match=f"{ref}, which NetRaven did not make"):
+            await exporter(store, path).export(rebuild=True)
+        assert git(path, "rev-parse", ref).strip() == by_hand
+
+    async def test_a_branch_in_the_folder_of_another(
+        self, store: SqlStore, history: History, path: Path
+    ) -> None:
+        await some_history(history)
+        await exporter(store, path).export()
+        with pytest.raises(GitError, match="'refs/heads/main' exists"):
+            await exporter(store, path, branch="main/new").export()
+
+    async def test_a_link_stays_and_what_it_leads_to_is_made_anew(
+        self, store: SqlStore, history: History, path: Path
+    ) -> None:
+        other = path.parent / "large-disk" / "repository"
+        other.mkdir(parents=True)
+        path.symlink_to(other)
+        await some_history(history)
+        for rebuild in (False, True, True):
+            await exporter(store, path).export(rebuild=rebuild)
+            assert path.readlink() == other
+            assert len(commits(other)) == 3
+        assert [entry.name for entry in other.parent.iterdir()] == ["repository"]
+
     async def test_an_empty_folder_is_taken(self, store: SqlStore, history: History, path: Path) -> None:
         path.mkdir()
         await some_history(history)
