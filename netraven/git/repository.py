@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +25,8 @@ TRAILER = "NetRaven-Export"
 _TRAILER = re.compile(rf"^{TRAILER}: (.*)$", re.MULTILINE)
 _STATE = "netraven.json"
 _SCRATCH = ".rebuilding"
+_ABANDONED = 3600.0
+"""Seconds after which a pack that is only half there is nobody's: an operator's own git may be packing."""
 _LARGE_PACK = "512m"
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
@@ -177,6 +180,11 @@ class Repository:
                 FileNotFoundError, NotADirectoryError
             ):  # a branch may be in the way of another
                 (self.path / name).unlink()
+        before = time.time() - _ABANDONED
+        for pack in (self.path / "objects" / "pack").glob("tmp_*"):
+            with contextlib.suppress(OSError):
+                if pack.stat().st_mtime < before:
+                    pack.unlink()
 
     async def tidy_up(self, timeout: float) -> None:  # noqa: ASYNC109 - git is stopped, and goes on next time
         """Let git pack what has become many packs; it does nothing where there is nothing to do."""

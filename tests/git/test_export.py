@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import stat
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -596,6 +597,21 @@ class TestSurroundings:
         assert git(path, "for-each-ref") == ""
         assert (await exporter(store, path).export(patience=0)).commits == 3
         sound(path)
+
+    async def test_what_exports_that_were_killed_left_behind_does_not_fill_the_disk(
+        self, store: SqlStore, history: History, path: Path
+    ) -> None:
+        await some_history(history)
+        await exporter(store, path).export()
+        packs = path / "objects" / "pack"
+        there = sorted(packs.iterdir())
+        for name, age in (("tmp_pack_old", 7200), ("tmp_idx_old", 7200), ("tmp_pack_new", 60)):
+            (packs / name).write_bytes(b"x")
+            (packs / name).chmod(0o444)
+            then = time.time() - age
+            os.utime(packs / name, (then, then))
+        await exporter(store, path).export()
+        assert sorted(packs.iterdir()) == sorted([*there, packs / "tmp_pack_new"])
 
 
 class TestStatus:
