@@ -175,10 +175,9 @@ class Repository:
 
     def clear_stale(self) -> None:
         """What a git that was killed left in the way of the next one. The lock must be held: no other is at work."""
-        for name in (f"{self.ref}.lock", "HEAD.lock"):
-            with contextlib.suppress(
-                FileNotFoundError, NotADirectoryError
-            ):  # a branch may be in the way of another
+        for name in (f"{self.ref}.lock", "HEAD.lock", "config.lock", "packed-refs.lock"):
+            # Where the folder of the lock is a file, another branch is in the way, and git says so.
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 (self.path / name).unlink()
         before = time.time() - _ABANDONED
         for pack in (self.path / "objects" / "pack").glob("tmp_*"):

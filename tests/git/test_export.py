@@ -513,12 +513,13 @@ class TestOneAtATime:
                 await exporter(store, path).export(patience=0)
         await exporter(store, path).export(patience=0)
 
+    @pytest.mark.parametrize("name", ["refs/heads/main", "HEAD", "config", "packed-refs"])
     async def test_a_lock_that_a_killed_git_left_is_no_obstacle(
-        self, store: SqlStore, history: History, path: Path
+        self, store: SqlStore, history: History, path: Path, name: str
     ) -> None:
         await some_history(history)
         await exporter(store, path).export()
-        (path / "refs/heads/main.lock").write_text("")
+        (path / f"{name}.lock").write_text("")
         await history.run({"r1": "hostname r1\nend\n"})
         assert (await exporter(store, path).export()).commits == 1
 
