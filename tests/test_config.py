@@ -523,6 +523,7 @@ def test_a_realm_in_the_environment_needs_a_name_and_a_key() -> None:
         ('layout = "../{name}"', "git.layout: no part of it may begin with '.'"),
         ('kinds = ["running", "version"]', "git.layout: running, version of a device would share a file"),
         ("kinds = []", "git.kinds: say what is to be exported"),
+        ('path = "~nobody-of-this-name/x"', "git.path: '~nobody-of-this-name/x' names a user"),
         ('author = "me"', "git.author: 'me' is not of the form NAME <ADDRESS>"),
         ('author = "a <b> <c>"', "git.author"),
         ('branch = "-x"', "git.branch"),

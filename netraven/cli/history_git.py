@@ -56,6 +56,7 @@ def _document(done: TakenOver, dry_run: bool) -> dict[str, Any]:
         "versions": done.read,
         "added": done.added,
         "unknown": sorted(map(whole_text, done.unknown)),
+        "too_large": sorted(map(whole_text, done.too_large)),
         "unclear": {whole_text(k): list(map(whole_text, v)) for k, v in sorted(done.unclear.items())},
     }
 
@@ -74,6 +75,8 @@ def _tell(context: Context, done: TakenOver, dry_run: bool) -> None:
         )
     if done.unknown:
         say(f"not in the inventory, left out: {_some(sorted(done.unknown))}")
+    if done.too_large:
+        say(f"larger than 64 MB, left out: {_some(sorted(done.too_large))}")
     for name, could in sorted(done.unclear.items())[:_SOME]:
         say(f"not clear, left out: {plain_line(name)}: {_some(could)}")
     if (more := len(done.unclear) - _SOME) > 0:

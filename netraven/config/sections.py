@@ -244,6 +244,10 @@ class GitSettings:
             return 'kinds: say what is to be exported, such as ["running"]'
         if wrong := Layout(self.layout).problem(self.kinds):
             return f"layout: {wrong}"
+        try:
+            Path(self.path).expanduser()
+        except RuntimeError:
+            return f"path: {self.path!r} names a user whom this machine does not know"
         if not _AUTHOR.fullmatch(self.author) or not self.author.isprintable():
             return f"author: {self.author!r} is not of the form NAME <ADDRESS>"
         if not _is_branch(self.branch):

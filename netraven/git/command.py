@@ -77,7 +77,9 @@ class Git:
 
     def __init__(self, directory: Path, environ: Mapping[str, str], *, folder: Path | None = None) -> None:
         """``folder``: what a relative path in the name of a remote is relative to."""
-        self.directory = directory.absolute()
+        self.directory = Path(
+            os.path.realpath(directory)
+        )  # a link stays: what it leads to is written, and replaced
         self._environ = environ
         self._folder = (folder or Path.cwd()).absolute()
 

@@ -222,6 +222,7 @@ class Exporter:
             yield repository, lock
 
     async def _bring_up(self, repository: Repository, lock: int, progress: Progress | None) -> _Done:
+        repository.clear_stale()
         await repository.create(raw=self._target.raw)
         if repository.state().raw != self._target.raw:
             holds = "secrets in clear" if not self._target.raw else "secrets as marks"
@@ -229,7 +230,6 @@ class Exporter:
                 f"{repository.path} was made to hold {holds}, and git.raw says otherwise now: its commits would stay "
                 "as they are. `netraven git export --rebuild` makes it anew"
             )
-        repository.clear_stale()
         return await self._write(repository, lock, progress)
 
     async def _rebuild(self, repository: Repository, progress: Progress | None) -> _Done:
@@ -239,6 +239,8 @@ class Exporter:
             except GitError:
                 if await self._readable(repository):
                     raise  # commits of somebody else's are on the branch
+            else:
+                await repository.refuse_strangers()
         other = self._repository(repository.scratch())
         async with AsyncExitStack() as stack:
             stack.push_async_callback(repository.throw_away, other.path)

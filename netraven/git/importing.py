@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,9 +24,12 @@ from netraven.git.command import Git, harmless
 
 LAYOUTS = ("auto", "oxidized", "rancid")
 LARGEST = 64 * 1024 * 1024
-"""Bytes of one file; what is larger is no configuration."""
+"""Bytes of one file; what is larger is no configuration, and left out."""
 SILENCE = 300.0
 """Seconds that git may take for its next word."""
+_POINTER = b"gitdir: "
+_LONGEST_POINTER = 8192
+_CHUNK = 1024 * 1024
 _FORMAT = "tformat:%x02%H %at"
 _RANCID = re.compile(r"(?:.*/)?configs/([^/]+)")
 _REGULAR = ("100644", "100755")
@@ -78,10 +82,23 @@ def find_repositories(path: Path) -> list[Path]:
 
 
 def _git_directory(path: Path) -> Path | None:
-    for candidate in (path / ".git", path):
-        if (candidate / "HEAD").is_file() and (candidate / "objects").is_dir():
+    """Of a clone, a bare repository, a further worktree or a submodule."""
+    for candidate in (_pointed_to(path / ".git"), path):
+        objects = (candidate / "objects").is_dir() or (candidate / "commondir").is_file()
+        if (candidate / "HEAD").is_file() and objects:
             return candidate
     return None
+
+
+def _pointed_to(path: Path) -> Path:
+    """Where ``path`` is a file that names the git directory, as worktrees and submodules have it, that."""
+    try:
+        with path.open("rb") as file:
+            words = file.read(_LONGEST_POINTER)
+    except OSError:
+        return path
+    found = os.fsdecode(words.removeprefix(_POINTER).strip())
+    return path.parent / found if words.startswith(_POINTER) and "\0" not in found else path
 
 
 class Source:
@@ -95,6 +112,8 @@ class Source:
         self._branch = branch
         self.directory = directory
         self.name = directory.parent.name if directory.name == ".git" else directory.name
+        self.too_large: set[str] = set()
+        """Files of which :meth:`versions` left out something, by path."""
 
     async def files(self) -> Sequence[str]:
         """The files that the branch has now, by path; empty where it has no commit."""
@@ -112,27 +131,30 @@ class Source:
             self._layout = "rancid" if looks else "oxidized"
         return self._layout
 
-    async def versions(self, wanted: Iterable[str] | None = None) -> AsyncIterator[ImportedVersion]:
-        """Every version of every file that is a configuration, oldest first. ``wanted``: only of these names.
+    async def versions(
+        self, wanted: Callable[[str], bool] = lambda _: True
+    ) -> AsyncIterator[ImportedVersion]:
+        """Every version of every file that is a configuration, oldest first. ``wanted`` is asked of each name.
 
         One text is in memory at a time. A file that a commit left as it was before makes none.
         """
         layout = await self.layout()
-        only = None if wanted is None else frozenset(wanted)
         if not await self._has_commits():
             return
         last: dict[str, _Last] = {}
         async with self._git.open("cat-file", "--batch") as objects:
             async for entry in self._entries():
                 name = device_in(entry.path, layout)
-                if name is None or (only is not None and name not in only):
+                if name is None or not wanted(name):
                     continue
                 before = last.get(entry.path)
                 if before is not None and before.blob == entry.blob:
                     continue
-                text = configuration_in(
-                    (await self._read(objects, entry)).decode("utf-8", "surrogateescape"), layout
-                )
+                data = await self._read(objects, entry)
+                if data is None:
+                    self.too_large.add(entry.path)
+                    continue
+                text = configuration_in(data.decode("utf-8", "surrogateescape"), layout)
                 digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
                 at = entry.at if before is None else max(entry.at, before.at + timedelta(seconds=1))
                 if (
@@ -174,7 +196,8 @@ class Source:
             if await log.wait():
                 raise GitError(f"{self.directory} is damaged: {harmless(said.decode('utf-8', 'replace'))}")
 
-    async def _read(self, objects: asyncio.subprocess.Process, entry: _Entry) -> bytes:
+    async def _read(self, objects: asyncio.subprocess.Process, entry: _Entry) -> bytes | None:
+        """None for what is too large."""
         assert objects.stdin is not None  # noqa: S101 - it was opened as a pipe
         assert objects.stdout is not None  # noqa: S101 - the same
         try:
@@ -185,9 +208,11 @@ class Source:
                 if len(words) != 3 or words[1] != b"blob":
                     raise GitError(f"{self.directory} is damaged: {harmless(entry.path)} cannot be read")
                 size = int(words[2])
-                if size > LARGEST:
-                    raise GitError(f"{self.directory}: {harmless(entry.path)} is larger than 64 MB")
-                return (await objects.stdout.readexactly(size + 1))[:-1]
+                if size <= LARGEST:
+                    return (await objects.stdout.readexactly(size + 1))[:-1]
+                for start in range(0, size + 1, _CHUNK):
+                    await objects.stdout.readexactly(min(_CHUNK, size + 1 - start))
+                return None
         except TimeoutError:
             raise GitError(f"git said nothing for {SILENCE:g} s") from None
         except (ConnectionError, asyncio.IncompleteReadError):

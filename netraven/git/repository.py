@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +25,8 @@ TRAILER = "NetRaven-Export"
 _TRAILER = re.compile(rf"^{TRAILER}: (.*)$", re.MULTILINE)
 _STATE = "netraven.json"
 _SCRATCH = ".rebuilding"
+_ABANDONED = 3600.0
+"""Seconds after which a pack that is only half there is nobody's: an operator's own git may be packing."""
 _LARGE_PACK = "512m"
 _RENAME_EXCHANGE = 2
 _AT_FDCWD = -100
@@ -143,6 +146,20 @@ class Repository:
             raise self.damaged(said.err)
         return said.out.decode().strip()
 
+    async def refuse_strangers(self) -> None:
+        """Raise ``GitError`` where a branch or tag beside ours ends in what somebody else made: a rebuild drops all."""
+        said = await self.git.run("for-each-ref", "--format=%(refname)%00%(contents)%00", timeout=300)
+        if said.code:
+            raise self.damaged(said.err)
+        words = said.out.decode("utf-8", "replace").split("\0")
+        for ref, contents in zip(words[::2], words[1::2], strict=False):
+            found = _TRAILER.findall(contents)
+            if not found or Exported.read(found[-1]) is None:
+                raise GitError(
+                    f"{self.path} has {harmless(ref.strip())}, which NetRaven did not make and which a rebuild would "
+                    "lose. Nothing was changed: move it to another repository, or delete it"
+                )
+
     def damaged(self, said: str) -> GitError:
         return GitError(
             f"the git repository {self.path} is damaged: {harmless(said)}. `netraven git export --rebuild` makes it "
@@ -158,9 +175,15 @@ class Repository:
 
     def clear_stale(self) -> None:
         """What a git that was killed left in the way of the next one. The lock must be held: no other is at work."""
-        for name in (f"{self.ref}.lock", "HEAD.lock"):
-            with contextlib.suppress(FileNotFoundError):
+        for name in (f"{self.ref}.lock", "HEAD.lock", "config.lock", "packed-refs.lock"):
+            # Where the folder of the lock is a file, another branch is in the way, and git says so.
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
                 (self.path / name).unlink()
+        before = time.time() - _ABANDONED
+        for pack in (self.path / "objects" / "pack").glob("tmp_*"):
+            with contextlib.suppress(OSError):
+                if pack.stat().st_mtime < before:
+                    pack.unlink()
 
     async def tidy_up(self, timeout: float) -> None:  # noqa: ASYNC109 - git is stopped, and goes on next time
         """Let git pack what has become many packs; it does nothing where there is nothing to do."""

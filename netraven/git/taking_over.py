@@ -34,6 +34,8 @@ class TakenOver:
     """Names that no device of the inventory has."""
     unclear: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Names that could mean several devices, and which; or devices that several files could be of, and which."""
+    too_large: set[str] = field(default_factory=set)
+    """Files of which something is larger than any configuration, and was left out."""
 
 
 class _Store:
@@ -74,19 +76,24 @@ async def take_over(
     shared = await _shared(sources, names)
     done.unclear.update(shared)
     store = _Store(add, done)
+
+    def wanted(name: str) -> bool:
+        found = names.find(name)
+        if not found:
+            done.unknown.add(name)
+        elif len(found) > 1:
+            done.unclear[name] = tuple(found)
+        return len(found) == 1 and found[0] not in shared
+
     for source in sources:
         done.layout = await source.layout()
-        async for version in source.versions():
-            found = names.find(version.device)
-            if not found:
-                done.unknown.add(version.device)
-            elif len(found) > 1:
-                done.unclear[version.device] = tuple(found)
-            elif found[0] not in shared:
-                done.read += 1
-                done.devices[found[0]] = done.devices.get(found[0], 0) + 1
-                await store.take(found[0], version)
-                progress(done.read)
+        async for version in source.versions(wanted):
+            (device,) = names.find(version.device)
+            done.read += 1
+            done.devices[device] = done.devices.get(device, 0) + 1
+            await store.take(device, version)
+            progress(done.read)
+        done.too_large |= source.too_large
     await store.flush()
     return done
 

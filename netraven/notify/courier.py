@@ -31,6 +31,8 @@ MOST_DIFFERENCES = 500
 """Changes whose differences are looked at for one digest; more would not fit into a mail."""
 _MARGIN = 60.0
 """Seconds by which a lease is longer than a try: for reading what changed."""
+_LONG = timedelta(seconds=5)
+"""A try that is cut off after so long has failed: a receiver that never answers has to pause like one that is down."""
 _LOOKS_FOR_OLD = timedelta(minutes=10)
 
 _log = events("netraven.notify")
@@ -142,7 +144,8 @@ class _Queue:
         pause: Pause | None,
     ) -> None:
         self.hook = hook
-        self.active: dict[asyncio.Task[None], Delivery] = {}
+        self.active: dict[asyncio.Task[None], tuple[Delivery, datetime]] = {}
+        """With the moment at which each was begun."""
         self._outbox = outbox
         self._changes = changes
         self._now = now
@@ -165,7 +168,7 @@ class _Queue:
             self.hook.name, now, room, lease=way.longest + _MARGIN, digest=self.hook.digest
         )
         for delivery in due:
-            self.active[asyncio.create_task(self._try(delivery))] = delivery
+            self.active[asyncio.create_task(self._try(delivery))] = (delivery, now)
 
     async def progress(self) -> None:
         """Wait until something was told, or a moment."""
@@ -175,7 +178,7 @@ class _Queue:
             task.result()
 
     async def drop(self) -> None:
-        """End what is under way; it is due as before."""
+        """End what is under way; it is due as before, or has failed where it has taken long already."""
         tasks = list(self.active)
         for task in tasks:
             task.cancel()
@@ -183,8 +186,12 @@ class _Queue:
             await asyncio.wait(tasks)
         left = [self.active[t] for t in tasks if t.cancelled() or t.exception() is not None]
         self.active.clear()
-        if left:
-            await self._outbox.hand_back(left)
+        now = self._now()
+        for delivery, since in left:
+            if now - since >= _LONG:
+                seconds = (now - since).total_seconds()
+                await self._postpone(delivery, Answer(f"no answer for {seconds:.0f} s, then it was left"))
+        await self._outbox.hand_back([delivery for delivery, since in left if now - since < _LONG])
 
     async def worth_waiting(self, until: datetime) -> bool:
         """Whether something may be tried by then."""

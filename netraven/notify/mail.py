@@ -31,6 +31,8 @@ from netraven.plain import plain_line
 PORTS = {"starttls": 587, "tls": 465, "none": 25}
 TOGETHER = 2
 _TOO_LARGE = 552
+_ENCODED = "=?"
+"""How an encoded word of RFC 2047 begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ def address_of(text: str) -> Address:
     """``name@host`` or ``Name <name@host>``. Raises ``ValueError``."""
     name, spec = parseaddr(text)
     user, at, host = spec.rpartition("@")
-    if not (user and at and host) or not text.isprintable() or not spec.isascii() or " " in spec:
+    fits = text.isprintable() and spec.isascii() and " " not in spec and _ENCODED not in text
+    if not (user and at and host) or not fits:
         raise ValueError(f"{plain_line(text, 100)!r} is no mail address: name@host, or Name <name@host>")
     return Address(display_name=name, username=user, domain=host)
 
@@ -116,7 +119,7 @@ class Mail:
         mail = EmailMessage(policy=SMTP)
         mail["From"] = self._sender
         mail["To"] = self._to
-        mail["Subject"] = plain_line(written.subject, 200)
+        mail["Subject"] = _as_it_is(plain_line(written.subject, 200))
         mail["Date"] = format_datetime(self._now())
         mail["Message-ID"] = f"<{message.uid}@{self._sender.domain}>"
         mail["Auto-Submitted"] = "auto-generated"
@@ -202,6 +205,13 @@ class _Conversation:
         if connection is not None:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
+
+
+def _as_it_is(text: str) -> str:
+    """``text`` without the beginning of an encoded word: :mod:`email` would decode it, and write what it hides (the end
+    of the header, and another one).
+    """
+    return text.replace(_ENCODED, "= ?")
 
 
 def _text(said: bytes | str) -> str:

@@ -30,7 +30,9 @@ Reveal = Callable[[], Awaitable[str]]
 
 LONGEST_HEAD = 16 * 1024
 LONGEST_BODY = 4 * 1024
-"""Bytes of an answer's body that are read, and thrown away: who hangs up sooner may cut the answer short."""
+"""Bytes of an answer's body that are read, and thrown away: who hangs up sooner may disturb the receiver."""
+GOODBYE = 0.25
+"""Seconds for that. A receiver that says nothing more, and does not hang up, has answered all the same."""
 TOGETHER = 8
 _NEVER = frozenset({400, 406, 409, 410, 411, 413, 414, 415, 422, 431})
 """Answers to the message itself: the same one again is answered so again. All others may be mended at the receiver
@@ -120,15 +122,15 @@ class Webhook:
         self._now = now
         self._agent = agent
         self._tls: ssl.SSLContext | None = None
-        self.longest = timeout
+        self.longest = timeout + GOODBYE
 
     async def tell(self, message: Message) -> Answer:
         address: Address | None = None
         try:
-            async with asyncio.timeout(self._timeout):
+            async with asyncio.timeout(self._timeout) as deadline:
                 address = address_of(await self._url())
                 key = key_of(await self._secret()) if self._secret is not None else None
-                return await self._post(address, message, key)
+                return await self._post(address, message, key, deadline)
         except SecretUnreadable as error:
             return Answer(plain_line(str(error)))
         except TimeoutError:
@@ -147,7 +149,9 @@ class Webhook:
         except (OSError, asyncio.LimitOverrunError) as error:
             return Answer(f"{_shown(address)}: {_why(error)}")
 
-    async def _post(self, address: Address, message: Message, key: bytes | None) -> Answer:
+    async def _post(
+        self, address: Address, message: Message, key: bytes | None, deadline: asyncio.Timeout
+    ) -> Answer:
         content = body(message)
         tls = self._context() if address.tls else None
         reader, writer = await asyncio.open_connection(
@@ -158,8 +162,10 @@ class Webhook:
                 writer.write(self._head(address, message.uid, content, key) + content)
                 await writer.drain()
             status, retry_after = await _answer(reader, self._now)
-            with contextlib.suppress(OSError):
-                await reader.read(LONGEST_BODY)
+            deadline.reschedule(None)  # it has answered: what follows can no longer change that
+            with contextlib.suppress(OSError):  # TimeoutError is one
+                async with asyncio.timeout(GOODBYE):
+                    await reader.read(LONGEST_BODY)
         finally:
             writer.transport.abort()  # nothing more is to be sent, and nobody waits for a slow goodbye
         return _judged(address, status, retry_after)

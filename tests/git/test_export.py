@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import stat
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
@@ -485,6 +486,41 @@ class TestRefused:
         assert tree(path)["r2"] == "hostname r2\nend\n"
         assert (await exporter(store, path).export()).commits == 0
 
+    @pytest.mark.parametrize("ref", ["refs/heads/kept", "refs/tags/kept"])
+    async def test_a_rebuild_loses_no_branch_of_somebody_elses(
+        self, store: SqlStore, history: History, path: Path, ref: str
+    ) -> None:
+        await some_history(history)
+        await exporter(store, path).export()
+        await exporter(store, path, branch="of-before").export()
+        await exporter(store, path).export(rebuild=True)  # what is ours follows from the database
+        by_hand = git(path, "commit-tree", "-m", "by hand", "main^{tree}").strip()
+        git(path, "update-ref", ref, by_hand)
+        with pytest.raises(GitError, match=f"{ref}, which NetRaven did not make"):
+            await exporter(store, path).export(rebuild=True)
+        assert git(path, "rev-parse", ref).strip() == by_hand
+
+    async def test_a_branch_in_the_folder_of_another(
+        self, store: SqlStore, history: History, path: Path
+    ) -> None:
+        await some_history(history)
+        await exporter(store, path).export()
+        with pytest.raises(GitError, match="'refs/heads/main' exists"):
+            await exporter(store, path, branch="main/new").export()
+
+    async def test_a_link_stays_and_what_it_leads_to_is_made_anew(
+        self, store: SqlStore, history: History, path: Path
+    ) -> None:
+        other = path.parent / "large-disk" / "repository"
+        other.mkdir(parents=True)
+        path.symlink_to(other)
+        await some_history(history)
+        for rebuild in (False, True, True):
+            await exporter(store, path).export(rebuild=rebuild)
+            assert path.readlink() == other
+            assert len(commits(other)) == 3
+        assert [entry.name for entry in other.parent.iterdir()] == ["repository"]
+
     async def test_an_empty_folder_is_taken(self, store: SqlStore, history: History, path: Path) -> None:
         path.mkdir()
         await some_history(history)
@@ -553,12 +589,13 @@ class TestOneAtATime:
                 await exporter(store, path).export(patience=0)
         await exporter(store, path).export(patience=0)
 
+    @pytest.mark.parametrize("name", ["refs/heads/main", "HEAD", "config", "packed-refs"])
     async def test_a_lock_that_a_killed_git_left_is_no_obstacle(
-        self, store: SqlStore, history: History, path: Path
+        self, store: SqlStore, history: History, path: Path, name: str
     ) -> None:
         await some_history(history)
         await exporter(store, path).export()
-        (path / "refs/heads/main.lock").write_text("")
+        (path / f"{name}.lock").write_text("")
         await history.run({"r1": "hostname r1\nend\n"})
         assert (await exporter(store, path).export()).commits == 1
 
@@ -638,6 +675,21 @@ class TestSurroundings:
         assert git(path, "for-each-ref") == ""
         assert (await exporter(store, path).export(patience=0)).commits == 3
         sound(path)
+
+    async def test_what_exports_that_were_killed_left_behind_does_not_fill_the_disk(
+        self, store: SqlStore, history: History, path: Path
+    ) -> None:
+        await some_history(history)
+        await exporter(store, path).export()
+        packs = path / "objects" / "pack"
+        there = sorted(packs.iterdir())
+        for name, age in (("tmp_pack_old", 7200), ("tmp_idx_old", 7200), ("tmp_pack_new", 60)):
+            (packs / name).write_bytes(b"x")
+            (packs / name).chmod(0o444)
+            then = time.time() - age
+            os.utime(packs / name, (then, then))
+        await exporter(store, path).export()
+        assert sorted(packs.iterdir()) == sorted([*there, packs / "tmp_pack_new"])
 
 
 class TestStatus:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netraven.errors import GitError, InputError
+from netraven.git import importing
 from netraven.git.importing import (
     ImportedVersion,
     Names,
@@ -231,6 +232,50 @@ async def test_what_cannot_be_read_is_said(written: Written, tmp_path: Path) -> 
     (written.path / ".git/objects" / tip[:2] / tip[2:]).unlink()
     with pytest.raises(GitError, match="damaged"):
         await read(written.path)
+
+
+async def test_worktrees_and_submodules(written: Written, tmp_path: Path) -> None:
+    written.commit({"r1": "a\n"})
+    tree = tmp_path / "tree"
+    git(written.path, "worktree", "add", "--quiet", "--detach", str(tree))
+    above = Written(tmp_path / "above")
+    git(
+        above.path,
+        "-c",
+        "protocol.file.allow=always",
+        "submodule",
+        "add",
+        "--quiet",
+        str(written.path),
+        "configs",
+    )
+    assert (above.path / "configs" / ".git").is_file()
+    for path in (tree, above.path / "configs"):
+        assert [(v.device, v.text) for v in await read(path)] == [("r1", "a\n")]
+    (tmp_path / "odd").mkdir()
+    for words in ("gitdir: /nowhere\n", "gitdir: \0\n", "x" * 100_000):
+        (tmp_path / "odd" / ".git").write_text(words)
+        with pytest.raises(InputError, match="no git repository"):
+            find_repositories(tmp_path / "odd")
+
+
+async def test_what_is_larger_than_any_configuration_is_left_out(
+    written: Written, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importing, "LARGEST", 1000)
+    monkeypatch.setattr(importing, "_CHUNK", 100)
+    written.commit({"r1": "a\n", "backup.tar": "x" * 1001, "sw1": "b\n"})
+    written.commit({"r1": "y" * 1234})
+    written.commit({"r1": "c\n", "sw1": "d\n"})
+    stored: list[tuple[str, str]] = []
+
+    async def add(device: str, versions: Sequence[tuple[datetime, str]]) -> int:
+        stored.extend((device, text) for _, text in versions)
+        return len(versions)
+
+    done = await take_over([Source(written.path / ".git", ENVIRON)], Names(["r1", "sw1"]), add)
+    assert stored == [("r1", "a\n"), ("r1", "c\n"), ("sw1", "b\n"), ("sw1", "d\n")]
+    assert (done.too_large, done.unknown) == ({"r1"}, {"backup.tar"})
 
 
 async def test_a_repository_runs_nothing_here(written: Written, tmp_path: Path) -> None:

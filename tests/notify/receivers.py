@@ -58,6 +58,8 @@ class Receiver:
     reply: Callable[[Posted], Reply] = lambda _: "204 No Content"
     hold: asyncio.Event | None = None
     """Where set, nothing is answered before it is."""
+    stay: asyncio.Event | None = None
+    """Where set, it does not hang up before it is, whatever it was asked."""
     talks: dict[asyncio.Task[Any], asyncio.StreamWriter] = field(default_factory=dict)
     at_once: int = 0
     most_at_once: int = 0
@@ -86,6 +88,8 @@ class Receiver:
                 if reply is not None:
                     writer.write(reply)
                     await writer.drain()
+                if self.stay is not None:
+                    await self.stay.wait()
             finally:
                 self.at_once -= 1
 
@@ -128,8 +132,9 @@ async def receiving(
     try:
         yield receiver
     finally:
-        if receiver.hold is not None:
-            receiver.hold.set()
+        for held in (receiver.hold, receiver.stay):
+            if held is not None:
+                held.set()
         await _close(server, receiver.talks)
 
 

@@ -367,6 +367,29 @@ async def test_what_is_under_way_when_the_courier_is_ended_is_sent_again_under_i
     assert len(scene.way.taken) == 1
 
 
+async def test_a_receiver_that_never_answers_pauses_though_each_try_is_cut_off(
+    store: SqlStore, clock: Clock
+) -> None:
+    scene = Scene(store, clock, FakeWay())
+    await scene.happens("a")
+    scene.way.hold = asyncio.Event()
+    running = asyncio.create_task(scene.courier().run())
+    await until(lambda: bool(scene.way.active))
+    clock.now_ += timedelta(seconds=9)
+    running.cancel()
+    await asyncio.wait([running])
+    (standing,) = await store.outbox.standing()
+    assert (standing.waiting, standing.last_error) == (1, "no answer for 9 s, then it was left")
+    assert standing.pause is not None
+    assert standing.pause.failures == 1
+    scene.way.hold = None
+    await scene.deliver()
+    assert len(scene.way.tried) == 1
+    clock.now_ += timedelta(seconds=2)
+    await scene.deliver()
+    assert len(scene.way.taken) == 1
+
+
 async def test_what_has_been_taken_goes_on_record_though_the_courier_is_ended(
     store: SqlStore, clock: Clock
 ) -> None:

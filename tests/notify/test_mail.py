@@ -178,6 +178,18 @@ async def test_no_name_can_add_a_header() -> None:
     assert got["Subject"] == "NetRaven: r1 / Bcc: everybody@example.net / hello changed"
 
 
+@pytest.mark.parametrize(
+    "word", ["=?utf-8?q?=0ABcc=3A_c@d?=", "=?utf-8?b?CkJjYzogY0Bk?=", "=?utf-8?q?=0D=0A=0D=0Ahello?="]
+)
+async def test_no_name_is_decoded(word: str) -> None:
+    """Python writes out what an encoded word in a subject hides, or (since 3.11.10) refuses to write it."""
+    async with taking_mail() as server:
+        assert (await mail(server).tell(message(event(device=word)))).delivered
+    (got,) = server.mails
+    assert got["Bcc"] is None
+    assert got["Subject"] == f"NetRaven: {word.replace('=?', '= ?')} changed"
+
+
 # ---- what is written ----
 
 
@@ -299,7 +311,9 @@ def test_what_is_no_server(smtp: str) -> None:
         server_of(smtp, "none")
 
 
-@pytest.mark.parametrize("text", ["", "nobody", "@h", "a@", "a@b\r\nBcc: c@d", "a b@c", "zoë@h"])
+@pytest.mark.parametrize(
+    "text", ["", "nobody", "@h", "a@", "a@b\r\nBcc: c@d", "a b@c", "zoë@h", "=?utf-8?q?=0A?= <a@b>"]
+)
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match="no mail address"):
         address_of(text)

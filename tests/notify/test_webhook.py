@@ -161,6 +161,24 @@ async def test_an_answer_whose_body_has_no_end_is_taken_for_its_status() -> None
     assert (await answer_to(lambda _: b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 1_000_000)).delivered
 
 
+@pytest.mark.parametrize(
+    ("reply", "delivered", "permanent"),
+    [
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", True, False),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", True, False),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", True, False),
+        (b"HTTP/1.1 410 Gone\r\n\r\n", False, True),
+    ],
+)
+async def test_a_receiver_that_answers_and_does_not_hang_up_has_answered(
+    reply: bytes, delivered: bool, permanent: bool
+) -> None:
+    """Otherwise it would be sent the same again and again."""
+    async with receiving(Receiver(reply=lambda _: reply, stay=asyncio.Event())) as receiver:
+        answer = await webhook(receiver.url()).tell(changed())
+    assert (answer.delivered, answer.permanent) == (delivered, permanent)
+
+
 async def test_nobody_listens() -> None:
     async with receiving() as receiver:
         url = receiver.url()
