@@ -155,7 +155,9 @@ async def test_without_its_key_it_cannot_be_read_and_with_another_neither(store:
     await collect(store, await add_device(store), CONFIG)
     with pytest.raises(DatabaseError, match=r"version 1 \(running\) of r1 is encrypted"):
         await SqlStore(store.database, None).versions.current("r1", "running")
-    with pytest.raises(DatabaseError, match="cannot be decrypted: sealed with key"):
+    with pytest.raises(
+        DatabaseError, match="the key of stored configurations cannot be opened: sealed with key"
+    ):
         await SqlStore(store.database, Keyring.generate()).versions.current("r1", "running")
 
 
