@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
-from netraven.errors import DeviceFailure
+from netraven.errors import DatabaseError, DeviceFailure
 from netraven.model import (
     Capture,
     Choice,
@@ -126,6 +126,10 @@ class Runs(Protocol):
     async def finish(self, run: Run, status: RunStatus, counts: Counts, error: str | None = None) -> Run: ...
 
 
+Unreadable = Callable[[Version, DatabaseError], None]
+"""Told of a version whose text cannot be read, and why."""
+
+
 class Versions(Protocol):
     """Configurations over time. What it gives is as it was captured: secrets and all.
 
@@ -153,11 +157,21 @@ class Versions(Protocol):
         """What became new in a run, each with what it took the place of; by device and kind."""
 
     def all_at(
-        self, selector: Selector, kind: str | None, moment: datetime | None = None
+        self,
+        selector: Selector,
+        kind: str | None,
+        moment: datetime | None = None,
+        *,
+        unreadable: Unreadable | None = None,
     ) -> AsyncIterator[StoredVersion]:
-        """The version of each device in force at ``moment`` (None: now), by device; ``kind`` None: every kind."""
+        """The version of each device in force at ``moment`` (None: now), by device; ``kind`` None: every kind.
 
-    def every(self, selector: Selector, kind: str | None = None) -> AsyncIterator[StoredVersion]:
+        ``unreadable`` is told of a text that is damaged, and the others follow.
+        """
+
+    def every(
+        self, selector: Selector, kind: str | None = None, *, unreadable: Unreadable | None = None
+    ) -> AsyncIterator[StoredVersion]:
         """Every version, by device, kind and number. Read lazily: memory does not grow with the history."""
 
     async def kinds(self, device: str) -> Sequence[str]:

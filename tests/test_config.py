@@ -546,3 +546,19 @@ def test_a_password_in_the_remote_is_in_no_repr(folder: Path) -> None:
     settings = load_settings(environ={})
     assert "hunter2" in settings.git.remote
     assert "hunter2" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("[secrets]\nkey_file = '~nobody-here/key'\n", "key_file"),
+        ("[platforms]\nfolder = '~nobody-here/x'\n", "platforms_folder"),
+        ("[database]\nurl = 'sqlite:///~nobody-here/x'\n", "database_url"),
+    ],
+)
+def test_a_home_that_there_is_not(folder: Path, text: str, read: str) -> None:
+    write(folder / "netraven.toml", text)
+    with pytest.raises(
+        SettingsError, match=r"'~nobody-here/\w+' names a user whom this machine does not know"
+    ):
+        getattr(load_settings(environ={}), read)

@@ -61,8 +61,9 @@ async def search(
             await _print(results)
         if not results.lines and not results.unsearched:
             await _say_if_there_is_nothing(store, selector, kind, None if history else at)
-    for problem, versions in results.unsearched.values():
-        more = f" (and {versions - 1:,} more of this platform)" if versions > 1 else ""
+    for platform, (problem, versions) in results.unsearched.items():
+        alike = "of this platform" if platform is not None else "that cannot be read"
+        more = f" (and {versions - 1:,} more {alike})" if versions > 1 else ""
         warn(f"not searched: {plain_line(problem, _LONG)}{more}")
     if results.more:
         note(f"the first {limit:,} lines; there are more (--limit N)")
@@ -95,14 +96,14 @@ class _Results:
         self._found = found
         self._limit = limit
         self.lines = 0
-        self.unsearched: dict[str, tuple[str, int]] = {}
-        """By platform: what is in the way, of the first version, and of how many."""
+        self.unsearched: dict[str | None, tuple[str, int]] = {}
+        """By platform (None: texts that cannot be read): what is in the way, of the first version, and of how many."""
         self.more = False
 
     async def __aiter__(self) -> AsyncIterator[tuple[Found, Sequence[Hit]]]:
         async for found in self._found:
             if found.problem is not None:
-                platform = found.version.platform
+                platform = found.version.platform if found.readable else None
                 problem, versions = self.unsearched.get(platform, (found.problem, 0))
                 self.unsearched[platform] = problem, versions + 1
                 continue

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from netraven.credentials.source import FORMS, parse_source
-from netraven.errors import InputError
+from netraven.errors import InputError, SettingsError
 from netraven.history.layout import Layout
 from netraven.history.pattern import Pattern
 from netraven.model import EventKind
@@ -390,11 +390,11 @@ class Settings:
 
     @property
     def key_file(self) -> Path:
-        return self.folder / Path(self.secrets.key_file).expanduser()
+        return self.folder / _path("secrets.key_file", self.secrets.key_file)
 
     @property
     def platforms_folder(self) -> Path:
-        return self.folder / Path(self.platforms.folder).expanduser()
+        return self.folder / _path("platforms.folder", self.platforms.folder)
 
     @property
     def git_path(self) -> Path | None:
@@ -406,7 +406,7 @@ class Settings:
         for prefix in SQLITE:
             path = self.database.url.removeprefix(prefix)
             if path not in (self.database.url, ":memory:"):
-                return f"{prefix}{self.folder.absolute() / Path(path).expanduser()}"
+                return f"{prefix}{self.folder.absolute() / _path('database.url', path)}"
         return self.database.url
 
 
@@ -415,3 +415,11 @@ def realm_named(realms: Mapping[str, RealmSettings], name: str) -> RealmSettings
     if name in realms:
         return realms[name]
     return LOCAL if name == "local" else RealmSettings()
+
+
+def _path(key: str, text: str) -> Path:
+    """Raises ``SettingsError`` for the home of a user that there is not."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise SettingsError(f"{key}: {text!r} names a user whom this machine does not know") from None

@@ -180,7 +180,7 @@ class Configurations:
             yield await self._change_or_problem(before, stored, raw=False, context=0)
             before = stored
 
-    def search(
+    async def search(
         self,
         pattern: Pattern,
         selector: Selector,
@@ -193,10 +193,22 @@ class Configurations:
         """Where ``pattern`` is found, in texts as they are shown: in the version in force ``at`` a time (None: now) of
         each device, or in ``every`` one. ``raw``: in the texts as captured.
         """
+        damaged: list[Found] = []
+
+        def unreadable(version: Version, error: DatabaseError) -> None:
+            damaged.append(Found(version, problem=str(error), readable=False))
+
         versions = (
-            self._versions.every(selector, kind) if every else self._versions.all_at(selector, kind, at)
+            self._versions.every(selector, kind, unreadable=unreadable)
+            if every
+            else self._versions.all_at(selector, kind, at, unreadable=unreadable)
         )
-        return search(pattern, versions, None if raw else self.text)
+        async for found in search(pattern, versions, None if raw else self.text):
+            while damaged:
+                yield damaged.pop(0)
+            yield found
+        for last in damaged:
+            yield last
 
     async def _change_or_problem(
         self, old: StoredVersion | None, new: StoredVersion, *, raw: bool, context: int

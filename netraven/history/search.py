@@ -29,6 +29,8 @@ class Found:
     hits: tuple[Hit, ...] = ()
     problem: str | None = None
     """Why the version could not be searched."""
+    readable: bool = True
+    """False: its text is damaged in the database."""
 
 
 async def search(

@@ -81,6 +81,17 @@ class HistoryKeys:
             self._marker = Marker(found)
         return self._marker
 
+    async def check(self) -> None:
+        """Raise ``SecretUnreadable`` where what is collected could not be encrypted, before anybody logs in anywhere.
+
+        That there is no key at all is for ``require_key`` to say.
+        """
+        if self._seals.keyring is None:
+            return
+        async with self._database.reading() as connection:
+            if (await connection.execute(_NEWEST)).scalar_one() is not None:
+                await self._load(connection)
+
     async def exist(self) -> bool:
         """Whether there are any: something was encrypted, or marked."""
         async with self._database.reading() as connection:

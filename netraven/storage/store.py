@@ -172,6 +172,8 @@ class SqlStore:
 
     async def prepare_run(self) -> None:
         await self.vault.prepare_run()
+        if self.encrypts:
+            await self.history_keys.check()
 
     def require_key(self) -> None:
         self.vault.require_key()

@@ -10,7 +10,9 @@ from sqlalchemy import Select, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
 
+from netraven.errors import DatabaseError
 from netraven.model import Selector, StoredVersion, Version
+from netraven.ports import Unreadable
 from netraven.storage import blobs
 from netraven.storage.engine import Database
 from netraven.storage.history_keys import HistoryKeys
@@ -105,7 +107,12 @@ class SqlVersions:
                     yield found.get(pair.previous), found[pair.id]
 
     async def all_at(
-        self, selector: Selector, kind: str | None, moment: datetime | None = None
+        self,
+        selector: Selector,
+        kind: str | None,
+        moment: datetime | None = None,
+        *,
+        unreadable: Unreadable | None = None,
     ) -> AsyncIterator[StoredVersion]:
         for conditions in selecting(selector):
             last = ""
@@ -113,14 +120,16 @@ class SqlVersions:
                 async with self._database.reading() as connection:
                     page = await _page_of_devices(connection, conditions, last)
                     keys = await _in_force(connection, [row.id for row in page], kind, moment)
-                    found = await self._texts(connection, keys)
+                    found = await texts_by_id(connection, self._keys, keys, unreadable)
                 for stored in sorted(found.values(), key=lambda s: (s.version.device, s.version.kind)):
                     yield stored
                 if len(page) < PAGE:
                     break
                 last = page[-1].name
 
-    async def every(self, selector: Selector, kind: str | None = None) -> AsyncIterator[StoredVersion]:
+    async def every(
+        self, selector: Selector, kind: str | None = None, *, unreadable: Unreadable | None = None
+    ) -> AsyncIterator[StoredVersion]:
         place = tuple_(devices.c.name, snapshots.c.kind, snapshots.c.version)
         for conditions in selecting(selector):
             statement = _joined(_TEXT).where(*conditions).order_by(*place).limit(PAGE)
@@ -134,13 +143,13 @@ class SqlVersions:
                 async with self._database.reading() as connection:
                     rows = (await connection.execute(further)).all()
                     opener = blobs.Opener(connection, self._keys)
-                    page = [await opened(opener, row) for row in rows]
+                    page = [await _opened_or_told(opener, row, unreadable) for row in rows]
                 for stored in page:
-                    yield stored
-                if len(page) < PAGE:
+                    if stored is not None:
+                        yield stored
+                if len(rows) < PAGE:
                     break
-                newest = page[-1].version
-                last = (newest.device, newest.kind, newest.number)
+                last = (rows[-1].name, rows[-1].kind, rows[-1].version)
 
     async def kinds(self, device: str) -> Sequence[str]:
         statement = (
@@ -163,14 +172,31 @@ class SqlVersions:
 
 
 async def texts_by_id(
-    connection: AsyncConnection, keys: HistoryKeys, ids: Sequence[int]
+    connection: AsyncConnection,
+    keys: HistoryKeys,
+    ids: Sequence[int],
+    unreadable: Unreadable | None = None,
 ) -> dict[int, StoredVersion]:
     """Those of the versions that are there."""
     if not ids:
         return {}
     rows = await connection.execute(_joined(_TEXT).where(snapshots.c.id.in_(padded(ids))))
     opener = blobs.Opener(connection, keys)
-    return {row.id: await opened(opener, row) for row in rows.all()}
+    found = [(row.id, await _opened_or_told(opener, row, unreadable)) for row in rows.all()]
+    return {key: stored for key, stored in found if stored is not None}
+
+
+async def _opened_or_told(
+    opener: blobs.Opener, row: Any, unreadable: Unreadable | None
+) -> StoredVersion | None:
+    """None where the text cannot be read and somebody was told so."""
+    try:
+        return await opened(opener, row)
+    except DatabaseError as error:
+        if unreadable is None:
+            raise
+        unreadable(version_of(row), error)
+        return None
 
 
 async def opened(opener: blobs.Opener, row: Any) -> StoredVersion:

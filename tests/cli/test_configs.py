@@ -410,8 +410,8 @@ def test_an_interrupted_search_has_told_what_it_found(
     """Ctrl-C comes while the second device is being read; what the first one has is on stdout by then."""
     every = SqlVersions.all_at
 
-    async def until(*given: Any) -> AsyncIterator[StoredVersion]:
-        async for stored in every(*given):
+    async def until(*given: Any, **more: Any) -> AsyncIterator[StoredVersion]:
+        async for stored in every(*given, **more):
             if stored.version.device == "r2":
                 assert "r1:3: interface" in capsys.readouterr().out
                 signal.raise_signal(signal.SIGINT)

@@ -358,3 +358,11 @@ async def test_what_became_new_in_a_run_with_what_it_took_the_place_of(past: Sql
     ]
     assert found == [(3, "r1", "hostname r1\nversion 9\n"), (None, "r3", "hostname r3\n")]
     assert [one async for one in past.versions.changed_in(10**6)] == []
+
+
+async def test_a_key_that_does_not_open_stops_a_run_before_it_logs_in(store: SqlStore) -> None:
+    await collect(store, await add_device(store), CONFIG)
+    await store.prepare_run()
+    with pytest.raises(SecretUnreadable, match="key"):
+        await SqlStore(store.database, Keyring.generate()).prepare_run()
+    await SqlStore(store.database, Keyring.generate(), encrypt=False).prepare_run()

@@ -137,3 +137,18 @@ async def test_searching_now_then_and_everything(store: SqlStore, configurations
     assert await find(mtu, kind="version") == []
     assert await find(Pattern(SECRET), every=True) == []
     assert len(await find(Pattern(SECRET), every=True, raw=True)) == 3
+
+
+@pytest.mark.parametrize("every", [False, True])
+async def test_a_damaged_text_is_told_and_the_others_are_searched(
+    store: SqlStore, configurations: Configurations, every: bool
+) -> None:
+    for name in ("r1", "r2", "r3"):
+        await collect(store, await add_device(store, name), TEXT.replace("r1", name), 0)
+    (damaged,) = await configurations.history("r2")
+    async with store.database.writing() as connection:
+        where = schema.blobs.c.sha256 == bytes.fromhex(damaged.sha256)
+        await connection.execute(update(schema.blobs).where(where).values(data=b"no longer what it was"))
+    found = [one async for one in configurations.search(Pattern("mtu 1500"), Selector(), every=every)]
+    told = {one.version.device: (len(one.hits), one.readable, one.problem is None) for one in found}
+    assert told == {"r1": (1, True, True), "r2": (0, False, False), "r3": (1, True, True)}
