@@ -203,7 +203,11 @@ class Configurations:
             if every
             else self._versions.all_at(selector, kind, at, unreadable=unreadable)
         )
-        async for found in search(pattern, versions, None if raw else self.text):
+
+        def leaves_alone(stored: StoredVersion, lines: Sequence[str]) -> bool:
+            return self._rules.of(stored.version.platform).leaves_alone(stored.text, lines)
+
+        async for found in search(pattern, versions, None if raw else self.text, leaves_alone):
             while damaged:
                 yield damaged.pop(0)
             yield found

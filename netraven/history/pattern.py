@@ -59,6 +59,10 @@ class Pattern:
         """Whether any of these lines has it."""
         return bool(self.find("\n".join(lines)))
 
+    def near(self, text: str) -> list[int] | None:
+        """The numbers of the lines on which it might be found once marks stand in the place of secrets; None: any."""
+        return None if self._needed is None else self._needed.find(text)
+
     def possible_in(self, text: str) -> bool:
         """Whether it might be found in ``text`` once marks stand in the place of secrets; no is a quick answer."""
         return self._needed is None or self._needed.has(text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -45,6 +45,12 @@ class Rules:
         volatile = self._volatile_places(text) if quiet else []
         shown = self._secrets.marked(text, mark, volatile)
         return self._sorted(shown) if quiet else shown
+
+    def leaves_alone(self, text: str, lines: Iterable[str]) -> bool:
+        """Whether it is plain that ``shown`` changes nothing on these lines of a text, nor their numbers; each comes
+        with the line above it.
+        """
+        return self._secrets.leaves_alone(text, lines)
 
     def _volatile_places(self, text: str) -> list[Place]:
         found = merged(match.span() for _, match in self._volatile.find(text))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import takewhile
@@ -95,6 +95,16 @@ class SecretPlaces:
                 break
             done = _marked(done, places, mark)
         return done.without_cut()
+
+    def leaves_alone(self, text: str, lines: Iterable[str]) -> bool:
+        """Whether it is plain that no secret is on these lines of a text, and that they stay where they are in it.
+
+        A secret may go on below a line that ends in a backslash, so give the line above each as well.
+        """
+        if "\\\n" in text or self._finder.goes_over_lines(folded(text)):
+            return False
+        small = folded("\n".join(lines))
+        return not any(word in small for word in self._finder.searched_for)
 
     def _has_more(self, done: _Text) -> bool:
         """Whether there may be more secrets on the lines of marks."""

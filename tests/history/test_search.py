@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
+
+import pytest
 
 from netraven.errors import InputError
 from netraven.history.marks import Marker
 from netraven.history.pattern import Pattern
+from netraven.history.rules import Rules
 from netraven.history.search import Found, Hit, search
 from netraven.model import StoredVersion, Version
+from netraven.platforms import known_platforms, load_platform
+from tests.platforms.secret_cases import secret_case
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 SECRET = "hunter2"
@@ -79,3 +86,37 @@ async def test_where_it_is_not_known_what_is_secret_nothing_is_told() -> None:
         assert [(one.version.device, one.problem) for one in found] == [
             ("a", "not known what is secret"), ("b", "not known what is secret"),
         ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in known_platforms() if load_platform(name).collects])
+async def test_what_is_found_at_once_is_what_is_shown(name: str) -> None:
+    """Each word of a text full of secrets, by itself and with what follows: with the quick way and without it."""
+    rules, mark = Rules.of(load_platform(name)), Marker(b"k" * 32).mark
+    version = stored("r1", secret_case(name).text, "known")
+    words = sorted(
+        {word for line in version.text.splitlines() for word in (*line.split(), line.strip()) if word}
+    )
+
+    async def shown(one: StoredVersion) -> str:
+        return rules.shown(one.text, mark)
+
+    quick = 0
+
+    def leaves_alone(one: StoredVersion, lines: Sequence[str]) -> bool:
+        nonlocal quick
+        alone = rules.leaves_alone(one.text, lines)
+        quick += alone
+        return alone
+
+    async def found(pattern: Pattern, *given: Any) -> list[Found]:
+        async def twice() -> AsyncIterator[StoredVersion]:
+            yield version  # of the first text of a platform all is looked at
+            yield version
+
+        return [one async for one in search(pattern, twice(), shown, *given)]
+
+    for word in words[:: max(1, len(words) // 60)]:
+        for pattern in (Pattern(word), Pattern(f"{re.escape(word)}.*", regex=True)):
+            assert await found(pattern, leaves_alone) == await found(pattern), word
+    if name == "cisco_iosxe":
+        assert quick, "or nothing was compared"
