@@ -35,9 +35,10 @@ async def finish(
     for entry, taken in zip(entries, captures, strict=True):
         outcome = entry.outcome
         if taken:
-            new = any(one.new for one in kept[place : place + len(taken)])
-            shown = next((one for one in taken if one.kind == "running"), taken[0])
-            outcome = replace(outcome, snapshot=shown.sha256.hex(), changed=new)
+            mine = kept[place : place + len(taken)]
+            shown = next((n for n, one in enumerate(taken) if one.kind == "running"), 0)
+            new = any(one.new for one in mine)
+            outcome = replace(outcome, snapshot=mine[shown].sha256.hex(), changed=new)
             place += len(taken)
         answers.append(outcome)
     pairs = [(entry.run_id, outcome) for entry, outcome in zip(entries, answers, strict=True)]

@@ -82,6 +82,8 @@ class Kept:
     """What became of a capture. ``id`` is that of the version that it made, or that it confirms."""
 
     id: int
+    sha256: bytes
+    """Of that version's text, which may differ from the capture in what changes by itself."""
     new: bool
     first: bool = False
     """Whether nothing of this kind was known of the device before."""
@@ -147,7 +149,7 @@ class VersionWriter:
             current.seen_at = max(current.seen_at or taken.at, taken.at)
             made.append((current, False, False))
         await self._write(connection, [one for one, _, _ in made], texts)
-        return [Kept(one.id or 0, new, first) for one, new, first in made]
+        return [Kept(one.id or 0, one.sha256, new, first) for one, new, first in made]
 
     async def _comparable(self, platform: str, data: bytes) -> bytes:
         text = data.decode("utf-8", "surrogateescape")

@@ -61,6 +61,8 @@ async def test_what_changes_by_itself_makes_none_and_the_first_text_is_kept(stor
     assert [await collect(store, device, CONFIG), await collect(store, device, LATER, 60)] == [True, False]
     (row,) = await rows(store, schema.snapshots)
     assert (row["version"], row["last_seen_at"]) == (1, at(60.4))
+    told = {outcome["snapshot"] for outcome in await rows(store, schema.run_outcomes)}
+    assert told == {row["sha256"].hex()}, "reports speak of the version that is there"
     current = await store.versions.current("r1", "running")
     assert current is not None
     assert current.text == CONFIG
