@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 FOUND, NOTHING, NOT_ALL = 0, 1, 2
 """Exit codes, as those of grep."""
+_OFTEN = 50_000
+"""Versions after which a word is said."""
 _LONG = 1_000
 """Characters of a problem."""
 
@@ -50,7 +52,7 @@ async def search(
     async with context.store() as store:
         await _check(store, selector)
         found = context.configurations(store).search(
-            looked_for, selector, kind=kind, at=at, every=history, raw=raw
+            looked_for, selector, kind=kind, at=at, every=history, raw=raw, progress=_tell
         )
         results = _Results(found, limit)
         if as_json:
@@ -70,6 +72,12 @@ async def search(
     if results.unsearched:
         return NOT_ALL
     return FOUND if results.lines else NOTHING
+
+
+def _tell(versions: int) -> None:
+    """A long history takes minutes."""
+    if versions % _OFTEN == 0:
+        note(f"{versions:,} versions searched")
 
 
 async def _check(store: SqlStore, selector: Selector) -> None:

@@ -189,9 +189,10 @@ class Configurations:
         at: datetime | None = None,
         every: bool = False,
         raw: bool = False,
+        progress: Callable[[int], None] = lambda _: None,
     ) -> AsyncIterator[Found]:
         """Where ``pattern`` is found, in texts as they are shown: in the version in force ``at`` a time (None: now) of
-        each device, or in ``every`` one. ``raw``: in the texts as captured.
+        each device, or in ``every`` one. ``raw``: in the texts as captured. ``progress`` hears how many were read.
         """
         damaged: list[Found] = []
 
@@ -207,7 +208,8 @@ class Configurations:
         def leaves_alone(stored: StoredVersion, lines: Sequence[str]) -> bool:
             return self._rules.of(stored.version.platform).leaves_alone(stored.text, lines)
 
-        async for found in search(pattern, versions, None if raw else self.text, leaves_alone):
+        counted = _counted(versions, progress)
+        async for found in search(pattern, counted, None if raw else self.text, leaves_alone):
             while damaged:
                 yield damaged.pop(0)
             yield found
@@ -253,6 +255,16 @@ class Configurations:
             f"nothing is known of {device} ({kind}) at {at:%Y-%m-%d %H:%M:%S} UTC: its oldest version on record, "
             f"{first.number}, was seen at {first.first_seen_at:%Y-%m-%d %H:%M:%S} UTC"
         )
+
+
+async def _counted(
+    versions: AsyncIterator[StoredVersion], progress: Callable[[int], None]
+) -> AsyncIterator[StoredVersion]:
+    number = 0
+    async for version in versions:
+        number += 1
+        progress(number)
+        yield version
 
 
 def _as_it_is(secret: str) -> str:
