@@ -130,26 +130,39 @@ class SqlVersions:
     async def every(
         self, selector: Selector, kind: str | None = None, *, unreadable: Unreadable | None = None
     ) -> AsyncIterator[StoredVersion]:
-        place = tuple_(devices.c.name, snapshots.c.kind, snapshots.c.version)
         for conditions in selecting(selector):
-            statement = _joined(_TEXT).where(*conditions).order_by(*place).limit(PAGE)
-            if kind is not None:
-                statement = statement.where(snapshots.c.kind == kind)
-            last: tuple[str, str, int] | None = None
+            last = ""
             while True:
-                further = statement
-                if last is not None:  # the name by itself finds the place in an index
-                    further = statement.where(devices.c.name >= last[0], place > last)
                 async with self._database.reading() as connection:
-                    rows = (await connection.execute(further)).all()
-                    opener = blobs.Opener(connection, self._keys)
-                    page = [await _opened_or_told(opener, row, unreadable) for row in rows]
-                for stored in page:
-                    if stored is not None:
+                    page = await _page_of_devices(connection, conditions, last)
+                for device in page:
+                    async for stored in self._all_of(device.id, kind, unreadable):
                         yield stored
-                if len(rows) < PAGE:
+                if len(page) < PAGE:
                     break
-                last = (rows[-1].name, rows[-1].kind, rows[-1].version)
+                last = page[-1].name
+
+    async def _all_of(
+        self, device_id: int, kind: str | None, unreadable: Unreadable | None
+    ) -> AsyncIterator[StoredVersion]:
+        """Every version of one device, a page at a time: the index has them in their order."""
+        place = tuple_(snapshots.c.kind, snapshots.c.version)
+        statement = _joined(_TEXT).where(snapshots.c.device_id == device_id).order_by(*place).limit(PAGE)
+        if kind is not None:
+            statement = statement.where(snapshots.c.kind == kind)
+        last: tuple[str, int] | None = None
+        while True:
+            async with self._database.reading() as connection:
+                further = statement if last is None else statement.where(place > last)
+                rows = (await connection.execute(further)).all()
+                opener = blobs.Opener(connection, self._keys)
+                page = [await _opened_or_told(opener, row, unreadable) for row in rows]
+            for stored in page:
+                if stored is not None:
+                    yield stored
+            if len(rows) < PAGE:
+                return
+            last = (rows[-1].kind, rows[-1].version)
 
     async def kinds(self, device: str) -> Sequence[str]:
         statement = (
