@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from itertools import islice
 
 Place = tuple[int, int]
 """Where something begins and where it ends."""
@@ -25,7 +24,8 @@ def without(place: Place, holes: Sequence[Place]) -> list[Place]:
     """What is left of ``place`` beside ``holes``, which are sorted and do not overlap."""
     start, end = place
     left = []
-    for hole_start, hole_end in islice(holes, max(bisect_left(holes, (start, start)) - 1, 0), None):
+    for number in range(max(bisect_left(holes, (start, start)) - 1, 0), len(holes)):
+        hole_start, hole_end = holes[number]
         if hole_end <= start:
             continue
         if hole_start >= end:

@@ -30,6 +30,12 @@ _KIND = re.compile(r"\d{1,2}")
 """How a secret is encrypted, in digits, where more follows."""
 _NEAR = 60
 """Characters between a word and a secret of which it is soon said whether they mean anything."""
+_TELLING = 500
+"""Characters of a value that mostly say whether it is one."""
+_MOST_SEARCHES = 20
+"""Of single lines."""
+_NOT_HIDDEN = re.compile(r"[^* \t\n]")
+_QUOTES = {quote: re.compile(rf"{quote}(?<!\\{quote})") for quote in "\"'"}
 _HOW = frozenset({"hash", "hash2", "custom"})
 """What SR OS says behind a secret within its quotes."""
 _FOLLOWING = re.compile(r"[ \t]+([^\s\"';{}<>]+)")
@@ -116,23 +122,28 @@ class SecretPlaces:
 
     def _find(self, text: str, small: str, marks: Sequence[Place]) -> list[Place]:
         """The places of secrets, sorted; ``small``: the text folded, ``marks``: places that are none, as marks are."""
-        known: list[Place] = []
+        found: list[tuple[int, int, bool]] = []
         words: list[Place] = []
-        own: set[int] = set()
         for number, match in self._finder.find(text, small):
             if number >= self._rules:
                 words.append(match.span())
                 continue
             start, end = match.span("secret")
-            if text[start:end].strip("* \t\n"):
-                known.append(_in_quotes(text, start, self._with_kind(small, start, end)))
-                if number < self._own:
-                    own.add(known[-1][0])
+            if _NOT_HIDDEN.search(text, start, end):
+                found.append((start, end, number < self._own))
+        found.sort()  # what stands ahead is looked for in order
+        ahead = _Ahead(small)
+        known: list[Place] = []
+        own: set[int] = set()
+        for start, end, is_own in found:
+            known.append(_in_quotes(ahead, start, self._with_kind(small, start, end)))
+            if is_own:
+                own.add(known[-1][0])
         holes = _marks_in(text, marks)
         known = merged(known)
         if words:
             barred = merged((*known, *holes)) if holes else known
-            known = merged((*known, *self._values_behind(small, merged(words), barred, own)))
+            known = merged((*known, *self._values_behind(ahead, merged(words), barred, own)))
         if not holes:
             return known
         return [piece for place in known for piece in _beside_marks(text, place, holes)]
@@ -153,9 +164,10 @@ class SecretPlaces:
         return end
 
     def _values_behind(
-        self, small: str, words: Sequence[Place], known: Sequence[Place], own: AbstractSet[int]
+        self, ahead: _Ahead, words: Sequence[Place], known: Sequence[Place], own: AbstractSet[int]
     ) -> Iterator[Place]:
         """What follows those words, where no known place is; ``own``: where what the platform's rules found begins."""
+        small = ahead.text
         starts = [start for start, _ in known]
         word_starts = [start for start, _ in words]
         harmless = _Lines(small, self._harmless)
@@ -167,30 +179,31 @@ class SecretPlaces:
             nearest = starts[at] if at < len(starts) else len(small)
             if nearest - word_end < _NEAR and self._leads_to.fullmatch(small, word_end, nearest):
                 continue  # the usual case
-            value = self._value(small, word_end, word_starts)
+            value = self._value(ahead, word_end, word_starts)
             if value is None:
                 continue
             if nearest < value.end and (nearest in own or nearest <= value.start):
                 continue
             end = min(value.end, nearest)
-            if not self._is_secret(small[value.start : end]) or harmless.found_at(word):
+            if not self._is_secret(small, value.start, end) or harmless.found_at(word):
                 continue
             taken = value.first_end
             yield _trimmed(small, value.start, end)
 
-    def _value(self, small: str, word_end: int, words: Sequence[int]) -> _Value | None:
+    def _value(self, ahead: _Ahead, word_end: int, words: Sequence[int]) -> _Value | None:
         """``words``: where words begin. None where the line ends."""
-        line_end = _line_end(small, word_end)
-        token_end = _end(_REST_OF_WORD, small, word_end, line_end)
+        small = ahead.text
+        line_end = ahead.line_end(word_end)
+        token_end = ahead.word_end(word_end)
         if small[token_end : token_end + 1] == ">" and _is_no_leaf(small, token_end + 1):
             return None
         start = _end(_BETWEEN, small, token_end, line_end)
         attached = small[start - 1 : start] == "=" and small[token_end : token_end + 1] in {"=", '"', "'"}
         for _ in range(0 if attached else _MOST_FILLERS):
-            first = _TOKEN.match(small, start, line_end)
-            if not first or (first[0] not in self._fillers and not _KIND.fullmatch(first[0])):
+            end = ahead.token_end(start)
+            if end - start > _NEAR or not self._says_how(small[start:end]):
                 break
-            behind = _end(_BETWEEN, small, first.end(), line_end)
+            behind = _end(_BETWEEN, small, end, line_end)
             if behind >= line_end:
                 break
             start = behind
@@ -200,9 +213,9 @@ class SecretPlaces:
         if start >= line_end:
             return None
         if small[start] in "\"'":
-            close = _closing(small, start + 1, small[start], line_end)
+            close = ahead.closing(start + 1, small[start], line_end)
             return _Value(start + 1, close, close)
-        first_end = _end(_TOKEN, small, start, line_end)
+        first_end = ahead.token_end(start)
         if attached:
             return _Value(start, first_end, first_end)
         following = bisect_left(words, first_end)
@@ -219,35 +232,103 @@ class SecretPlaces:
             end = closing_tag
         return _Value(start, min(first_end, end), end)
 
-    def _is_secret(self, value: str) -> bool:
+    def _says_how(self, token: str) -> bool:
+        """Whether it is no secret, but what stands before one."""
+        return token in self._fillers or _KIND.fullmatch(token) is not None
+
+    def _is_secret(self, small: str, start: int, end: int) -> bool:
         """Whether it is a value at all: no word that says whether there is one, no asterisks, no head of a key."""
-        tokens = value.strip(_AROUND).split()
-        kinds = takewhile(lambda token: token in self._fillers or _KIND.fullmatch(token), tokens[:-1])
-        tokens = tokens[sum(1 for _ in kinds) :]
-        if not tokens or not tokens[0].strip("*.\\") or _KEY_BEGINS.match(value):
+        if _KEY_BEGINS.match(small, start, end):
+            return False
+        if end - start > _TELLING:
+            *tokens, cut = self._said(small[start : start + _TELLING]) or [""]
+            if any(token not in self._values for token in tokens) or len(cut) > _NEAR:
+                return (tokens or [cut])[0].strip("*.\\") != "" or self._is_one(small[start:end])
+        return self._is_one(small[start:end])
+
+    def _is_one(self, value: str) -> bool:
+        tokens = self._said(value)
+        if not tokens or not tokens[0].strip("*.\\"):
             return False
         return not all(token in self._values for token in tokens)
 
+    def _said(self, value: str) -> list[str]:
+        """What a value says, without how it is encrypted."""
+        tokens = value.strip(_AROUND).split()
+        kinds = takewhile(self._says_how, tokens[:-1])
+        return tokens[sum(1 for _ in kinds) :]
+
+
+class _Ahead:
+    """Where something begins or ends in a text. It is asked often, and reads each part of the text once."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._line = self._word = self._token = (0, -1)
+        self._quotes: dict[str, list[int]] = {}
+
+    def line_end(self, place: int) -> int:
+        start, end = self._line
+        if not start <= place <= end:
+            end = _line_end(self.text, place)
+            self._line = (place, end)
+        return end
+
+    def word_end(self, place: int) -> int:
+        """Where the rest of a word ends; ``place`` where there is none."""
+        start, end = self._word
+        if not start <= place < end:
+            end = _end(_REST_OF_WORD, self.text, place, len(self.text))
+            self._word = (place, end)
+        return end
+
+    def token_end(self, place: int) -> int:
+        """The same of what has no blanks and no quotes."""
+        start, end = self._token
+        if not start <= place < end:
+            end = _end(_TOKEN, self.text, place, len(self.text))
+            self._token = (place, end)
+        return end
+
+    def closing(self, start: int, quote: str, end: int) -> int:
+        """Where the text in quotes ends that begins at ``start``; at ``end`` where nothing closes it before."""
+        if start < end and self.text[start] == quote:
+            return start
+        if quote not in self._quotes:
+            self._quotes[quote] = [match.start() for match in _QUOTES[quote].finditer(self.text)]
+        quotes = self._quotes[quote]
+        at = bisect_left(quotes, start)
+        return min(quotes[at], end) if at < len(quotes) else end
+
 
 class _Lines:
-    """Whether a place is within a match of ``finder``: of a line, the one above it and the one below it."""
+    """Whether a place is within a match of ``finder``: of a line, the one above it and the one below it.
+
+    Places are asked for in their order. Where there are many, the rest of the text is searched at once.
+    """
 
     def __init__(self, text: str, finder: Finder) -> None:
         self._text = text
         self._finder = finder
-        self._line = -1
+        self._begin, self._end = 0, -1
         self._found: list[Place] = []
+        self._searches = 0
 
     def found_at(self, place: int) -> bool:
-        line = self._text.rfind("\n", 0, place) + 1
-        if line != self._line:
-            start = self._text.rfind("\n", 0, max(line - 1, 0)) + 1
-            below = min(_line_end(self._text, place) + 1, len(self._text))
-            window = self._text[start : _line_end(self._text, below)]
-            spans = (match.span() for _, match in self._finder.find(window))
-            self._line, self._found = line, [(a + start, b + start) for a, b in merged(spans)]
+        if not self._begin <= place <= self._end:
+            self._search(place)
         at = bisect_left(self._found, (place + 1,))
         return at > 0 and place < self._found[at - 1][1]
+
+    def _search(self, place: int) -> None:
+        self._begin, self._end = self._text.rfind("\n", 0, place) + 1, _line_end(self._text, place)
+        start = self._text.rfind("\n", 0, max(self._begin - 1, 0)) + 1
+        end = _line_end(self._text, min(self._end + 1, len(self._text)))
+        self._searches += 1
+        if self._searches > _MOST_SEARCHES:
+            self._end = end = len(self._text)
+        spans = (match.span() for _, match in self._finder.find(self._text[start:end]))
+        self._found = [(a + start, b + start) for a, b in merged(spans)]
 
 
 def _is_no_leaf(small: str, behind: int) -> bool:
@@ -266,24 +347,19 @@ def _end(pattern: re.Pattern[str], text: str, start: int, end: int) -> int:
     return match.end() if match else start
 
 
-def _closing(text: str, start: int, quote: str, end: int) -> int:
-    """Where the text in quotes ends that begins at ``start``."""
-    at = text.find(quote, start, end)
-    while at > start and text[at - 1] == "\\":
-        at = text.find(quote, at + 1, end)
-    return end if at < 0 else at
-
-
-def _in_quotes(text: str, start: int, end: int) -> Place:
+def _in_quotes(ahead: _Ahead, start: int, end: int) -> Place:
     """All of the text in quotes of which a rule has found the first word; without the quotes."""
+    text = ahead.text
     first, before = text[start], text[start - 1] if start else ""
     if first in "\"'":
         if end - start > 1 and text[end - 1] == first:
             return (start + 1, end - 1) if end - start > 2 else (start, end)
-        return start + 1, max(end, _closing(text, start + 1, first, _line_end(text, end)))
+        return start + 1, max(end, ahead.closing(start + 1, first, ahead.line_end(end)))
     if before and before in "\"'" and text[end : end + 1] != before:
-        close = _closing(text, end, before, _line_end(text, end))
-        if text[close : close + 1] == before and text[end:close].strip() not in _HOW:
+        close = ahead.closing(end, before, ahead.line_end(end))
+        if text[close : close + 1] == before and not (
+            close - end < _NEAR and text[end:close].strip() in _HOW
+        ):
             return start, close
     return start, end
 
@@ -315,8 +391,14 @@ def _beside_marks(text: str, place: Place, marks: Sequence[Place]) -> Iterator[P
 
 
 def _lines(text: str, places: Sequence[Place]) -> list[Place]:
-    """The lines on which ``places`` begin."""
-    return sorted({(text.rfind("\n", 0, start) + 1, _line_end(text, start)) for start, _ in places})
+    """The lines on which ``places``, which are sorted, begin."""
+    lines: list[Place] = []
+    done = -1
+    for start, _ in places:
+        if start > done:
+            begin, done = text.rfind("\n", 0, start) + 1, _line_end(text, start)
+            lines.append((begin, done))
+    return lines
 
 
 def _marked(before: _Text, places: Sequence[Place], mark: Callable[[str], str]) -> _Text:
