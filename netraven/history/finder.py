@@ -123,15 +123,19 @@ class Finder:
                     if match := method(small, start, end):
                         found.append((number, match))
                 for number, method in tries.anywhere:
-                    match = method(text, start, end)
-                    while match:
+                    if match := method(text, start, end):
                         found.append((number, match))
-                        match = method(text, match.end(), end)
+                        if match := method(text, match.end(), end):
+                            found.append((number, match))
+                            more = match.re.finditer(text, match.end(), end)
+                            found += [(number, match) for match in more]
                 for number, method in tries.small_anywhere:
-                    match = method(small, start, end)
-                    while match:
+                    if match := method(small, start, end):
                         found.append((number, match))
-                        match = method(small, match.end(), end)
+                        if match := method(small, match.end(), end):
+                            found.append((number, match))
+                            more = match.re.finditer(small, match.end(), end)
+                            found += [(number, match) for match in more]
                 at = searched.find(word, end)
         return found
 

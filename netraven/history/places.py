@@ -12,11 +12,17 @@ Place = tuple[int, int]
 def merged(places: Iterable[Place]) -> list[Place]:
     """Sorted, those that overlap or touch as one; empty ones are left out."""
     result: list[Place] = []
-    for start, end in sorted(place for place in places if place[0] < place[1]):
-        if result and start <= result[-1][1]:
-            result[-1] = (result[-1][0], max(end, result[-1][1]))
-        else:
-            result.append((start, end))
+    first, last = -1, -1
+    for place in sorted(places):
+        start, end = place
+        if start >= end:
+            continue
+        if start > last:
+            result.append(place)
+            first, last = place
+        elif end > last:
+            last = end
+            result[-1] = (first, last)
     return result
 
 

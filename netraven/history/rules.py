@@ -57,6 +57,7 @@ class Rules:
         for number, match in self._unordered.find(text):
             if not start <= match.start() <= end:
                 start, end = text.rfind("\n", 0, match.start()) + 1, text.find("\n", match.start())
+                end = len(text) if end < 0 else end
             kinds[start] = min(number, kinds.get(start, number))
         if len(kinds) < 2:
             return text

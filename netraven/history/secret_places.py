@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import takewhile
+from operator import itemgetter
 
 from netraven.history.finder import Finder, folded
 from netraven.history.marks import MARK
@@ -169,81 +170,95 @@ class SecretPlaces:
         """What follows those words, where no known place is; ``own``: where what the platform's rules found begins."""
         small = ahead.text
         starts = [start for start, _ in known]
-        word_starts = [start for start, _ in words]
         harmless = _Lines(small, self._harmless)
         taken = 0
-        for word, word_end in words:
+        for number, (word, word_end) in enumerate(words):
+            if word < taken:
+                continue  # within the value of another
             at = bisect_left(starts, word + 1)
-            if word < taken or (at and known[at - 1][1] > word):
-                continue  # within the value of another, or in a secret
+            if at and known[at - 1][1] > word:
+                continue  # in a secret
             nearest = starts[at] if at < len(starts) else len(small)
             if nearest - word_end < _NEAR and self._leads_to.fullmatch(small, word_end, nearest):
                 continue  # the usual case
-            value = self._value(ahead, word_end, word_starts)
+            value = self._value(ahead, words, number)
             if value is None:
                 continue
             if nearest < value.end and (nearest in own or nearest <= value.start):
                 continue
             end = min(value.end, nearest)
-            if not self._is_secret(small, value.start, end) or harmless.found_at(word):
+            if not self._is_secret(small, value, end) or harmless.found_at(word):
                 continue
             taken = value.first_end
             yield _trimmed(small, value.start, end)
 
-    def _value(self, ahead: _Ahead, word_end: int, words: Sequence[int]) -> _Value | None:
-        """``words``: where words begin. None where the line ends."""
+    def _value(self, ahead: _Ahead, words: Sequence[Place], number: int) -> _Value | None:
+        """Of the word with this ``number``. None where the line ends."""
         small = ahead.text
-        line_end = ahead.line_end(word_end)
-        token_end = ahead.word_end(word_end)
-        if small[token_end : token_end + 1] == ">" and _is_no_leaf(small, token_end + 1):
-            return None
-        start = _end(_BETWEEN, small, token_end, line_end)
-        attached = small[start - 1 : start] == "=" and small[token_end : token_end + 1] in {"=", '"', "'"}
-        for _ in range(0 if attached else _MOST_FILLERS):
-            end = ahead.token_end(start)
-            if end - start > _NEAR or not self._says_how(small[start:end]):
-                break
-            behind = _end(_BETWEEN, small, end, line_end)
-            if behind >= line_end:
-                break
-            start = behind
-        if small[start : line_end + 1] == "\\\n":  # the line goes on below
-            start = _end(_BLANKS, small, line_end + 1, len(small))
-            line_end = _line_end(small, start)
-        if start >= line_end:
+        start, attached = self._value_start(ahead, words[number][1])
+        if small[start : start + 2] == "\\\n":  # the line goes on below
+            start = _end(_BLANKS, small, start + 2, len(small))
+        if small[start : start + 1] in {"", "\n"}:
             return None
         if small[start] in "\"'":
-            close = ahead.closing(start + 1, small[start], line_end)
+            close = ahead.closing(start + 1, small[start], ahead.line_end(start))
             return _Value(start + 1, close, close)
         first_end = ahead.token_end(start)
         if attached:
             return _Value(start, first_end, first_end)
-        following = bisect_left(words, first_end)
-        end = line_end
-        if (
-            following < len(words) and words[following] < line_end
-        ):  # the next word may end a longer one: privpwd
-            end = (
-                max(map(small.rfind, " \t", (first_end,) * 2, (words[following],) * 2)) + 1
-                or words[following]
-            )
+        following = number + 1
+        if following < len(words) and words[following][0] < first_end:
+            following = bisect_left(words, (first_end, 0), following)
+        end = ahead.line_end(start)
+        if following < len(words) and words[following][0] < end:
+            # the next word may end a longer one: privpwd
+            end = words[following][0]
+            if small[end - 1] not in " \t":
+                end = max(small.rfind(" ", first_end, end), small.rfind("\t", first_end, end)) + 1 or end
         closing_tag = small.find("</", start, end)
         if closing_tag >= 0:
             end = closing_tag
         return _Value(start, min(first_end, end), end)
 
+    def _value_start(self, ahead: _Ahead, word_end: int) -> tuple[int, bool]:
+        """Where a value begins, and whether it ends with its first token, as what follows a ``=`` does."""
+        small = ahead.text
+        token_end = ahead.word_end(word_end)
+        start = _end(_BETWEEN, small, token_end, len(small))
+        if start > token_end:
+            behind = small[token_end]
+            if behind == ">" and _is_no_leaf(small, token_end + 1):
+                return ahead.line_end(start), False
+            if small[start - 1] == "=" and behind in "=\"'":
+                return start, True
+        for _ in range(_MOST_FILLERS):
+            end = ahead.token_end(start)
+            if end - start > _NEAR or not self._says_how(small[start:end]):
+                break
+            behind_it = _end(_BETWEEN, small, end, len(small))
+            if small[behind_it : behind_it + 1] in {"", "\n"}:
+                break
+            start = behind_it
+        return start, False
+
     def _says_how(self, token: str) -> bool:
         """Whether it is no secret, but what stands before one."""
         return token in self._fillers or _KIND.fullmatch(token) is not None
 
-    def _is_secret(self, small: str, start: int, end: int) -> bool:
+    def _is_secret(self, small: str, value: _Value, end: int) -> bool:
         """Whether it is a value at all: no word that says whether there is one, no asterisks, no head of a key."""
+        start, first_end = value.start, value.first_end
+        if first_end <= end and first_end - start < _NEAR:
+            first = small[start:first_end]
+            if first.isalnum() and first not in self._values and not self._says_how(first):
+                return True  # the usual case
         if _KEY_BEGINS.match(small, start, end):
             return False
         if end - start > _TELLING:
             *tokens, cut = self._said(small[start : start + _TELLING]) or [""]
-            if any(token not in self._values for token in tokens) or len(cut) > _NEAR:
-                return (tokens or [cut])[0].strip("*.\\") != "" or self._is_one(small[start:end])
+            told = len(cut) > _NEAR or any(token not in self._values for token in tokens)
+            if told and (tokens or [cut])[0].strip("*.\\"):
+                return True
         return self._is_one(small[start:end])
 
     def _is_one(self, value: str) -> bool:
@@ -407,7 +422,7 @@ def _marked(before: _Text, places: Sequence[Place], mark: Callable[[str], str]) 
     edits: list[tuple[int, int, str | None, bool]] = [(*place, None, True) for place in before.marks]
     edits += [(*place, None, False) for place in before.cut]
     for place in places:
-        left = without(place, before.cut)
+        left = without(place, before.cut) if before.cut else [place]
         if left:
             secret = "".join(text[start:end] for start, end in left)
             edits.append((*left[0], mark(as_one(secret)), True))
@@ -416,7 +431,7 @@ def _marked(before: _Text, places: Sequence[Place], mark: Callable[[str], str]) 
     marks: list[Place] = []
     cut: list[Place] = []
     at = length = 0
-    for start, end, instead, is_mark in sorted(edits, key=lambda edit: edit[:2]):
+    for start, end, instead, is_mark in sorted(edits, key=itemgetter(0, 1)):
         written = text[start:end] if instead is None else instead
         length += start - at
         if written:
