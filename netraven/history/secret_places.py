@@ -11,7 +11,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import count, takewhile
 from operator import itemgetter
 
 from netraven.history.finder import Finder, folded
@@ -33,6 +33,8 @@ _NEAR = 60
 """Characters between a word and a secret of which it is soon said whether they mean anything."""
 _TELLING = 500
 """Characters of a value that mostly say whether it is one."""
+_MOST_LOOKS = 5
+"""Two are enough for what devices print."""
 _MOST_SEARCHES = 20
 """Of single lines."""
 _NOT_HIDDEN = re.compile(r"[^* \t\n]")
@@ -96,10 +98,15 @@ class SecretPlaces:
         goes_over_lines = self._finder.goes_over_lines(small)
         done = _marked(_Text(text, cut=tuple(cut)), self._find(text, small, ()), mark)
         # what a mark has taken the place of may have kept a rule from seeing the rest of the line
-        while done.marks and (goes_over_lines or self._has_more(done)):
+        for look in count(1):
+            if not done.marks or not (goes_over_lines or self._has_more(done)):
+                break
             places = self._find(done.text, folded(done.text), done.holes)
             if not places:
                 break
+            if look > _MOST_LOOKS:  # each secret hides another one: of a text that means ill, all goes
+                lines = _rest_of_lines(done.text, places) if look <= 2 * _MOST_LOOKS else [(0, len(done.text))]
+                places = _all_beside_marks(done.text, lines, _marks_in(done.text, done.holes))
             done = _marked(done, places, mark)
         return done.without_cut()
 
@@ -147,7 +154,7 @@ class SecretPlaces:
             known = merged((*known, *self._values_behind(ahead, merged(words), barred, own)))
         if not holes:
             return known
-        return [piece for place in known for piece in _beside_marks(text, place, holes)]
+        return _all_beside_marks(text, known, holes)
 
     def _with_kind(self, small: str, start: int, end: int) -> int:
         """Where the place of a secret ends; where a rule took its kind for it (``2c encrypted 0a1b``): behind it.
@@ -393,6 +400,16 @@ def _trimmed(text: str, start: int, end: int) -> Place:
 def _marks_in(text: str, marks: Sequence[Place]) -> list[Place]:
     found = [match.span() for match in MARK.finditer(text)] if _MARK_BEGINS in text else []
     return merged((*found, *marks)) if marks else found
+
+
+def _all_beside_marks(text: str, places: Sequence[Place], marks: Sequence[Place]) -> list[Place]:
+    return [piece for place in places for piece in _beside_marks(text, place, marks)]
+
+
+def _rest_of_lines(text: str, places: Sequence[Place]) -> list[Place]:
+    """The places, each to the end of the line that it ends on."""
+    ahead = _Ahead(text)
+    return merged((start, ahead.line_end(end)) for start, end in places)
 
 
 def _beside_marks(text: str, place: Place, marks: Sequence[Place]) -> Iterator[Place]:
