@@ -222,9 +222,7 @@ class SecretPlaces:
             end = words[following][0]
             if small[end - 1] not in " \t":
                 end = max(small.rfind(" ", first_end, end), small.rfind("\t", first_end, end)) + 1 or end
-        closing_tag = small.find("</", start, end)
-        if closing_tag >= 0:
-            end = closing_tag
+        end = min(end, ahead.closing_tag(start))
         return _Value(start, min(first_end, end), end)
 
     def _value_start(self, ahead: _Ahead, word_end: int) -> tuple[int, bool]:
@@ -286,7 +284,7 @@ class _Ahead:
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._line = self._word = self._token = (0, -1)
+        self._line = self._word = self._token = self._tag = (0, -1)
         self._quotes: dict[str, list[int]] = {}
 
     def line_end(self, place: int) -> int:
@@ -310,6 +308,15 @@ class _Ahead:
         if not start <= place < end:
             end = _end(_TOKEN, self.text, place, len(self.text))
             self._token = (place, end)
+        return end
+
+    def closing_tag(self, place: int) -> int:
+        """Where the next one begins; or the text ends."""
+        start, end = self._tag
+        if not start <= place <= end:
+            end = self.text.find("</", place)
+            end = len(self.text) if end < 0 else end
+            self._tag = (place, end)
         return end
 
     def closing(self, start: int, quote: str, end: int) -> int:
