@@ -105,7 +105,9 @@ class SecretPlaces:
             if not places:
                 break
             if look > _MOST_LOOKS:  # each secret hides another one: of a text that means ill, all goes
-                lines = _rest_of_lines(done.text, places) if look <= 2 * _MOST_LOOKS else [(0, len(done.text))]
+                lines = (
+                    _rest_of_lines(done.text, places) if look <= 2 * _MOST_LOOKS else [(0, len(done.text))]
+                )
                 places = _all_beside_marks(done.text, lines, _marks_in(done.text, done.holes))
             done = _marked(done, places, mark)
         return done.without_cut()
@@ -410,7 +412,8 @@ def _marks_in(text: str, marks: Sequence[Place]) -> list[Place]:
 
 
 def _all_beside_marks(text: str, places: Sequence[Place], marks: Sequence[Place]) -> list[Place]:
-    return [piece for place in places for piece in _beside_marks(text, place, marks)]
+    whole = set(marks)
+    return [piece for place in places if place not in whole for piece in _beside_marks(text, place, marks)]
 
 
 def _rest_of_lines(text: str, places: Sequence[Place]) -> list[Place]:

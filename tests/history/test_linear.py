@@ -49,7 +49,7 @@ def test_no_pattern_that_ships_outgrows_its_text(name: str) -> None:
 
 def test_one_that_does_is_noticed() -> None:
     pattern = re.compile(r"eyj[a-z0-9]{8,}\.[a-z]")
-    assert any(outgrows(lambda text: pattern.search(text), f"{p}", 8_000) for p in ("eyj", *pieces(pattern)))
+    assert any(outgrows(pattern.search, p, 8_000) for p in ("eyj", *pieces(pattern)))
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_one_that_does_is_noticed() -> None:
         "key='",
         "<key>",
         "cvauth=token,a,",
-        r'\"$1$abcdefgh\" ',
+        r"\"$1$abcdefgh\" ",
         r"\"$1$abcdefgh \" ",
         "preferred methods pass ",
         "ntp server key ",
