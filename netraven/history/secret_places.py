@@ -33,7 +33,7 @@ _NEAR = 60
 """Characters between a word and a secret of which it is soon said whether they mean anything."""
 _TELLING = 500
 """Characters of a value that mostly say whether it is one."""
-_MOST_LOOKS = 5
+_MOST_LOOKS = 3
 """Two are enough for what devices print."""
 _MOST_SEARCHES = 20
 """Of single lines."""
