@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from itertools import islice
 
 Place = tuple[int, int]
 """Where something begins and where it ends."""
@@ -13,11 +12,17 @@ Place = tuple[int, int]
 def merged(places: Iterable[Place]) -> list[Place]:
     """Sorted, those that overlap or touch as one; empty ones are left out."""
     result: list[Place] = []
-    for start, end in sorted(place for place in places if place[0] < place[1]):
-        if result and start <= result[-1][1]:
-            result[-1] = (result[-1][0], max(end, result[-1][1]))
-        else:
-            result.append((start, end))
+    first, last = -1, -1
+    for place in sorted(places):
+        start, end = place
+        if start >= end:
+            continue
+        if start > last:
+            result.append(place)
+            first, last = place
+        elif end > last:
+            last = end
+            result[-1] = (first, last)
     return result
 
 
@@ -25,7 +30,8 @@ def without(place: Place, holes: Sequence[Place]) -> list[Place]:
     """What is left of ``place`` beside ``holes``, which are sorted and do not overlap."""
     start, end = place
     left = []
-    for hole_start, hole_end in islice(holes, max(bisect_left(holes, (start, start)) - 1, 0), None):
+    for number in range(max(bisect_left(holes, (start, start)) - 1, 0), len(holes)):
+        hole_start, hole_end = holes[number]
         if hole_end <= start:
             continue
         if hole_start >= end:

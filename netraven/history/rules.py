@@ -59,8 +59,11 @@ class Rules:
     def _sorted(self, text: str) -> str:
         """The text with neighbours that match the same expression in the order of their characters."""
         kinds: dict[int, int] = {}
+        start, end = 0, -1
         for number, match in self._unordered.find(text):
-            start = text.rfind("\n", 0, match.start()) + 1
+            if not start <= match.start() <= end:
+                start, end = text.rfind("\n", 0, match.start()) + 1, text.find("\n", match.start())
+                end = len(text) if end < 0 else end
             kinds[start] = min(number, kinds.get(start, number))
         if len(kinds) < 2:
             return text

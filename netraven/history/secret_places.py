@@ -11,7 +11,8 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import count, takewhile
+from operator import itemgetter
 
 from netraven.history.finder import Finder, folded
 from netraven.history.marks import MARK
@@ -30,6 +31,14 @@ _KIND = re.compile(r"\d{1,2}")
 """How a secret is encrypted, in digits, where more follows."""
 _NEAR = 60
 """Characters between a word and a secret of which it is soon said whether they mean anything."""
+_TELLING = 500
+"""Characters of a value that mostly say whether it is one."""
+_MOST_LOOKS = 3
+"""Two are enough for what devices print."""
+_MOST_SEARCHES = 20
+"""Of single lines."""
+_NOT_HIDDEN = re.compile(r"[^* \t\n]")
+_QUOTES = {quote: re.compile(rf"{quote}(?<!\\{quote})") for quote in "\"'"}
 _HOW = frozenset({"hash", "hash2", "custom"})
 """What SR OS says behind a secret within its quotes."""
 _FOLLOWING = re.compile(r"[ \t]+([^\s\"';{}<>]+)")
@@ -89,10 +98,17 @@ class SecretPlaces:
         goes_over_lines = self._finder.goes_over_lines(small)
         done = _marked(_Text(text, cut=tuple(cut)), self._find(text, small, ()), mark)
         # what a mark has taken the place of may have kept a rule from seeing the rest of the line
-        while done.marks and (goes_over_lines or self._has_more(done)):
+        for look in count(1):
+            if not done.marks or not (goes_over_lines or self._has_more(done)):
+                break
             places = self._find(done.text, folded(done.text), done.holes)
             if not places:
                 break
+            if look > _MOST_LOOKS:  # each secret hides another one: of a text that means ill, all goes
+                lines = (
+                    _rest_of_lines(done.text, places) if look <= 2 * _MOST_LOOKS else [(0, len(done.text))]
+                )
+                places = _all_beside_marks(done.text, lines, _marks_in(done.text, done.holes))
             done = _marked(done, places, mark)
         return done.without_cut()
 
@@ -126,26 +142,31 @@ class SecretPlaces:
 
     def _find(self, text: str, small: str, marks: Sequence[Place]) -> list[Place]:
         """The places of secrets, sorted; ``small``: the text folded, ``marks``: places that are none, as marks are."""
-        known: list[Place] = []
+        found: list[tuple[int, int, bool]] = []
         words: list[Place] = []
-        own: set[int] = set()
         for number, match in self._finder.find(text, small):
             if number >= self._rules:
                 words.append(match.span())
                 continue
             start, end = match.span("secret")
-            if text[start:end].strip("* \t\n"):
-                known.append(_in_quotes(text, start, self._with_kind(small, start, end)))
-                if number < self._own:
-                    own.add(known[-1][0])
+            if _NOT_HIDDEN.search(text, start, end):
+                found.append((start, end, number < self._own))
+        found.sort()  # what stands ahead is looked for in order
+        ahead = _Ahead(small)
+        known: list[Place] = []
+        own: set[int] = set()
+        for start, end, is_own in found:
+            known.append(_in_quotes(ahead, start, self._with_kind(small, start, end)))
+            if is_own:
+                own.add(known[-1][0])
         holes = _marks_in(text, marks)
         known = merged(known)
         if words:
             barred = merged((*known, *holes)) if holes else known
-            known = merged((*known, *self._values_behind(small, merged(words), barred, own)))
+            known = merged((*known, *self._values_behind(ahead, merged(words), barred, own)))
         if not holes:
             return known
-        return [piece for place in known for piece in _beside_marks(text, place, holes)]
+        return _all_beside_marks(text, known, holes)
 
     def _with_kind(self, small: str, start: int, end: int) -> int:
         """Where the place of a secret ends; where a rule took its kind for it (``2c encrypted 0a1b``): behind it.
@@ -163,101 +184,192 @@ class SecretPlaces:
         return end
 
     def _values_behind(
-        self, small: str, words: Sequence[Place], known: Sequence[Place], own: AbstractSet[int]
+        self, ahead: _Ahead, words: Sequence[Place], known: Sequence[Place], own: AbstractSet[int]
     ) -> Iterator[Place]:
         """What follows those words, where no known place is; ``own``: where what the platform's rules found begins."""
+        small = ahead.text
         starts = [start for start, _ in known]
-        word_starts = [start for start, _ in words]
         harmless = _Lines(small, self._harmless)
         taken = 0
-        for word, word_end in words:
+        for number, (word, word_end) in enumerate(words):
+            if word < taken:
+                continue  # within the value of another
             at = bisect_left(starts, word + 1)
-            if word < taken or (at and known[at - 1][1] > word):
-                continue  # within the value of another, or in a secret
+            if at and known[at - 1][1] > word:
+                continue  # in a secret
             nearest = starts[at] if at < len(starts) else len(small)
             if nearest - word_end < _NEAR and self._leads_to.fullmatch(small, word_end, nearest):
                 continue  # the usual case
-            value = self._value(small, word_end, word_starts)
+            value = self._value(ahead, words, number)
             if value is None:
                 continue
             if nearest < value.end and (nearest in own or nearest <= value.start):
                 continue
             end = min(value.end, nearest)
-            if not self._is_secret(small[value.start : end]) or harmless.found_at(word):
+            if not self._is_secret(small, value, end) or harmless.found_at(word):
                 continue
             taken = value.first_end
             yield _trimmed(small, value.start, end)
 
-    def _value(self, small: str, word_end: int, words: Sequence[int]) -> _Value | None:
-        """``words``: where words begin. None where the line ends."""
-        line_end = _line_end(small, word_end)
-        token_end = _end(_REST_OF_WORD, small, word_end, line_end)
-        if small[token_end : token_end + 1] == ">" and _is_no_leaf(small, token_end + 1):
-            return None
-        start = _end(_BETWEEN, small, token_end, line_end)
-        attached = small[start - 1 : start] == "=" and small[token_end : token_end + 1] in {"=", '"', "'"}
-        for _ in range(0 if attached else _MOST_FILLERS):
-            first = _TOKEN.match(small, start, line_end)
-            if not first or (first[0] not in self._fillers and not _KIND.fullmatch(first[0])):
-                break
-            behind = _end(_BETWEEN, small, first.end(), line_end)
-            if behind >= line_end:
-                break
-            start = behind
-        if small[start : line_end + 1] == "\\\n":  # the line goes on below
-            start = _end(_BLANKS, small, line_end + 1, len(small))
-            line_end = _line_end(small, start)
-        if start >= line_end:
+    def _value(self, ahead: _Ahead, words: Sequence[Place], number: int) -> _Value | None:
+        """Of the word with this ``number``. None where the line ends."""
+        small = ahead.text
+        start, attached = self._value_start(ahead, words[number][1])
+        if small[start : start + 2] == "\\\n":  # the line goes on below
+            start = _end(_BLANKS, small, start + 2, len(small))
+        if small[start : start + 1] in {"", "\n"}:
             return None
         if small[start] in "\"'":
-            close = _closing(small, start + 1, small[start], line_end)
+            close = ahead.closing(start + 1, small[start], ahead.line_end(start))
             return _Value(start + 1, close, close)
-        first_end = _end(_TOKEN, small, start, line_end)
+        first_end = ahead.token_end(start)
         if attached:
             return _Value(start, first_end, first_end)
-        following = bisect_left(words, first_end)
-        end = line_end
-        if (
-            following < len(words) and words[following] < line_end
-        ):  # the next word may end a longer one: privpwd
-            end = (
-                max(map(small.rfind, " \t", (first_end,) * 2, (words[following],) * 2)) + 1
-                or words[following]
-            )
-        closing_tag = small.find("</", start, end)
-        if closing_tag >= 0:
-            end = closing_tag
+        following = number + 1
+        if following < len(words) and words[following][0] < first_end:
+            following = bisect_left(words, (first_end, 0), following)
+        end = ahead.line_end(start)
+        if following < len(words) and words[following][0] < end:
+            # the next word may end a longer one: privpwd
+            end = words[following][0]
+            if small[end - 1] not in " \t":
+                end = max(small.rfind(" ", first_end, end), small.rfind("\t", first_end, end)) + 1 or end
+        end = min(end, ahead.closing_tag(start))
         return _Value(start, min(first_end, end), end)
 
-    def _is_secret(self, value: str) -> bool:
+    def _value_start(self, ahead: _Ahead, word_end: int) -> tuple[int, bool]:
+        """Where a value begins, and whether it ends with its first token, as what follows a ``=`` does."""
+        small = ahead.text
+        token_end = ahead.word_end(word_end)
+        start = _end(_BETWEEN, small, token_end, len(small))
+        if start > token_end:
+            behind = small[token_end]
+            if behind == ">" and _is_no_leaf(small, token_end + 1):
+                return ahead.line_end(start), False
+            if small[start - 1] == "=" and behind in "=\"'":
+                return start, True
+        for _ in range(_MOST_FILLERS):
+            end = ahead.token_end(start)
+            if end - start > _NEAR or not self._says_how(small[start:end]):
+                break
+            behind_it = _end(_BETWEEN, small, end, len(small))
+            if small[behind_it : behind_it + 1] in {"", "\n"}:
+                break
+            start = behind_it
+        return start, False
+
+    def _says_how(self, token: str) -> bool:
+        """Whether it is no secret, but what stands before one."""
+        return token in self._fillers or _KIND.fullmatch(token) is not None
+
+    def _is_secret(self, small: str, value: _Value, end: int) -> bool:
         """Whether it is a value at all: no word that says whether there is one, no asterisks, no head of a key."""
-        tokens = value.strip(_AROUND).split()
-        kinds = takewhile(lambda token: token in self._fillers or _KIND.fullmatch(token), tokens[:-1])
-        tokens = tokens[sum(1 for _ in kinds) :]
-        if not tokens or not tokens[0].strip("*.\\") or _KEY_BEGINS.match(value):
+        start, first_end = value.start, value.first_end
+        if first_end <= end and first_end - start < _NEAR:
+            first = small[start:first_end]
+            if first.isalnum() and first not in self._values and not self._says_how(first):
+                return True  # the usual case
+        if _KEY_BEGINS.match(small, start, end):
+            return False
+        if end - start > _TELLING:
+            *tokens, cut = self._said(small[start : start + _TELLING]) or [""]
+            told = len(cut) > _NEAR or any(token not in self._values for token in tokens)
+            if told and (tokens or [cut])[0].strip("*.\\"):
+                return True
+        return self._is_one(small[start:end])
+
+    def _is_one(self, value: str) -> bool:
+        tokens = self._said(value)
+        if not tokens or not tokens[0].strip("*.\\"):
             return False
         return not all(token in self._values for token in tokens)
 
+    def _said(self, value: str) -> list[str]:
+        """What a value says, without how it is encrypted."""
+        tokens = value.strip(_AROUND).split()
+        kinds = takewhile(self._says_how, tokens[:-1])
+        return tokens[sum(1 for _ in kinds) :]
+
+
+class _Ahead:
+    """Where something begins or ends in a text. It is asked often, and reads each part of the text once."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._line = self._word = self._token = self._tag = (0, -1)
+        self._quotes: dict[str, list[int]] = {}
+
+    def line_end(self, place: int) -> int:
+        start, end = self._line
+        if not start <= place <= end:
+            end = _line_end(self.text, place)
+            self._line = (place, end)
+        return end
+
+    def word_end(self, place: int) -> int:
+        """Where the rest of a word ends; ``place`` where there is none."""
+        start, end = self._word
+        if not start <= place < end:
+            end = _end(_REST_OF_WORD, self.text, place, len(self.text))
+            self._word = (place, end)
+        return end
+
+    def token_end(self, place: int) -> int:
+        """The same of what has no blanks and no quotes."""
+        start, end = self._token
+        if not start <= place < end:
+            end = _end(_TOKEN, self.text, place, len(self.text))
+            self._token = (place, end)
+        return end
+
+    def closing_tag(self, place: int) -> int:
+        """Where the next one begins; or the text ends."""
+        start, end = self._tag
+        if not start <= place <= end:
+            end = self.text.find("</", place)
+            end = len(self.text) if end < 0 else end
+            self._tag = (place, end)
+        return end
+
+    def closing(self, start: int, quote: str, end: int) -> int:
+        """Where the text in quotes ends that begins at ``start``; at ``end`` where nothing closes it before."""
+        if start < end and self.text[start] == quote:
+            return start
+        if quote not in self._quotes:
+            self._quotes[quote] = [match.start() for match in _QUOTES[quote].finditer(self.text)]
+        quotes = self._quotes[quote]
+        at = bisect_left(quotes, start)
+        return min(quotes[at], end) if at < len(quotes) else end
+
 
 class _Lines:
-    """Whether a place is within a match of ``finder``: of a line, the one above it and the one below it."""
+    """Whether a place is within a match of ``finder``: of a line, the one above it and the one below it.
+
+    Places are asked for in their order. Where there are many, the rest of the text is searched at once.
+    """
 
     def __init__(self, text: str, finder: Finder) -> None:
         self._text = text
         self._finder = finder
-        self._line = -1
+        self._begin, self._end = 0, -1
         self._found: list[Place] = []
+        self._searches = 0
 
     def found_at(self, place: int) -> bool:
-        line = self._text.rfind("\n", 0, place) + 1
-        if line != self._line:
-            start = self._text.rfind("\n", 0, max(line - 1, 0)) + 1
-            below = min(_line_end(self._text, place) + 1, len(self._text))
-            window = self._text[start : _line_end(self._text, below)]
-            spans = (match.span() for _, match in self._finder.find(window))
-            self._line, self._found = line, [(a + start, b + start) for a, b in merged(spans)]
+        if not self._begin <= place <= self._end:
+            self._search(place)
         at = bisect_left(self._found, (place + 1,))
         return at > 0 and place < self._found[at - 1][1]
+
+    def _search(self, place: int) -> None:
+        self._begin, self._end = self._text.rfind("\n", 0, place) + 1, _line_end(self._text, place)
+        start = self._text.rfind("\n", 0, max(self._begin - 1, 0)) + 1
+        end = _line_end(self._text, min(self._end + 1, len(self._text)))
+        self._searches += 1
+        if self._searches > _MOST_SEARCHES:
+            self._end = end = len(self._text)
+        spans = (match.span() for _, match in self._finder.find(self._text[start:end]))
+        self._found = [(a + start, b + start) for a, b in merged(spans)]
 
 
 def _is_no_leaf(small: str, behind: int) -> bool:
@@ -276,24 +388,19 @@ def _end(pattern: re.Pattern[str], text: str, start: int, end: int) -> int:
     return match.end() if match else start
 
 
-def _closing(text: str, start: int, quote: str, end: int) -> int:
-    """Where the text in quotes ends that begins at ``start``."""
-    at = text.find(quote, start, end)
-    while at > start and text[at - 1] == "\\":
-        at = text.find(quote, at + 1, end)
-    return end if at < 0 else at
-
-
-def _in_quotes(text: str, start: int, end: int) -> Place:
+def _in_quotes(ahead: _Ahead, start: int, end: int) -> Place:
     """All of the text in quotes of which a rule has found the first word; without the quotes."""
+    text = ahead.text
     first, before = text[start], text[start - 1] if start else ""
     if first in "\"'":
         if end - start > 1 and text[end - 1] == first:
             return (start + 1, end - 1) if end - start > 2 else (start, end)
-        return start + 1, max(end, _closing(text, start + 1, first, _line_end(text, end)))
+        return start + 1, max(end, ahead.closing(start + 1, first, ahead.line_end(end)))
     if before and before in "\"'" and text[end : end + 1] != before:
-        close = _closing(text, end, before, _line_end(text, end))
-        if text[close : close + 1] == before and text[end:close].strip() not in _HOW:
+        close = ahead.closing(end, before, ahead.line_end(end))
+        if text[close : close + 1] == before and not (
+            close - end < _NEAR and text[end:close].strip() in _HOW
+        ):
             return start, close
     return start, end
 
@@ -314,6 +421,17 @@ def _marks_in(text: str, marks: Sequence[Place]) -> list[Place]:
     return merged((*found, *marks)) if marks else found
 
 
+def _all_beside_marks(text: str, places: Sequence[Place], marks: Sequence[Place]) -> list[Place]:
+    whole = set(marks)
+    return [piece for place in places if place not in whole for piece in _beside_marks(text, place, marks)]
+
+
+def _rest_of_lines(text: str, places: Sequence[Place]) -> list[Place]:
+    """The places, each to the end of the line that it ends on."""
+    ahead = _Ahead(text)
+    return merged((start, ahead.line_end(end)) for start, end in places)
+
+
 def _beside_marks(text: str, place: Place, marks: Sequence[Place]) -> Iterator[Place]:
     pieces = without(place, marks)
     if pieces == [place]:
@@ -325,8 +443,14 @@ def _beside_marks(text: str, place: Place, marks: Sequence[Place]) -> Iterator[P
 
 
 def _lines(text: str, places: Sequence[Place]) -> list[Place]:
-    """The lines on which ``places`` begin."""
-    return sorted({(text.rfind("\n", 0, start) + 1, _line_end(text, start)) for start, _ in places})
+    """The lines on which ``places``, which are sorted, begin."""
+    lines: list[Place] = []
+    done = -1
+    for start, _ in places:
+        if start > done:
+            begin, done = text.rfind("\n", 0, start) + 1, _line_end(text, start)
+            lines.append((begin, done))
+    return lines
 
 
 def _marked(before: _Text, places: Sequence[Place], mark: Callable[[str], str]) -> _Text:
@@ -335,7 +459,7 @@ def _marked(before: _Text, places: Sequence[Place], mark: Callable[[str], str]) 
     edits: list[tuple[int, int, str | None, bool]] = [(*place, None, True) for place in before.marks]
     edits += [(*place, None, False) for place in before.cut]
     for place in places:
-        left = without(place, before.cut)
+        left = without(place, before.cut) if before.cut else [place]
         if left:
             secret = "".join(text[start:end] for start, end in left)
             edits.append((*left[0], mark(as_one(secret)), True))
@@ -344,7 +468,7 @@ def _marked(before: _Text, places: Sequence[Place], mark: Callable[[str], str]) 
     marks: list[Place] = []
     cut: list[Place] = []
     at = length = 0
-    for start, end, instead, is_mark in sorted(edits, key=lambda edit: edit[:2]):
+    for start, end, instead, is_mark in sorted(edits, key=itemgetter(0, 1)):
         written = text[start:end] if instead is None else instead
         length += start - at
         if written:

@@ -55,6 +55,18 @@ def test_whole_texts(name: str) -> None:
     assert {(n, *m.span()) for n, m in plain.find(text)} == set(everywhere(OWN[name], text))
 
 
+@pytest.mark.parametrize("name", sorted(OWN))
+@pytest.mark.parametrize("between", ["\n", f"\n{'~ ' * 50}\n"])
+def test_long_texts_of_which_few_lines_or_many_hold_a_word(name: str, between: str) -> None:
+    text = between.join(line for line in lines_of(name) if line.isascii())
+    small = folded(text)
+    _, with_small = FINDERS[name]
+    expected = set(everywhere(OWN[name], text))
+    shift = len(OWN[name])
+    expected |= {(number + shift, start, end) for number, start, end in everywhere(SMALL, small)}
+    assert {(number, *match.span()) for number, match in with_small.find(text, small)} == expected
+
+
 PIECES = ("ab", "abc", "key", " ", "  ", "\n", "x", "1", "22", '"', "KEY", "\u0130", "\u00e9", "bca", "$")
 PATTERNS = (
     r"^abc",
@@ -111,5 +123,5 @@ def test_few_words_are_looked_for() -> None:
     """Else finding would take as long as searching for each pattern."""
     patterns = load_platform("cisco_iosxe").secrets
     finder = Finder(patterns, (*EVERYWHERE.secrets, *EVERYWHERE.words))
-    assert len(finder.searched_for) <= 21
+    assert len(finder.searched_for) <= 22
     assert not finder.goes_over_lines("nothing of that kind")
