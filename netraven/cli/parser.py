@@ -457,7 +457,13 @@ def _history(commands: Any) -> None:
 
 def _database(commands: Any) -> None:
     db = group(commands, "db", "the database: upgrade, check")
-    verb(db, "upgrade", "database:upgrade", "create the database, or bring it to this program's version")
+    verb(
+        db,
+        "upgrade",
+        "database:upgrade",
+        "create the database, or bring it to this program's version",
+        "Let runs of an older program end before: they cannot record what they do from then on.",
+    )
     check = verb(
         db, "check", "database:check", "look the database over; exit 0: well, 1: findings, 2: unusable"
     )

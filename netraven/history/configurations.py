@@ -73,7 +73,7 @@ class Configurations:
     def _why(self, platform: str, error: InputError) -> str:
         """In place of a list of all platforms that there are."""
         if not platform:
-            return "it is not on record which platform printed it"
+            return "it is not on record which platform printed it (a run that collects the device finds that out)"
         if platform not in self._catalogue:
             return f"there is no platform {platform!r} any more"
         return str(error)

@@ -18,7 +18,7 @@ from netraven.storage.inventory import SqlInventory, selecting
 from netraven.storage.schema import device_tags, devices, snapshots
 from netraven.storage.turns import Turns
 from netraven.storage.types import padded
-from netraven.storage.versions import texts_by_id
+from netraven.storage.versions import PRINTED_BY, texts_by_id
 
 PAGE = 200
 
@@ -84,7 +84,8 @@ class Past:
         conditions = [and_(*some) for some in selecting(selector) if some]
         if conditions:
             self._devices = [or_(*conditions)]
-            self._versions = [snapshots.c.device_id.in_(select(devices.c.id).where(*self._devices))]
+            chosen = select(devices.c.id).where(*self._devices).correlate(None)
+            self._versions = [snapshots.c.device_id.in_(chosen)]
 
     async def devices(self) -> AsyncIterator[Device]:
         """By name, with their ids."""
@@ -117,8 +118,9 @@ class Past:
             if page:
                 counted = (
                     select(func.min(snapshots.c.id).label("id"), func.count().label("uses"))
+                    .join(devices, devices.c.id == snapshots.c.device_id)
                     .where(snapshots.c.sha256.in_(padded(page)), *self._versions)
-                    .group_by(snapshots.c.sha256, snapshots.c.platform)
+                    .group_by(snapshots.c.sha256, PRINTED_BY.element)
                 )
                 uses = {row.id: row.uses for row in await self._connection.execute(counted)}
                 found = await texts_by_id(self._connection, self._keys, list(uses))
@@ -135,7 +137,12 @@ class Past:
 
     async def versions(self, device: Device) -> Sequence[Any]:
         """The rows of ``snapshots`` of a device, by kind and number."""
-        statement = select(snapshots).where(snapshots.c.device_id == device.id)
+        columns = (column for column in snapshots.c if column is not snapshots.c.platform)
+        statement = (
+            select(*columns, PRINTED_BY)
+            .join(devices, devices.c.id == snapshots.c.device_id)
+            .where(snapshots.c.device_id == device.id)
+        )
         rows = (await self._connection.execute(statement)).all()
         return sorted(rows, key=lambda row: (row.kind, row.version))
 

@@ -31,7 +31,7 @@ from netraven.storage.history_keys import HistoryKeys
 from netraven.storage.schema import blobs as blob_table
 from netraven.storage.schema import device_tags, devices, runs, snapshots
 from netraven.storage.types import padded
-from netraven.storage.versions import version_of
+from netraven.storage.versions import PRINTED_BY, version_of
 
 PAGE = 50
 """Texts that are in memory at once."""
@@ -48,7 +48,7 @@ _STORED = (
     devices.c.detected_platform,
     snapshots.c.kind,
     snapshots.c.version,
-    snapshots.c.platform,
+    PRINTED_BY,
     snapshots.c.first_seen_at,
     snapshots.c.last_seen_at,
     snapshots.c.run_id,

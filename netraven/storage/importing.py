@@ -19,6 +19,7 @@ from netraven.storage import blobs
 from netraven.storage.history_keys import HistoryKeys
 from netraven.storage.schema import devices, snapshots
 from netraven.storage.types import Id
+from netraven.storage.versions import PRINTED_BY
 
 PORTION = 200
 """Versions that come in with one transaction."""
@@ -151,7 +152,11 @@ class VersionImporter:
         """With the digest that versions of a time before there were any lack."""
         if one.comparable is not None:
             return one
-        platform = select(snapshots.c.platform).where(snapshots.c.id == one.id)
+        platform = (
+            select(PRINTED_BY)
+            .join_from(snapshots, devices, devices.c.id == snapshots.c.device_id)
+            .where(snapshots.c.id == one.id)
+        )
         row = (await connection.execute(blobs.selected([one.sha256]))).one()
         try:
             data = await blobs.Opener(connection, self._keys).text(row, "a version")

@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Select, func, select, tuple_
+from sqlalchemy import Select, case, func, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.sql import ColumnElement
 
 from netraven.errors import DatabaseError
-from netraven.model import Selector, StoredVersion, Version
+from netraven.model import AUTO, Selector, StoredVersion, Version
 from netraven.ports import Unreadable
 from netraven.storage import blobs
 from netraven.storage.engine import Database
@@ -24,13 +24,20 @@ from netraven.storage.types import padded
 PAGE = 200
 """Versions that are read at once: a few megabytes."""
 
+PRINTED_BY = case(
+    (snapshots.c.platform != "", snapshots.c.platform),
+    (devices.c.platform != AUTO, devices.c.platform),
+    else_=func.coalesce(devices.c.detected_platform, ""),
+).label("platform")
+"""The platform that a version is of. Where it was not known on that day, what is known of the device by now."""
+
 _SNAPSHOT = (
     snapshots.c.id,
     devices.c.name,
     snapshots.c.kind,
     snapshots.c.version,
     snapshots.c.sha256,
-    snapshots.c.platform,
+    PRINTED_BY,
     snapshots.c.first_seen_at,
     snapshots.c.last_seen_at,
     snapshots.c.run_id,

@@ -10,13 +10,14 @@ from sqlalchemy import update
 from netraven.errors import InputError
 from netraven.history.configurations import Configurations, NoSuchVersion
 from netraven.history.pattern import Pattern
-from netraven.model import Capture, Device, Run, Selector
+from netraven.model import AUTO, Capture, Device, Exported, PlatformFound, Run, Selector
 from netraven.platforms import Catalogue
 from netraven.storage import schema
 from netraven.storage.store import SqlStore
 from tests.storage.facts import add_device, at, collected, start_run
 
 SECRET = "c4n4ry-community"
+PLATFORM = "cisco_iosxe"
 TEXT = f"hostname r1\ninterface A\n mtu 1500\n!\nsnmp-server community {SECRET} RO\nntp clock-period 36029056\nend\n"
 LARGER = TEXT.replace("1500", "9000").replace("36029056", "36029099")
 
@@ -94,6 +95,41 @@ async def test_a_damaged_version_costs_its_own_numbers_only(
     assert all(SECRET not in (change.problem or "") for change in changes)
     with pytest.raises(InputError, match="no version 9"):
         await configurations.diff("r1", 9)
+
+
+async def test_what_no_platform_was_known_of_is_shown_once_one_is(
+    store: SqlStore, configurations: Configurations
+) -> None:
+    device = await add_device(store, platform=AUTO)
+    other = await add_device(store, "r2", platform=AUTO)
+    for one in (device, other):
+        await collect(store, one, TEXT, 0)
+        await collect(store, one, LARGER, 60)
+    for name in ("r1", "r2"):
+        with pytest.raises(InputError, match="not on record which platform printed it"):
+            await configurations.show(name)
+    await store.commit([PlatformFound(device, PLATFORM)])
+    await add_device(store, "r2", platform=PLATFORM)
+    for name in ("r1", "r2"):
+        first = await configurations.show(name, number=1)
+        assert (first.version.platform, SECRET in first.text) == (PLATFORM, False)
+        assert "snmp-server community <redacted:" in first.text
+        assert [v.platform for v in await configurations.history(name)] == [PLATFORM] * 2
+        exported = await store.exports.last(name, "running", Exported(through=1000))
+        assert exported is not None
+        assert exported.version.platform == PLATFORM
+    async with store.archives.reading(Selector(tags=frozenset({"edge"}))) as past:
+        assert [(found.version.platform, uses) async for found, uses in past.texts()] == [(PLATFORM, 2)] * 2
+        async for one in past.devices():
+            assert [row.platform for row in await past.versions(one)] == [PLATFORM] * 2
+
+
+async def test_what_was_printed_by_another_platform_stays_its_own(
+    store: SqlStore, configurations: Configurations
+) -> None:
+    await collect(store, await add_device(store), TEXT, 0)
+    await add_device(store, platform="juniper_junos")
+    assert (await configurations.show("r1")).version.platform == PLATFORM
 
 
 async def test_everything_that_changed_in_a_run(store: SqlStore, configurations: Configurations) -> None:
