@@ -42,7 +42,7 @@ def test_no_pattern_that_ships_outgrows_its_text(name: str) -> None:
         for pattern in PATTERNS[name]
         for piece in dict.fromkeys(pieces(pattern))
         for repeated in (piece, f"{piece} ", f"{piece}\n")
-        if outgrows(lambda text, pattern=pattern: search(pattern, text), repeated, 8_000)  # type: ignore[misc]
+        if outgrows(lambda text, pattern=pattern: search(pattern, text), repeated, 8_000)  # type: ignore[misc]  # of a lambda with a default nothing is known
     ]
     assert slow == []
 
@@ -85,7 +85,7 @@ def test_secrets_that_hide_each_other_are_not_uncovered_one_by_one(
 
     def counted(self: secret_places.SecretPlaces, text: str, *other: object) -> object:
         looks.append(len(text))
-        return find(self, text, *other)  # type: ignore[arg-type]
+        return find(self, text, *other)  # type: ignore[arg-type]  # handed on as they came
 
     monkeypatch.setattr(secret_places.SecretPlaces, "_find", counted)
     shown = ANY.shown("fig-key password-encryption aa" * times + "\npassword abc\nhello\n", mark)
