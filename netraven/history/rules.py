@@ -21,7 +21,8 @@ class Rules:
 
     _volatile: Finder
     _unordered: Finder
-    _secrets: SecretPlaces
+    _secrets: Callable[[], SecretPlaces]
+    """Made when something is first shown: a run compares only, and these are by far the most rules."""
 
     @classmethod
     def of(cls, platform: Platform, needs: Callable[[re.Pattern[str]], Needs] = needs_of) -> Rules:
@@ -29,7 +30,7 @@ class Rules:
         return cls(
             Finder(platform.volatile, needs=needs),
             Finder(platform.unordered, needs=needs),
-            SecretPlaces(platform.secrets, secret_everywhere(), needs),
+            cache(lambda: SecretPlaces(platform.secrets, secret_everywhere(), needs)),
         )
 
     def comparable(self, text: str) -> str:
@@ -43,14 +44,14 @@ class Rules:
         To show what was shown changes nothing: a mark is no secret.
         """
         volatile = self._volatile_places(text) if quiet else []
-        shown = self._secrets.marked(text, mark, volatile)
+        shown = self._secrets().marked(text, mark, volatile)
         return self._sorted(shown) if quiet else shown
 
     def leaves_alone(self, text: str, lines: Iterable[str]) -> bool:
         """Whether it is plain that ``shown`` changes nothing on these lines of a text, nor their numbers; each comes
         with the line above it.
         """
-        return self._secrets.leaves_alone(text, lines)
+        return self._secrets().leaves_alone(text, lines)
 
     def _volatile_places(self, text: str) -> list[Place]:
         found = merged(match.span() for _, match in self._volatile.find(text))
