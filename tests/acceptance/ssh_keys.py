@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.acceptance.system import PATIENCE, program, run
+from tests.acceptance.system import program, run
+from tests.ssh_agents import ssh_agent
 
 RSA = ("-t", "rsa", "-b", "2048")
 ECDSA = ("-t", "ecdsa", "-b", "256")
@@ -80,24 +78,7 @@ class Authority:
 @contextmanager
 def agent(*keys: Key) -> Iterator[str]:
     """An ssh-agent that holds ``keys``, none with a passphrase; yields its SSH_AUTH_SOCK."""
-    with tempfile.TemporaryDirectory(prefix="netraven-test-") as name:
-        socket = Path(name) / "agent"
-        words = (program("ssh-agent", "openssh-client"), "-D", "-a", str(socket))
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            deadline = time.monotonic() + PATIENCE
-            while not socket.exists():
-                assert process.poll() is None, "ssh-agent did not start"
-                assert time.monotonic() < deadline, "ssh-agent does not listen"
-                time.sleep(0.01)
-            for key in keys:
-                subprocess.run(
-                    (program("ssh-add", "openssh-client"), "-q", "-"),
-                    input=key.private.encode(),
-                    env={**os.environ, "SSH_AUTH_SOCK": str(socket)},
-                    check=True,
-                )
-            yield str(socket)
-        finally:
-            process.terminate()
-            process.wait(PATIENCE)
+    package = "openssh-client"
+    held = (key.private for key in keys)
+    with ssh_agent(*held, program=program("ssh-agent", package), add=program("ssh-add", package)) as socket:
+        yield socket

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +15,7 @@ import pytest
 
 from netraven.errors import SecretUnreadable
 from tests.cli.conftest import Command, environment
+from tests.ssh_agents import ssh_agent
 
 SECRET = "c4n4ry-0f-the-t3st"
 KEYS = {"name", "username", "realm", "priority", "tags", "success_rate", "attempts", "successes", "last_used",
@@ -412,12 +412,8 @@ def test_a_key_of_an_agent_is_a_source(home: Path, nr: Command, monkeypatch: pyt
     with pytest.raises(SecretUnreadable, match="SSH_AUTH_SOCK is not set"):
         _revealed(home, "c")
     _pair(home)
-    socket = f"/tmp/nrcli{os.getpid()}"
-    agent = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
-    try:
+    with ssh_agent() as socket:
         monkeypatch.setenv("SSH_AUTH_SOCK", socket)
-        while not Path(socket).exists():
-            assert agent.poll() is None
         with pytest.raises(SecretUnreadable, match="holds no key"):
             _revealed(home, "c")
         subprocess.run(["ssh-add", "-q", str(home / "id")], check=True)
@@ -425,10 +421,6 @@ def test_a_key_of_an_agent_is_a_source(home: Path, nr: Command, monkeypatch: pyt
         nr("credential", "update", "c", "--agent", "someone@else")
         with pytest.raises(SecretUnreadable, match="does not hold the key 'someone@else'"):
             _revealed(home, "c")
-    finally:
-        agent.terminate()
-        agent.wait()
-        Path(socket).unlink(missing_ok=True)
 
 
 def test_an_agents_key_may_have_a_password_behind_it(

@@ -446,7 +446,6 @@ async def test_two_couriers_at_once_deliver_everything_once(store: SqlStore, clo
             group.create_task(courier.run())
     taken = [m for way in ways for m in way.taken]
     assert len(taken) == len({m.uid for m in taken}) == 30
-    assert all(way.taken for way in ways)
     assert await scenes[0].waiting() == 0
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ from netraven.lab import AAA, Lab, LabAlgorithms, LabDevice
 from netraven.model import Access, Secret
 from netraven.transport.keys import OpenedKeys, UnusableKey, open_key, wrong_with_certificate
 from netraven.transport.ssh import SshTransport
+from tests.ssh_agents import ssh_agent
 from tests.transport.rig import PATIENT, NotedLogin, Visit, collect, quiet, router, target, visit
 
 PHRASE = "a passphrase"
@@ -202,28 +201,14 @@ async def test_rsa_by_sha_1_only_with_permission() -> None:
 
 
 @pytest.fixture
-def agent(tmp_path: Path) -> Iterator[str]:
+def agent() -> Iterator[str]:
     """OpenSSH's agent with two keys; its socket."""
     if shutil.which("ssh-agent") is None:
         pytest.skip("no ssh-agent here")
-    socket = f"/tmp/nragent{os.getpid()}"
-    process = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
-    try:
-        for name, key in (("other", OTHER), ("mine", ED)):
-            file = tmp_path / name
-            key.set_comment(f"{name}@lab")
-            file.touch(mode=0o600)
-            file.write_text(text(key))
-            while not Path(socket).exists():
-                assert process.poll() is None
-            subprocess.run(
-                ["ssh-add", "-q", str(file)], check=True, env={**os.environ, "SSH_AUTH_SOCK": socket}
-            )
+    for name, key in (("other", OTHER), ("mine", ED)):
+        key.set_comment(f"{name}@lab")
+    with ssh_agent(text(OTHER), text(ED)) as socket:
         yield socket
-    finally:
-        process.terminate()
-        process.wait()
-        Path(socket).unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize("by", ["comment", "fingerprint", "nothing"])
