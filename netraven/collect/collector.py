@@ -12,6 +12,7 @@ from functools import partial
 
 from netraven.collect.access import AccessRules
 from netraven.collect.admission import Admission, Withheld
+from netraven.collect.breaker import Breaker
 from netraven.collect.entrance import Entrance
 from netraven.collect.guard import Guard
 from netraven.collect.jump_hosts import Hold, JumpHosts, Way
@@ -42,6 +43,7 @@ from netraven.model import (
     Credential,
     Device,
     DeviceFinished,
+    DeviceLeft,
     Logged,
     Outcome,
     PlatformFound,
@@ -70,6 +72,9 @@ class Limits:
     device_timeout: float = 300.0
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     patience: float = 600.0
+    connect_timeout: float = 10.0
+    """Where settings say nothing of the device."""
+    breaker: Breaker = Breaker()
     clock: Clock = time.monotonic
 
 
@@ -123,6 +128,8 @@ class Collector:
         self._run_id = record.run_id
         self._recorder = record.recorder
         self._retry = limits.retry
+        self._breaker = limits.breaker
+        self._connect_timeout = limits.connect_timeout
         self._device_timeout = limits.device_timeout
         self.guard.log_in = self.control
         self.guard.tell(confirmed=self._confirmed, noticed=self._noticed)
@@ -134,7 +141,13 @@ class Collector:
 
     def begin(self, target: Target) -> Visit:
         """A device's visit, with what settings say of the way to it."""
-        return Visit(self._reached(target), self.clock)
+        target = self._reached(target)
+        if self._breaker.is_open(target):
+            target = replace(target, access=self._breaker.way_to(target, self._connect_timeout))
+        visit = Visit(target, self.clock)
+        if target.earlier:
+            visit.resume(target.earlier)
+        return visit
 
     def _reached(self, target: Target) -> Target:
         access = self._means.access.of(target.device)
@@ -144,6 +157,18 @@ class Collector:
 
     async def visit(self, visit: Visit) -> Outcome | Later:
         """Try the device once. Raises only what ends the run (``NetRavenError``) and cancellation."""
+        visit.entered = self.clock()
+        result = await self._visit(visit)
+        if visit.claimed and not isinstance(result, Outcome):
+            self.leave(visit)
+        return result
+
+    def leave(self, visit: Visit) -> None:
+        """The device may be visited by other runs meanwhile."""
+        visit.claimed = False
+        self._recorder.post(DeviceLeft(self._run_id, visit.device))
+
+    async def _visit(self, visit: Visit) -> Outcome | Later:
         try:
             try:
                 gathered = await self._one_try(visit)
@@ -158,7 +183,7 @@ class Collector:
                 return Deferred(visit)
             return await self._finish(visit, visit.outcome(Status.SKIPPED, why.reason, why.why))
         except DeviceFailure as failure:
-            wait = self._retry.wait(failure, visit.tries)
+            wait = None if self._breaker.is_open(visit.target) else self._retry.wait(failure, visit.tries)
             if wait is not None:
                 visit.tries += 1
                 _log.info(
@@ -191,11 +216,16 @@ class Collector:
             async with asyncio.timeout(target.access.device_timeout or self._device_timeout):
                 async with self._means.transport.open(target, login, via):
                     pass
+        except Put:
+            return None  # another run is in session with the device
         except (DeviceFailure, TimeoutError) as failure:
             _log.info("control_login_failed", device=target.device.name, error=str(failure))
         except BaseException:
             login.abandon("interrupted")
             raise
+        finally:
+            if visit.claimed:
+                self.leave(visit)
         if login.succeeded:
             return Verdict.ACCEPTED
         login.abandon(InternalFault.reason)
@@ -228,12 +258,21 @@ class Collector:
         if visit.finished is not None:
             return visit.finished
         outcome = visit.outcome(Status.SKIPPED, SkipReason.INTERRUPTED, "the run was interrupted")
-        self._recorder.post(DeviceFinished(self._run_id, outcome))
+        self._recorder.post(DeviceFinished(self._run_id, outcome, what=self._record.what))
         return outcome
+
+    async def closed(self, visit: Visit, why: str) -> Outcome:
+        """The outcome of a device that the run has no time for any more; what it had come to already stands."""
+        if visit.finished is not None:
+            return visit.finished
+        return await self._finish(visit, visit.outcome(Status.SKIPPED, SkipReason.WINDOW, why))
 
     async def _finish(self, visit: Visit, outcome: Outcome, gathered: Gathered = Gathered()) -> Outcome:
         visit.finished = outcome
-        entry = DeviceFinished(self._run_id, outcome, gathered.captures, gathered.facts)
+        took = round((self.clock() - visit.entered) * 1000) if visit.entered else None
+        entry = DeviceFinished(
+            self._run_id, outcome, gathered.captures, gathered.facts, self._record.what, took
+        )
         try:
             finished: Outcome = await self._recorder.record(entry)
         except RowRefused as error:
@@ -258,7 +297,7 @@ class Collector:
         )
         visit.finished = lost
         with contextlib.suppress(RowRefused):
-            await self._recorder.record(DeviceFinished(self._run_id, lost))
+            await self._recorder.record(DeviceFinished(self._run_id, lost, what=self._record.what))
         return lost
 
     async def _one_try(self, visit: Visit) -> Gathered | None:

@@ -19,6 +19,7 @@ from netraven.config.sections import (
     SecretsSettings,
     Settings,
     SshSettings,
+    TagSettings,
     VaultSettings,
     realm_named,
 )
@@ -43,6 +44,7 @@ __all__ = [
     "SecretsSettings",
     "Settings",
     "SshSettings",
+    "TagSettings",
     "VaultSettings",
     "find_file",
     "load_settings",

@@ -7,6 +7,7 @@ from netraven.model.entries import (
     AttemptWithdrawn,
     ConnectionCut,
     DeviceFinished,
+    DeviceLeft,
     Entry,
     HostKeyRefused,
     HostKeySeen,
@@ -26,6 +27,7 @@ from netraven.model.facts import (
     Credential,
     CredentialMetrics,
     Device,
+    Earlier,
     HostKey,
     Outcome,
     Pair,
@@ -45,7 +47,7 @@ from netraven.model.facts import (
     utcnow,
 )
 from netraven.model.hooks import HookStanding, Pause, Subscription
-from netraven.model.jobs import DeviceStanding, Job, JobStanding, Order, Origin, Schedule
+from netraven.model.jobs import DeviceStanding, Job, JobStanding, Load, Order, Origin, Schedule
 from netraven.model.versions import Delivery, Event, EventKind, StoredVersion, Version
 
 __all__ = [
@@ -65,8 +67,10 @@ __all__ = [
     "Delivery",
     "Device",
     "DeviceFinished",
+    "DeviceLeft",
     "DeviceStanding",
     "Entry",
+    "Earlier",
     "Event",
     "EventKind",
     "Exportable",
@@ -78,6 +82,7 @@ __all__ = [
     "HostKeySeen",
     "Job",
     "JobStanding",
+    "Load",
     "Logged",
     "OfferSeen",
     "Order",
