@@ -43,6 +43,7 @@ from netraven.model.facts import (
     utcnow,
 )
 from netraven.model.hooks import HookStanding, Pause, Subscription
+from netraven.model.jobs import Job, JobStanding, Schedule, What
 from netraven.model.versions import Delivery, Event, EventKind, StoredVersion, Version
 
 __all__ = [
@@ -71,6 +72,8 @@ __all__ = [
     "HostKey",
     "HostKeyRefused",
     "HostKeySeen",
+    "Job",
+    "JobStanding",
     "Logged",
     "OfferSeen",
     "Outcome",
@@ -82,6 +85,7 @@ __all__ = [
     "RefusalConfirmed",
     "Run",
     "RunStatus",
+    "Schedule",
     "Secret",
     "Selector",
     "SkipReason",
@@ -96,5 +100,6 @@ __all__ = [
     "Verdict",
     "Version",
     "Waiting",
+    "What",
     "utcnow",
 ]

@@ -258,10 +258,18 @@ class Selector:
 
     tags: AbstractSet[str] = frozenset()
     names: AbstractSet[str] = frozenset()
+    patterns: AbstractSet[str] = frozenset()
+    platforms: AbstractSet[str] = frozenset()
+    without_tags: AbstractSet[str] = frozenset()
+    without_platforms: AbstractSet[str] = frozenset()
+    without_patterns: AbstractSet[str] = frozenset()
+    retry_of: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tags", _tag_set(self.tags))
         object.__setattr__(self, "names", _tag_set(self.names))
+        for name in ("patterns", "platforms", "without_tags", "without_platforms", "without_patterns"):
+            object.__setattr__(self, name, _tag_set(getattr(self, name)))
 
     def selects(self, device: Device) -> bool:
         return (not self.tags or not self.tags.isdisjoint(device.tags)) and (
@@ -301,6 +309,8 @@ class Status(StrEnum):
 class RunStatus(StrEnum):
     """``COMPLETE``: all collected; ``PARTIAL``: some; ``FAILED``: none."""
 
+    QUEUED = "queued"
+    MISSED = "missed"
     RUNNING = "running"
     COMPLETE = "complete"
     PARTIAL = "partial"
