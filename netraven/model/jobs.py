@@ -43,7 +43,7 @@ class Job:
 
     name: str
     what: What = What.CONFIGURATION
-    selector: Selector = Selector()
+    selector: Selector = Selector()  # noqa: RUF009 - frozen
     schedule: Schedule = Schedule()
     outputs: tuple[str, ...] = ()
     strategy: str | None = None
