@@ -19,6 +19,7 @@ from netraven.model.exports import Exportable, Exported, Filed, Place, Portion, 
 from netraven.model.facts import (
     AUTO,
     JUMP_HOST,
+    SELECTING,
     Capture,
     Choice,
     Counts,
@@ -40,15 +41,17 @@ from netraven.model.facts import (
     Trust,
     Unaccepted,
     Verdict,
+    What,
     utcnow,
 )
 from netraven.model.hooks import HookStanding, Pause, Subscription
-from netraven.model.jobs import Job, JobStanding, Schedule, What
+from netraven.model.jobs import DeviceStanding, Job, JobStanding, Order, Origin, Schedule
 from netraven.model.versions import Delivery, Event, EventKind, StoredVersion, Version
 
 __all__ = [
     "AUTO",
     "JUMP_HOST",
+    "SELECTING",
     "Access",
     "AttemptConcluded",
     "AttemptStarted",
@@ -62,6 +65,7 @@ __all__ = [
     "Delivery",
     "Device",
     "DeviceFinished",
+    "DeviceStanding",
     "Entry",
     "Event",
     "EventKind",
@@ -76,6 +80,8 @@ __all__ = [
     "JobStanding",
     "Logged",
     "OfferSeen",
+    "Order",
+    "Origin",
     "Outcome",
     "Pair",
     "Pause",
