@@ -99,7 +99,7 @@ class Watchdog:
         self._progress.set()
 
     async def run(self) -> None:
-        """Half of the time that systemd gives lies between two signs of life, or longer where nothing makes progress."""
+        """Half of the time that systemd gives lies between two signs of life, or longer where nothing goes on."""
         seconds = self._supervisor.watchdog
         if seconds is None or not self._supervisor.listens:
             return

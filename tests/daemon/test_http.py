@@ -112,7 +112,7 @@ async def test_a_port_that_is_taken() -> None:
 
 
 async def test_a_name_that_is_not_there() -> None:
-    with pytest.raises(InputError, match="daemon.listen: nowhere.invalid is no address here"):
+    with pytest.raises(InputError, match=r"daemon\.listen: nowhere\.invalid is no address here"):
         async with answering(Address("nowhere.invalid", 9180), Life().views):
             pass
 

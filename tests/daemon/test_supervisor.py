@@ -111,7 +111,7 @@ def test_the_watchdog_is_for_the_process_that_it_names(
 
 
 @in_virtual_time
-async def test_the_watchdog_is_fed_by_progress_and_by_nothing_else(tmp_path: Path | None = None) -> None:
+async def test_the_watchdog_is_fed_by_progress_and_by_nothing_else() -> None:
     fed: list[float] = []
 
     class Ear(Supervisor):
