@@ -19,6 +19,7 @@ from netraven.model.exports import Exportable, Exported, Filed, Place, Portion, 
 from netraven.model.facts import (
     AUTO,
     JUMP_HOST,
+    SELECTING,
     Capture,
     Choice,
     Counts,
@@ -40,14 +41,17 @@ from netraven.model.facts import (
     Trust,
     Unaccepted,
     Verdict,
+    What,
     utcnow,
 )
 from netraven.model.hooks import HookStanding, Pause, Subscription
+from netraven.model.jobs import DeviceStanding, Job, JobStanding, Order, Origin, Schedule
 from netraven.model.versions import Delivery, Event, EventKind, StoredVersion, Version
 
 __all__ = [
     "AUTO",
     "JUMP_HOST",
+    "SELECTING",
     "Access",
     "AttemptConcluded",
     "AttemptStarted",
@@ -61,6 +65,7 @@ __all__ = [
     "Delivery",
     "Device",
     "DeviceFinished",
+    "DeviceStanding",
     "Entry",
     "Event",
     "EventKind",
@@ -71,8 +76,12 @@ __all__ = [
     "HostKey",
     "HostKeyRefused",
     "HostKeySeen",
+    "Job",
+    "JobStanding",
     "Logged",
     "OfferSeen",
+    "Order",
+    "Origin",
     "Outcome",
     "Pair",
     "Pause",
@@ -82,6 +91,7 @@ __all__ = [
     "RefusalConfirmed",
     "Run",
     "RunStatus",
+    "Schedule",
     "Secret",
     "Selector",
     "SkipReason",
@@ -96,5 +106,6 @@ __all__ = [
     "Verdict",
     "Version",
     "Waiting",
+    "What",
     "utcnow",
 ]

@@ -54,6 +54,8 @@ class EventKind(StrEnum):
     RECOVERED = "recovered"
     """A device was collected that could not be the time before."""
     RUN_FINISHED = "run-finished"
+    STALE = "stale-devices"
+    """Devices were not collected for long: a job of the kind ``stale-report`` tells it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,10 +29,10 @@ from sqlalchemy import (
     text,
 )
 
-from netraven.model import EventKind, RunStatus, Status, Verdict
+from netraven.model import EventKind, Origin, RunStatus, Status, Verdict, What
 from netraven.storage.types import Id, Json, Name, UtcDateTime
 
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """Every schema revision in order; the last one is what this program reads and writes."""
 
 metadata = MetaData(
@@ -211,9 +211,42 @@ runs = Table(
     Column("skipped", Integer, nullable=False, server_default=text("0")),
     Column("attempts", Id, nullable=False, server_default=text("0")),
     Column("error", Text),
+    Column("what", Text, nullable=False, server_default=text(f"'{What.CONFIGURATION}'")),
+    Column("job_id", Id),  # told by number and name, whatever becomes of the job
+    Column("job_name", Text),
+    Column("due_at", UtcDateTime),
+    Column("finish_by", UtcDateTime),
+    Column("outputs", Json),
+    Column("options", Json),
+    Column("priority", Integer, nullable=False, server_default=text("100")),
+    Column("retry_of", Id),
+    Column("eta_at", UtcDateTime),
+    Column("targets_at", UtcDateTime),  # when its targets were written; NULL: not begun
+    Column("missed", Integer, nullable=False, server_default=text("0")),
+    Column("batch", Id, nullable=False, server_default=text("0")),  # the last one of its recorder
     _one_of("status", RunStatus),
     Index(None, "started_at"),
+    Index(None, "job_id", "id"),
+    Index("uq_runs_job_id_due_at", "job_id", "due_at", unique=True),  # a due time has one run
+    Index(
+        "ix_runs_active",
+        "status",
+        "priority",
+        "id",
+        sqlite_where=text("status IN ('queued', 'running')"),
+        postgresql_where=text("status IN ('queued', 'running')"),
+    ),
     sqlite_autoincrement=True,
+)
+
+run_targets = Table(  # the devices of a run that has not ended, in the order in which they are visited
+    "run_targets",
+    metadata,
+    Column("run_id", Id, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("seq", Integer, primary_key=True),
+    _device(required=True),
+    Column("device_name", Name, nullable=False),
+    Index(None, "device_id"),
 )
 
 run_outcomes = Table(
@@ -287,6 +320,60 @@ credential_pairs = Table(
     Column("attempts", Integer, nullable=False),
     _one_of("last_verdict", Verdict),
     Index(None, "credential_id"),
+)
+
+device_standing = Table(  # how a device went lately
+    "device_standing",
+    metadata,
+    Column("device_id", Id, ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True),
+    Column("collected_at", UtcDateTime),
+    Column("tried_at", UtcDateTime),
+    Column("reason", Text),
+    Column("dead_in_row", Integer, nullable=False, server_default=text("0")),
+    Column("duration_ms", Integer),
+    Index(None, "collected_at"),
+)
+
+device_sessions = Table(  # who is logged in where: a device is in one session at a time
+    "device_sessions",
+    metadata,
+    Column("device_id", Id, ForeignKey("devices.id", ondelete="CASCADE"), primary_key=True),
+    Column("run_id", Id, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("owner", Text, nullable=False),  # see owner.py
+    Column("until", UtcDateTime, nullable=False),
+    Index(None, "run_id"),
+)
+
+# ---- jobs, and who runs them ----
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Name, nullable=False, unique=True),
+    Column("definition", Json, nullable=False),  # the table that defines it, see schedule/definition.py
+    Column("enabled", Boolean, nullable=False),
+    Column("origin", Text, nullable=False),
+    Column("due_at", UtcDateTime),
+    Column("next_run_at", UtcDateTime),
+    Column("last_due_at", UtcDateTime),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+    _one_of("origin", Origin),
+    Index(None, "next_run_at"),
+    sqlite_autoincrement=True,
+)
+
+daemons = Table(
+    "daemons",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("owner", Text, nullable=False, unique=True),  # see owner.py
+    Column("host", Text, nullable=False),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("heartbeat_at", UtcDateTime, nullable=False),
+    Column("state", Json, nullable=False),
+    sqlite_autoincrement=True,
 )
 
 # ---- the lockout guard ----
