@@ -7,7 +7,6 @@ What happens in this process is counted as it happens; what the database knows i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -81,7 +80,11 @@ class Metrics:
         self.runs = gauge("runs", "Runs on record that have not ended, by state", "state")
         self.job_eta = gauge("job_eta_timestamp_seconds", "When the job's run is expected to end", "job")
         self.job_finish_by = gauge("job_finish_by_timestamp_seconds", "When the job's run has to end", "job")
-        self.job_next = gauge("job_next_run_timestamp_seconds", "When the job runs next", "job")
+        self.jobs = gauge("jobs_enabled", "Jobs that are enabled")
+        self.jobs_overdue = gauge(
+            "jobs_overdue", "Jobs whose time was more than a minute ago and that nobody has taken up"
+        )
+        self.next_run = gauge("next_run_timestamp_seconds", "When the next job is due; 0: none is")
         self.account_left = gauge(
             "account_refusals_left",
             "Refusals that the account may still bear before nothing is sent with it",
@@ -117,7 +120,3 @@ def put(gauge: Gauge, values: Mapping[tuple[str, ...], float]) -> None:
     gauge.clear()
     for labels, value in values.items():
         gauge.labels(*labels).set(value)
-
-
-def timestamps(times: Mapping[str, datetime | None]) -> Mapping[tuple[str, ...], float]:
-    return {(name,): at.timestamp() for name, at in times.items() if at is not None}
