@@ -77,7 +77,7 @@ async def _on(answer: Answer, bench: Bench, name: str, opened: Any) -> None:
 
 
 async def _subjects(store: Any) -> tuple[int, Sequence[Any], Sequence[Any]]:
-    from netraven.model import Credential, Device, Secret, Selector
+    from netraven.model import Credential, Device, Order, Secret
 
     tags = frozenset({"bench"})
     devices = [Device(f"d{n}", "127.0.0.1", "cisco_iosxe", 22, tags) for n in range(_DEVICES)]
@@ -86,7 +86,7 @@ async def _subjects(store: Any) -> tuple[int, Sequence[Any], Sequence[Any]]:
         await store.vault.add(Credential(f"c{n}", f"c{n}", tags=tags), Secret("invented"))
         for n in range(_LOGINS)
     ]
-    run = await store.runs.start(Selector(), strategy="priority", concurrency=1, devices=_DEVICES)
+    run = await store.runs.start(Order(strategy="priority", concurrency=1))
     return run.id, await store.inventory.list(), logins
 
 

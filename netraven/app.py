@@ -4,35 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from netraven.assembly import (
     access_rules,
     courier,
     git_exporter,
     guard_standing,
-    needs_key,
-    policy_of,
     sources,
     sources_of,
     subscriptions,
     transport_for,
 )
 from netraven.collect.access import AccessRules
-from netraven.collect.collector import Collector, Limits, Means
-from netraven.collect.fleet import Fleet
-from netraven.collect.guard import Guard, Patience
-from netraven.collect.jump_hosts import JumpHosts, JumpLimits
-from netraven.collect.login import Record
-from netraven.collect.recorder import Recorder
-from netraven.collect.retry import RetryPolicy
 from netraven.config import (
     CollectSettings,
     JumpSettings,
@@ -43,39 +33,31 @@ from netraven.config import (
     load_settings,
 )
 from netraven.credentials.evidence import Knowledge
-from netraven.credentials.lockout import Policy
-from netraven.credentials.matching import CredentialIndex
 from netraven.credentials.plan import Plan, plan_run
 from netraven.credentials.strategy import strategy_named
-from netraven.errors import DatabaseError, InputError, NetRavenError, SettingsError
+from netraven.errors import DatabaseError, InputError, SettingsError
 from netraven.model import (
     AUTO,
-    Counts,
     Credential,
     Device,
     Logged,
+    Order,
     Outcome,
     Run,
-    RunStatus,
     Selector,
-    SkipReason,
-    Status,
     Target,
     utcnow,
 )
 from netraven.outlets import Outlets
 from netraven.platforms import Catalogue
-from netraven.ports import Inventory, Ledger, Runs, Secrets, Transport
-from netraven.storage.owner import current_owner
+from netraven.ports import Transport
+from netraven.running import Observer, Running, jump_hosts
 
 if TYPE_CHECKING:
     from netraven.git.after_run import Line
     from netraven.git.export import ExportReport, Progress
     from netraven.history.configurations import Configurations
     from netraven.storage.store import SqlStore
-
-HEARTBEAT = 15.0
-"""Seconds between two signs of life of a run; one that gives none for 90 s is taken for dead by other hosts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,24 +72,6 @@ class RunReport:
         """How many devices failed or were skipped, by reason, most first."""
         reasons = Counter(o.reason for o in self.outcomes if o.reason is not None)
         return dict(reasons.most_common())
-
-
-class Observer(Protocol):
-    """Watches a run while it goes on; its methods are called in the event loop and must not block."""
-
-    def run_started(self, run: Run, fleet: Fleet) -> None: ...
-
-    def device_finished(self, outcome: Outcome) -> None: ...
-
-    def noticed(self, event: str, data: Mapping[str, object]) -> None:
-        """The lockout guard did something that a person should know; the run's log has it under the same name."""
-
-
-class Store(Inventory, Secrets, Ledger, Runs, Protocol):
-    """What a run needs of a store."""
-
-    encrypts: bool
-    """Whether what is collected is encrypted, which needs the key."""
 
 
 class NetRaven:
@@ -284,14 +248,19 @@ class NetRaven:
         """The same without keeping the outcomes: memory does not grow with the fleet. ``on_outcome`` is told each."""
         outputs = tuple(outputs)
         self._check_outputs(outputs)
+        order = Order(
+            selector=_selector(tags, names),
+            concurrency=self._settings.concurrency if concurrency is None else concurrency,
+            strategy=strategy or self._settings.strategy,
+            outputs=outputs,
+        )
         async with self._outlets.telling():
-            run = await self._run(
-                _selector(tags, names),
-                concurrency=self._settings.concurrency if concurrency is None else concurrency,
-                strategy=strategy or self._settings.strategy,
-                outputs=outputs,
-                observer=observer,
-                on_outcome=on_outcome,
+            running = self._running
+            await self._check(order.selector)
+            running.check(order)
+            await running.prepare(order.selector)
+            run = await running.execute(
+                await self._store.start(order), observer=observer, on_outcome=on_outcome
             )
             await self._keep(await self._outlets.export(), run, observer)
         return run
@@ -327,7 +296,7 @@ class NetRaven:
         await self._check(selector)
         devices = await self._store.count(selector, collected_only=True)
         share = 1.0 if sample is None or devices <= 2 * sample else sample / devices
-        hosts = {name: target async for name, target in self._jump_hosts()}
+        hosts = await jump_hosts(self._store, self._access)
         plan = await plan_run(
             self._store.targets(selector, share=share, collected_only=True),
             await self._store.credentials(),
@@ -370,100 +339,9 @@ class NetRaven:
         if streams:
             await asyncio.wait(streams)
 
-    async def _run(
-        self,
-        selector: Selector,
-        *,
-        concurrency: int,
-        strategy: str,
-        outputs: Iterable[str],
-        observer: Observer | None,
-        on_outcome: Callable[[Outcome], None],
-    ) -> Run:
-        if concurrency < 1 or concurrency != int(concurrency):
-            raise InputError(f"concurrency must be a whole number of at least 1, not {concurrency!r}")
-        chosen = strategy_named(strategy, refused_backoff=self._settings.refused_backoff)
-        await self._check(selector)
-        await self._store.prepare_run()
-        credentials = await self._store.credentials()
-        devices = await self._store.count(selector, collected_only=True)
-        if needs_key(credentials) or (devices and self._store.encrypts):
-            self._store.require_key()
-        run = await self._store.start(selector, strategy=strategy, concurrency=concurrency, devices=devices)
-        tally = _Tally(devices)
-        status: RunStatus | None = None
-        error: str | None = None
-        try:
-            knowledge = Knowledge(await self._store.learned())
-            guard = Guard(
-                self._store.guard_book,
-                credentials,
-                rules=self._rules,
-                holder=f"{current_owner()}#{run.id}",
-                knowledge=knowledge,
-                find_proven=self._store.proven,
-                patience=Patience(
-                    max(self._settings.login_timeout, self._access.longest("login_timeout")),
-                    self._settings.login_grace,
-                ),
-            )
-            jump_hosts = JumpHosts(
-                {name: t async for name, t in self._jump_hosts()}, self._access, self._jump_limits
-            )
-            async with Recorder(self._store) as recorder, self._alive(run), guard, jump_hosts:
-                collector = Collector(
-                    means=Means(
-                        CredentialIndex(credentials),
-                        chosen,
-                        self._store,
-                        self._transport,
-                        guard,
-                        self._access,
-                        jump_hosts,
-                        tuple(outputs) or None,
-                    ),
-                    record=Record(run.id, recorder, knowledge, time.monotonic),
-                    limits=Limits(
-                        self._settings.device_timeout,
-                        RetryPolicy(self._settings.retries),
-                        self._settings.patience,
-                    ),
-                )
-                fleet = Fleet(collector, concurrency=concurrency)
-                if observer is not None:
-                    collector.on_notice = observer.noticed
-                    observer.run_started(run, fleet)
-
-                def finished(outcome: Outcome) -> None:
-                    tally.add(outcome)
-                    on_outcome(outcome)
-                    if observer is not None:
-                        observer.device_finished(outcome)
-
-                run_log = _RunLog(recorder, run)
-                run_log("run_started", devices=devices, credentials=len(credentials), strategy=strategy)
-                try:
-                    await fleet.run(
-                        self._store.targets(selector, collected_only=True),
-                        finished,
-                        lambda: self._store.targets(selector, unfinished_in=run.id, collected_only=True),
-                    )
-                finally:
-                    run_log.finished(collector, tally.counts)
-            status = tally.status(credentials=bool(credentials))
-        except asyncio.CancelledError:
-            status = RunStatus.INTERRUPTED
-            raise
-        except BaseExceptionGroup as group:
-            first = _first(group)
-            status, error = RunStatus.INTERRUPTED, str(first)
-            raise first from None
-        except BaseException as failure:
-            status, error = RunStatus.INTERRUPTED, str(failure)
-            raise
-        finally:
-            run = await self._end(run, status or RunStatus.INTERRUPTED, tally.counts, error)
-        return run
+    @property
+    def _running(self) -> Running:
+        return Running(self._store, self._transport, self._settings, self._realms, self._access, self._jump)
 
     async def _keep(self, lines: Iterable[Line], run: Run, observer: Observer | None) -> None:
         """Put lines into the run's log; what cannot be kept is only shown."""
@@ -475,13 +353,6 @@ class NetRaven:
             with contextlib.suppress(DatabaseError):
                 await self._store.commit(entries)
 
-    async def _jump_hosts(self) -> AsyncIterator[tuple[str, Target]]:
-        """The jump hosts that settings name, those that are in the inventory."""
-        names = frozenset(self._access.jump_hosts())
-        if names:
-            async for target in self._store.targets(Selector(names=names)):
-                yield target.device.name, target
-
     def _way(self, hosts: Mapping[str, Target], device: Device) -> Sequence[Target]:
         """The jump hosts on the way to a device, as far as there is one."""
         if not hosts:
@@ -491,25 +362,6 @@ class NetRaven:
         except InputError:
             return ()
         return [hosts[name] for name in chain]
-
-    @property
-    def _jump_limits(self) -> JumpLimits:
-        told = self._jump
-        return JumpLimits(
-            told.max_logins, told.max_sessions, told.retry_after, RetryPolicy(self._settings.retries)
-        )
-
-    def _rules(self, realm: str) -> Policy:
-        return policy_of(self._realms, realm)
-
-    async def _end(self, run: Run, status: RunStatus, counts: Counts, error: str | None) -> Run:
-        """Mark the run as ended, whatever is being raised; a store that has failed leaves it to the next start."""
-        try:
-            return await asyncio.shield(self._store.finish(run, status, counts, error))
-        except DatabaseError:
-            if error is None:
-                raise
-            return run
 
     def _check_outputs(self, outputs: tuple[str, ...]) -> None:
         asked = {**self._access.outputs(), **dict.fromkeys(outputs, "")}
@@ -528,86 +380,6 @@ class NetRaven:
             raise InputError(f"no device or credential carries the tag {', '.join(map(repr, unknown))}")
         if selector.names and (missing := await self._store.missing(selector.names)):
             raise InputError(f"no such device: {', '.join(map(repr, missing))}")
-
-    @asynccontextmanager
-    async def _alive(self, run: Run) -> AsyncIterator[None]:
-        async def beat() -> None:
-            while True:
-                await asyncio.sleep(HEARTBEAT)
-                with contextlib.suppress(NetRavenError):  # the recorder is who notices a lost database
-                    await self._store.heartbeat(run)
-
-        beating = asyncio.create_task(beat(), name="netraven-heartbeat")
-        try:
-            yield
-        finally:
-            beating.cancel()
-            await asyncio.wait([beating])
-
-
-class _RunLog:
-    """Lines of the run's own log that are not about one device."""
-
-    def __init__(self, recorder: Recorder, run: Run) -> None:
-        self._recorder = recorder
-        self._run = run
-
-    def __call__(self, message: str, **data: Any) -> None:
-        self._recorder.post(Logged(self._run.id, utcnow(), "info", message, data=data))
-
-    def finished(self, collector: Collector, counts: Counts) -> None:
-        collector.warn()
-        self("run_finished", **asdict(counts))
-
-
-class _Tally:
-    """A run in numbers as it goes on."""
-
-    def __init__(self, devices: int) -> None:
-        self._devices = devices
-        self._by_status: Counter[Status] = Counter()
-        self._attempts = 0
-        self._without = 0
-        """Devices that no credential could be offered to, whatever is held or not."""
-
-    def add(self, outcome: Outcome) -> None:
-        self._by_status[outcome.status] += 1
-        self._attempts += outcome.attempts
-        self._without += outcome.reason == SkipReason.NO_CREDENTIALS
-
-    @property
-    def counts(self) -> Counts:
-        return Counts(
-            devices=self._devices,
-            collected=self._by_status[Status.COLLECTED],
-            failed=self._by_status[Status.FAILED],
-            skipped=self._by_status[Status.SKIPPED],
-            attempts=self._attempts,
-        )
-
-    def status(self, *, credentials: bool) -> RunStatus:
-        counts = self.counts
-        if not counts.devices:
-            return RunStatus.NO_DEVICES
-        if not credentials or self._without == counts.devices:
-            return RunStatus.NO_CREDENTIALS
-        if counts.collected == counts.devices:
-            return RunStatus.COMPLETE
-        return RunStatus.PARTIAL if counts.collected else RunStatus.FAILED
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The one exception that a person should see of a group: ours before any other."""
-    flat = list(_flatten(group))
-    return next((e for e in flat if isinstance(e, NetRavenError)), flat[0])
-
-
-def _flatten(group: BaseExceptionGroup[BaseException]) -> Iterable[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _flatten(error)
-        else:
-            yield error
 
 
 def _check_platforms(devices: Iterable[Device], catalogue: Catalogue) -> None:

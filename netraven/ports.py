@@ -22,6 +22,7 @@ from netraven.model import (
     Filed,
     HookStanding,
     HostKey,
+    Order,
     Pair,
     Pause,
     Portion,
@@ -121,7 +122,27 @@ class Ledger(Protocol):
 class Runs(Protocol):
     """The runs themselves."""
 
-    async def start(self, selector: Selector, *, strategy: str, concurrency: int, devices: int) -> Run: ...
+    async def start(self, order: Order) -> Run:
+        """A new run of this process; it has no targets before :meth:`begin`."""
+
+    async def begin(self, run: Run, *, dead_after: int) -> Run:
+        """Write down which devices are to be visited, and in which order; harmless where that was done.
+
+        Those that could not be reached in the last ``dead_after`` runs come last; where the run has to be finished by
+        some time, the slowest come first.
+        """
+
+    def targets_of(self, run: Run) -> AsyncIterator[Target]:
+        """Its targets that have no outcome yet, in that order; read lazily."""
+
+    async def counted(self, run: Run) -> Counts:
+        """The run in numbers, as far as it is on record."""
+
+    async def heartbeat(self, run: Run, counts: Counts | None = None, eta_at: datetime | None = None) -> bool:
+        """Give a sign of life, with how far the run has come. False: another process has taken it over."""
+
+    async def release(self, run: Run, counts: Counts) -> Run:
+        """Put it back unfinished: a daemon goes on with it."""
 
     async def finish(self, run: Run, status: RunStatus, counts: Counts, error: str | None = None) -> Run: ...
 

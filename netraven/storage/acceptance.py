@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, func, select
 
 from netraven.model import Credential, Verdict
 from netraven.storage.engine import Database
-from netraven.storage.inventory import PAGE
 from netraven.storage.schema import credential_pairs, credential_tags, device_tags, devices
+from netraven.storage.selecting import PAGE
 from netraven.storage.types import padded
 
 _PAIR = credential_pairs.c

@@ -14,8 +14,9 @@ from netraven.model import Device, Selector, StoredVersion
 from netraven.storage import blobs, tags
 from netraven.storage.history_keys import HistoryKeys
 from netraven.storage.importing import Added, Incoming, VersionImporter
-from netraven.storage.inventory import SqlInventory, selecting
+from netraven.storage.inventory import SqlInventory
 from netraven.storage.schema import device_tags, devices, snapshots
+from netraven.storage.selecting import selecting
 from netraven.storage.turns import Turns
 from netraven.storage.types import padded
 from netraven.storage.versions import PRINTED_BY, texts_by_id

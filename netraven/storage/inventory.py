@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from netraven.errors import InputError
-from netraven.model import JUMP_HOST, Credential, Device, Selector, Target, Verdict, utcnow
+from netraven.model import JUMP_HOST, Credential, Device, Run, Selector, Target, Verdict, utcnow
 from netraven.storage import host_key_rules, host_keys, kept, learned, pairs, tags
 from netraven.storage.engine import Database
 from netraven.storage.sample import share_condition
@@ -35,15 +35,13 @@ from netraven.storage.schema import (
     credentials,
     device_tags,
     devices,
-    run_outcomes,
+    run_targets,
 )
 from netraven.storage.schema import tags as tag_table
+from netraven.storage.selecting import PAGE, selecting, slices, without_outcome
 from netraven.storage.types import Id
 
 T = TypeVar("T")
-
-PAGE = 500
-"""Devices that are read, or written, together."""
 
 _FIELDS = ("name", "host", "port", "platform")
 _INSERT = insert(devices).returning(devices.c.id, sort_by_parameter_order=True)
@@ -110,10 +108,7 @@ class SqlInventory:
             if share < 1.0:
                 conditions.append(share_condition(devices.c.id, share))
             if unfinished_in is not None:
-                done = select(run_outcomes.c.id).where(
-                    run_outcomes.c.run_id == unfinished_in, run_outcomes.c.device_name == devices.c.name
-                )
-                conditions.append(~done.exists())
+                conditions.append(without_outcome(unfinished_in))
             last = None
             while page := await self._page(conditions, last):
                 for target in page:
@@ -122,19 +117,43 @@ class SqlInventory:
                 if len(page) < PAGE:
                     break
 
+    async def targets_of(self, run: Run) -> AsyncIterator[Target]:
+        """The targets of a run that have no outcome in it yet, in the order in which they are to be visited."""
+        last = 0
+        of_run = (
+            select(devices, run_targets.c.seq)
+            .join(run_targets, run_targets.c.device_id == devices.c.id)
+            .where(run_targets.c.run_id == run.id, without_outcome(run.id))
+            .order_by(run_targets.c.seq)
+            .limit(PAGE)
+        )
+        while True:
+            async with self._database.reading() as connection:
+                rows = (await connection.execute(of_run.where(run_targets.c.seq > last))).all()
+                page = await self._known(connection, rows)
+            for target in page:
+                yield target
+            if len(rows) < PAGE:
+                return
+            last = rows[-1].seq
+
     async def _page(self, conditions: Sequence[ColumnElement[bool]], last: str | None) -> Sequence[Target]:
         statement = select(devices).where(*conditions).order_by(devices.c.name).limit(PAGE)
         if last is not None:
             statement = statement.where(devices.c.name > last)
         async with self._database.reading() as connection:
-            rows = (await connection.execute(statement)).all()
-            ids = [row.id for row in rows]
-            names = await tags.of_owners(connection, device_tags, ids) if ids else {}
-            keys, revoked = await host_keys.of_devices(connection, ids) if ids else ({}, {})
-            rules = await host_key_rules.all_of_them(connection)
-            history = await pairs.of_devices(connection, ids) if ids else {}
-            since = utcnow() - timedelta(days=1)
-            failures = await pairs.unaccepted(connection, ids, since) if ids else {}
+            return await self._known(connection, (await connection.execute(statement)).all())
+
+    async def _known(self, connection: AsyncConnection, rows: Sequence[Row[Any]]) -> Sequence[Target]:
+        """Devices with what is on record of them."""
+        ids = [row.id for row in rows]
+        if not ids:
+            return []
+        names = await tags.of_owners(connection, device_tags, ids)
+        keys, revoked = await host_keys.of_devices(connection, ids)
+        rules = await host_key_rules.all_of_them(connection)
+        history = await pairs.of_devices(connection, ids)
+        failures = await pairs.unaccepted(connection, ids, utcnow() - timedelta(days=1))
         return [
             Target(
                 _device(row, names.get(row.id, frozenset())),
@@ -211,7 +230,7 @@ class SqlInventory:
         done = Upserted()
         opened = self._database.reading() if dry_run else self._database.writing()
         async with opened as connection:
-            for page in _chunks(list(rows), PAGE):
+            for page in slices(list(rows), PAGE):
                 added, changed = await _compare(connection, page)
                 if not dry_run:
                     await _write(connection, added, changed)
@@ -235,7 +254,7 @@ class SqlInventory:
         """Those of ``names`` that no device has, sorted."""
         unknown = set(names)
         async with self._database.reading() as connection:
-            for page in _chunks(sorted(unknown), PAGE):
+            for page in slices(sorted(unknown), PAGE):
                 statement = select(devices.c.name).where(devices.c.name.in_(page))
                 unknown.difference_update((await connection.execute(statement)).scalars())
         return sorted(unknown)
@@ -282,27 +301,6 @@ def credential_of(row: Row[Any], names: AbstractSet[str]) -> Credential:
 
 def _device(row: Row[Any], names: AbstractSet[str]) -> Device:
     return Device(row.name, row.host, row.platform, row.port, names, row.id)
-
-
-def selecting(selector: Selector) -> Iterator[list[ColumnElement[bool]]]:
-    """The selector as conditions; named devices come in slices, for a statement takes only so many parameters."""
-    conditions: list[ColumnElement[bool]] = []
-    if selector.tags:
-        tagged = (
-            select(device_tags.c.device_id)
-            .join(tag_table, tag_table.c.id == device_tags.c.tag_id)
-            .where(device_tags.c.device_id == devices.c.id, tag_table.c.name.in_(sorted(selector.tags)))
-        )
-        conditions.append(tagged.exists())
-    if not selector.names:
-        yield conditions
-    for names in _chunks(sorted(selector.names), PAGE):
-        yield [*conditions, devices.c.name.in_(names)]
-
-
-def _chunks(values: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    for start in range(0, len(values), size):
-        yield values[start : start + size]
 
 
 async def _compare(

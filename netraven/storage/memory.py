@@ -31,6 +31,7 @@ from netraven.model import (
     HostKeySeen,
     Logged,
     OfferSeen,
+    Order,
     Outcome,
     Pair,
     PlatformFound,
@@ -192,21 +193,43 @@ class MemoryStore:
 
     # Runs
 
-    async def start(self, selector: Selector, *, strategy: str, concurrency: int, devices: int) -> Run:
+    async def start(self, order: Order) -> Run:
         run = Run(
             id=len(self.runs) + 1,
             started_at=utcnow(),
             status=RunStatus.RUNNING,
-            selector=selector,
-            strategy=strategy,
-            concurrency=concurrency,
-            counts=Counts(devices=devices),
+            selector=order.selector,
+            strategy=order.strategy,
+            concurrency=order.concurrency,
+            what=order.what,
+            outputs=order.outputs,
+            priority=order.priority,
+            finish_by=order.finish_by,
+            begun=False,
         )
         self.runs[run.id] = run
         return run
 
-    async def heartbeat(self, run: Run) -> None:
+    async def begin(self, run: Run, *, dead_after: int) -> Run:  # noqa: ARG002 - as the port has it
+        """Devices come in the order in which they were given; nothing is known of them from before."""
+        devices = await self.count(run.selector, collected_only=True)
+        run = replace(run, counts=Counts(devices=devices), begun=True)
+        self.runs[run.id] = run
+        return run
+
+    def targets_of(self, run: Run) -> AsyncIterator[Target]:
+        return self.targets(run.selector, unfinished_in=run.id, collected_only=True)
+
+    async def counted(self, run: Run) -> Counts:
+        return run.counts
+
+    async def release(self, run: Run, counts: Counts) -> Run:
+        """Nobody else could go on with it."""
+        return await self.finish(run, RunStatus.INTERRUPTED, counts)
+
+    async def heartbeat(self, *_: object) -> bool:
         """Nobody else can see a run in memory."""
+        return True
 
     async def finish(self, run: Run, status: RunStatus, counts: Counts, error: str | None = None) -> Run:
         self.runs[run.id] = replace(run, status=status, counts=counts, error=error, finished_at=utcnow())

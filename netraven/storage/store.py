@@ -6,6 +6,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from netraven.model import (
     Counts,
     Credential,
     Entry,
+    Order,
     Run,
     RunStatus,
     Secret,
@@ -192,11 +194,23 @@ class SqlStore:
 
     # Runs
 
-    async def start(self, selector: Selector, *, strategy: str, concurrency: int, devices: int) -> Run:
-        return await self.runs.start(selector, strategy=strategy, concurrency=concurrency, devices=devices)
+    def targets_of(self, run: Run) -> AsyncIterator[Target]:
+        return self.inventory.targets_of(run)
 
-    async def heartbeat(self, run: Run) -> None:
-        await self.runs.heartbeat(run)
+    async def start(self, order: Order) -> Run:
+        return await self.runs.start(order)
+
+    async def begin(self, run: Run, *, dead_after: int) -> Run:
+        return await self.runs.begin(run, dead_after=dead_after)
+
+    async def release(self, run: Run, counts: Counts) -> Run:
+        return await self.runs.release(run, counts)
+
+    async def counted(self, run: Run) -> Counts:
+        return await self.runs.counted(run)
+
+    async def heartbeat(self, run: Run, counts: Counts | None = None, eta_at: datetime | None = None) -> bool:
+        return await self.runs.heartbeat(run, counts, eta_at)
 
     async def finish(self, run: Run, status: RunStatus, counts: Counts, error: str | None = None) -> Run:
         return await self.runs.finish(run, status, counts, error)

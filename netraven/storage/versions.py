@@ -16,9 +16,9 @@ from netraven.ports import Unreadable
 from netraven.storage import blobs
 from netraven.storage.engine import Database
 from netraven.storage.history_keys import HistoryKeys
-from netraven.storage.inventory import selecting
 from netraven.storage.schema import blobs as blob_table
 from netraven.storage.schema import devices, snapshots
+from netraven.storage.selecting import selecting
 from netraven.storage.types import padded
 
 PAGE = 200

@@ -19,7 +19,7 @@ from netraven.credentials.matching import CredentialIndex
 from netraven.credentials.moments import Moment
 from netraven.credentials.strategy import PriorityStrategy
 from netraven.errors import DeviceFailure
-from netraven.model import Capture, Credential, Device, Outcome, Selector, Target
+from netraven.model import Capture, Credential, Device, Order, Outcome, Selector, Target
 from netraven.ports import Login, Secrets, Session, Strategy, Transport, Tunnel
 from netraven.testing import FakeDevice, FakeTransport, MemoryStore
 from tests.virtual_time import now
@@ -126,7 +126,7 @@ class Rig:
     async def run(self, targets: AsyncIterator[Target] | None = None) -> list[Outcome]:
         loop = asyncio.get_running_loop()
         timeout, retry = self._limits
-        run = await self.store.start(Selector(), strategy="priority", concurrency=1, devices=0)
+        run = await self.store.start(Order(strategy="priority", concurrency=1))
         async with Recorder(self.store) as recorder:
             credentials = await self.store.credentials()
             knowledge = Knowledge(await self.store.learned())

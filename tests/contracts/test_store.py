@@ -25,6 +25,7 @@ from netraven.model import (
     HostKey,
     HostKeySeen,
     Logged,
+    Order,
     Outcome,
     Run,
     RunStatus,
@@ -100,7 +101,7 @@ async def credential(store: Store, name: str = "tacacs") -> Credential:
 
 
 async def a_run(store: Store) -> Run:
-    return await store.start(Selector(), strategy="priority", concurrency=5, devices=4)
+    return await store.start(Order(strategy="priority", concurrency=5))
 
 
 async def metrics(store: Store, name: str = "tacacs") -> CredentialMetrics:
@@ -401,7 +402,7 @@ async def test_a_run_starts_with_what_is_on_record_and_adds_to_it(store: Store) 
 
 async def test_a_run_from_its_start_to_its_end(store: Store) -> None:
     selector = Selector(frozenset({"edge"}), frozenset({"r2"}))
-    run = await store.start(selector, strategy="priority", concurrency=7, devices=1)
+    run = await store.start(Order(selector=selector, strategy="priority", concurrency=7))
     assert (run.status, run.selector, run.strategy, run.concurrency) == (
         RunStatus.RUNNING,
         selector,

@@ -12,10 +12,10 @@ from netraven.model import (
     Credential,
     Device,
     DeviceFinished,
+    Order,
     Outcome,
     Run,
     Secret,
-    Selector,
     Status,
     Verdict,
 )
@@ -40,7 +40,7 @@ async def add_credential(store: SqlStore, name: str = "tacacs", **fields: Any) -
 
 
 async def start_run(store: SqlStore, devices: int = 1) -> Run:
-    return await store.start(Selector(), strategy="priority", concurrency=10, devices=devices)
+    return await store.start(Order(strategy="priority", concurrency=10))
 
 
 async def try_once(

@@ -7,7 +7,8 @@ import pytest
 
 from netraven.errors import InputError, RowRefused
 from netraven.model import ConnectionCut, Device, HostKey, HostKeySeen, PlatformFound, Selector
-from netraven.storage.inventory import PAGE, Upserted
+from netraven.storage.inventory import Upserted
+from netraven.storage.selecting import PAGE
 from netraven.storage.store import SqlStore
 from tests.storage.facts import add_credential, add_device
 

@@ -10,9 +10,9 @@ from netraven.model import (
     HostKeyRefused,
     HostKeySeen,
     OfferSeen,
+    Order,
     Outcome,
     PlatformFound,
-    Selector,
     SshOffer,
     Status,
     utcnow,
@@ -43,7 +43,7 @@ async def test_an_offer_and_a_platform_come_back_with_the_target(store: SqlStore
 async def test_facts_are_kept_with_the_outcome_and_the_latest_holds(store: SqlStore) -> None:
     r1 = await device(store)
     for version in ("17.3", "17.6"):
-        run = await store.start(Selector(), strategy="priority", concurrency=1, devices=1)
+        run = await store.start(Order(strategy="priority", concurrency=1))
         outcome = Outcome(r1, Status.COLLECTED, utcnow(), 5)
         captures = (Capture("Version\n", "version"), Capture(f"hostname {version}\n"))
         (told,) = await store.commit(

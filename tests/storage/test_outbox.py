@@ -22,6 +22,7 @@ from netraven.model import (
     DeviceFinished,
     Event,
     EventKind,
+    Order,
     Outcome,
     Pause,
     PlatformFound,
@@ -222,7 +223,7 @@ async def test_the_end_of_a_run_is_told_once(hooked: SqlStore) -> None:
 
 async def test_the_end_of_a_run_that_died_is_told_by_whoever_finds_it(hooked: SqlStore) -> None:
     dead = SqlRuns(hooked.database, owner=GONE)
-    run = await dead.start((await start_run(hooked)).selector, strategy="priority", concurrency=1, devices=2)
+    run = await dead.start(Order(strategy="priority", concurrency=1))
     assert await told(hooked) == []
     await hooked.runs.recover(now=run.started_at + timedelta(hours=1))
     assert [(row.event, row.data["status"]) for row in await rows(hooked) if row.run_id == run.id] == [

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from netraven.errors import InputError
-from netraven.model import AttemptStarted, Counts, Logged, RunStatus, Selector, Verdict
+from netraven.model import AttemptStarted, Counts, Logged, Order, RunStatus, Selector, Verdict
 from netraven.storage.owner import current_owner, lives
 from netraven.storage.runs import SILENCE, SqlRuns
 from netraven.storage.store import SqlStore
@@ -17,7 +17,7 @@ ELSEWHERE = "otherhost/boot/1/1"
 
 async def test_a_run_is_kept_from_start_to_end(store: SqlStore) -> None:
     selector = Selector(frozenset({"edge"}), frozenset({"r1", "r2"}))
-    run = await store.start(selector, strategy="priority", concurrency=7, devices=2)
+    run = await store.start(Order(selector=selector, strategy="priority", concurrency=7))
     assert await store.runs.get(run.id) == run
     counts = Counts(2, 1, 1, 0, 3)
     finished = await store.finish(run, RunStatus.PARTIAL, counts, "why")
@@ -45,7 +45,7 @@ async def test_a_dead_process_leaves_an_interrupted_run(store: SqlStore) -> None
     device, credential = await add_device(store), await add_credential(store)
     other = await add_device(store, "r2")
     dead = SqlRuns(store.database, owner=f"{host}/{pid}/{int(start or 0) + 1}")
-    run = await dead.start(Selector(), strategy="priority", concurrency=1, devices=9)
+    run = await dead.start(Order(strategy="priority", concurrency=1))
     await try_once(store, run, device, credential, Verdict.ACCEPTED)
     await store.commit([collected(run, device, credential), failed(run, other, credential)])
     await store.commit([AttemptStarted(run.id, other, credential, START, "")])
@@ -66,7 +66,7 @@ async def test_a_dead_process_leaves_an_interrupted_run(store: SqlStore) -> None
 
 async def test_a_run_elsewhere_is_judged_by_its_silence(store: SqlStore) -> None:
     elsewhere = SqlRuns(store.database, owner=ELSEWHERE)
-    run = await elsewhere.start(Selector(), strategy="priority", concurrency=1, devices=0)
+    run = await elsewhere.start(Order(strategy="priority", concurrency=1))
     assert await store.runs.recover(now=run.started_at + SILENCE) == []
     await elsewhere.heartbeat(run)
     beat = run.started_at + SILENCE + timedelta(seconds=1)
