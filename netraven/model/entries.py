@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from netraven.model.facts import Capture, Credential, Device, HostKey, Outcome, SshOffer, Verdict, What
+from netraven.model.facts import Capture, Credential, Device, HostKey, Outcome, SshOffer, Verdict
+from netraven.model.runs import What
 
 
 @dataclass(frozen=True, slots=True)
