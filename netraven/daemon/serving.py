@@ -75,6 +75,8 @@ class Daemon:
         self._outfit: Outfit | None = None
         self._shift: Shift | None = None
         self._refresher: Refresher | None = None
+        self._unwritable: str | None = None
+        """Why the last sign of life could not be put on record."""
         self._reload_error: str | None = None
         self._progress_at = time.monotonic()
         self._waits_for = "starting"
@@ -165,6 +167,7 @@ class Daemon:
         refresher = self._refresher = Refresher(lambda: self._in_force().look(), self._metrics)
         outfit.store.on_commit = self._metrics.committed
         scheduler = _scheduler(outfit, self._progress, self._fired)
+        await refresher.refresh()
         self._waits_for = ""
         self._supervisor.ready(self._status())
         log.info("serving", database=outfit.store.database.shown, daemon=me.id)
@@ -249,12 +252,24 @@ class Daemon:
         while True:
             await asyncio.sleep(HEARTBEAT)
             self._supervisor.status(self._status())
-            with contextlib.suppress(DatabaseError):
-                store = self._in_force().store
-                if not await store.daemons.heartbeat(self._me, self._state()):
-                    several = self._in_force().settings.daemon.several
-                    log.warning("taken_for_dead", daemon=self._me.id)
-                    self._me = await store.daemons.register(self._state(), several=several)
+            try:
+                await self._sign()
+            except DatabaseError as error:
+                if self._unwritable is None:
+                    log.warning("database_lost", error=str(error))
+                self._unwritable = str(error)
+            else:
+                if self._unwritable is not None:
+                    log.warning("database_back")
+                self._unwritable = None
+
+    async def _sign(self) -> None:
+        """A sign of life in the database. Raises ``InputError`` where another daemon serves it by now."""
+        store = self._in_force().store
+        if not await store.daemons.heartbeat(self._me, self._state()):
+            log.warning("taken_for_dead", daemon=self._me.id)
+            several = self._in_force().settings.daemon.several
+            self._me = await store.daemons.register(self._state(), several=several)
 
     # ---- settings that change
 
@@ -325,8 +340,8 @@ class Daemon:
         """One line for `systemctl status`."""
         state = self._state()
         parts = [f"{_counted(len(state['runs']), 'run')}, {_counted(state['sessions'], 'session')}"]
-        if self._refresher is not None and self._refresher.problem is not None and self._refresher.known:
-            parts.append(self._refresher.problem)
+        if (problem := self._problem) is not None:
+            parts.append(problem)
         if self._reload_error is not None:
             parts.append(f"settings not taken over: {self._reload_error}")
         return "; ".join(parts)
@@ -339,9 +354,15 @@ class Daemon:
         reasons = [self._waits_for] if self._waits_for else []
         if self._stopping.is_set():
             reasons.append("stopping")
-        if self._refresher is not None and self._refresher.problem is not None:
-            reasons.append(self._refresher.problem)
+        if (problem := self._problem) is not None:
+            reasons.append(problem)
         return reasons
+
+    @property
+    def _problem(self) -> str | None:
+        """Why the database cannot be used, as far as that was seen."""
+        unread = self._refresher.problem if self._refresher is not None else None
+        return self._unwritable or unread
 
     def _exposition(self) -> tuple[str, bytes]:
         state, metrics = self._state(), self._metrics
