@@ -1,6 +1,7 @@
 """The facts that NetRaven speaks of, and what is put on record of them. Frozen, free of I/O and of secrets in reprs."""
 
 from netraven.model.access import Access
+from netraven.model.daemons import DaemonSeen, Figures, RunDue
 from netraven.model.entries import (
     AttemptConcluded,
     AttemptStarted,
@@ -62,6 +63,7 @@ __all__ = [
     "Counts",
     "Credential",
     "CredentialMetrics",
+    "DaemonSeen",
     "Delivery",
     "Device",
     "DeviceFinished",
@@ -71,6 +73,7 @@ __all__ = [
     "EventKind",
     "Exportable",
     "Exported",
+    "Figures",
     "Filed",
     "HookStanding",
     "HostKey",
@@ -90,6 +93,7 @@ __all__ = [
     "Portion",
     "RefusalConfirmed",
     "Run",
+    "RunDue",
     "RunStatus",
     "Schedule",
     "Secret",
