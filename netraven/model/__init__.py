@@ -20,20 +20,15 @@ from netraven.model.exports import Exportable, Exported, Filed, Place, Portion, 
 from netraven.model.facts import (
     AUTO,
     JUMP_HOST,
-    SELECTING,
     Capture,
     Choice,
-    Counts,
     Credential,
     CredentialMetrics,
     Device,
     HostKey,
     Outcome,
     Pair,
-    Run,
-    RunStatus,
     Secret,
-    Selector,
     SkipReason,
     SshOffer,
     Status,
@@ -42,11 +37,11 @@ from netraven.model.facts import (
     Trust,
     Unaccepted,
     Verdict,
-    What,
     utcnow,
 )
 from netraven.model.hooks import HookStanding, Pause, Subscription
 from netraven.model.jobs import DeviceStanding, Job, JobStanding, Order, Origin, Schedule
+from netraven.model.runs import SELECTING, Counts, Run, RunStatus, Selector, What
 from netraven.model.versions import Delivery, Event, EventKind, StoredVersion, Version
 
 __all__ = [
