@@ -22,7 +22,10 @@ from netraven.model import (
     Filed,
     HookStanding,
     HostKey,
+    Job,
+    JobStanding,
     Order,
+    Origin,
     Pair,
     Pause,
     Portion,
@@ -145,6 +148,42 @@ class Runs(Protocol):
         """Put it back unfinished: a daemon goes on with it."""
 
     async def finish(self, run: Run, status: RunStatus, counts: Counts, error: str | None = None) -> Run: ...
+
+
+class Jobs(Protocol):
+    """Jobs, when they are due, and who runs them."""
+
+    async def add(self, job: Job) -> JobStanding:
+        """``InputError`` where there is one of this name, or it is none."""
+
+    async def edit(self, job: Job) -> JobStanding:
+        """Let the job of this name be so. It takes effect at once."""
+
+    async def get(self, name: str) -> JobStanding: ...
+
+    async def list(self) -> Sequence[JobStanding]:
+        """By name, each with its last run."""
+
+    async def enable(self, name: str) -> JobStanding: ...
+
+    async def disable(self, name: str) -> JobStanding: ...
+
+    async def remove(self, name: str) -> None: ...
+
+    async def apply(self, wanted: Sequence[Job], origin: Origin = Origin.SETTINGS) -> Sequence[str]:
+        """Let the jobs of ``origin`` be these and no others, all or nothing; the names of those that changed."""
+
+    async def run_now(self, name: str) -> Run:
+        """Queue a run by hand; ``InputError`` where the job has one that is queued or running."""
+
+    async def due(self, now: datetime, limit: int) -> Sequence[JobStanding]:
+        """Jobs that are to be claimed now, the longest due first; none that has a queued or running run."""
+
+    async def next_at(self) -> datetime | None:
+        """When the next job is to be claimed; None: none is due any more."""
+
+    async def claim(self, standing: JobStanding, now: datetime) -> Run | None:
+        """Queue the run that is due, or put on record that it was missed. Of several processes one succeeds."""
 
 
 Unreadable = Callable[[Version, DatabaseError], None]

@@ -41,6 +41,7 @@ from netraven.storage.guard_book import SqlGuardBook
 from netraven.storage.history_keys import HistoryKeys
 from netraven.storage.importing import VersionImporter
 from netraven.storage.inventory import SqlInventory
+from netraven.storage.jobs import SqlJobs
 from netraven.storage.key_records import SqlHostKeys
 from netraven.storage.ledger import SqlLedger
 from netraven.storage.logs import SqlLogs
@@ -88,6 +89,7 @@ class SqlStore:
         self.ledger = SqlLedger(database, writer, subscriptions=subscriptions)
         self.guard_book = SqlGuardBook(database)
         self.runs = SqlRuns(database, subscriptions=subscriptions)
+        self.jobs = SqlJobs(database, subscriptions=subscriptions)
         self.outbox = SqlOutbox(database)
         self.daemons = SqlDaemons(database)
         self.figures = SqlFigures(database)
@@ -137,7 +139,7 @@ class SqlStore:
 
     def tell_nobody(self) -> None:
         """What happens from here on goes on record, and no hook is told of it."""
-        self.ledger.subscriptions = self.runs.subscriptions = ()
+        self.ledger.subscriptions = self.runs.subscriptions = self.jobs.subscriptions = ()
 
     # Inventory
 
