@@ -18,6 +18,7 @@ from netraven.collect.guard import Guard
 from netraven.collect.jump_hosts import Hold, JumpHosts, Way
 from netraven.collect.later import Again, Deferred, Later, Parked, Put
 from netraven.collect.login import Offer, Record, RecordedLogin
+from netraven.collect.outage import Outage
 from netraven.collect.retry import RetryPolicy
 from netraven.collect.round import Round
 from netraven.collect.visit import Visit
@@ -66,7 +67,8 @@ _NAMED = 10
 class Limits:
     """How long and how often. ``device_timeout``: seconds for one try at a device, all credentials together.
 
-    ``patience``: seconds that the end of a run waits for what is kept back.
+    ``patience``: seconds that the end of a run waits for what is kept back. ``outage``: while the database is away no
+    try begins.
     """
 
     device_timeout: float = 300.0
@@ -76,6 +78,7 @@ class Limits:
     """Where settings say nothing of the device."""
     breaker: Breaker = Breaker()
     clock: Clock = time.monotonic
+    outage: Outage = field(default_factory=Outage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,19 +125,20 @@ class Collector:
         self.clock = limits.clock
         self.guard = means.guard
         self.patience = limits.patience
+        self._outage = limits.outage
         self.entrance = Entrance(means.credentials, means.strategy, means.secrets, means.guard, record)
         self._means = means
         self._record = record
         self._run_id = record.run_id
-        self._recorder = record.recorder
+        self.recorder = self._recorder = record.recorder
         self._retry = limits.retry
         self._breaker = limits.breaker
         self._connect_timeout = limits.connect_timeout
         self._device_timeout = limits.device_timeout
         self.guard.log_in = self.control
-        self.guard.tell(confirmed=self._confirmed, noticed=self._noticed)
+        self.guard.tell(confirmed=self._confirmed, noticed=self.notice)
         means.jump_hosts.let_through = self.let_through
-        means.jump_hosts.noticed = self._noticed
+        means.jump_hosts.noticed = self.notice
         self.on_notice: Callable[[str, Mapping[str, object]], None] = lambda _event, _data: None
         self._standing: dict[str, set[str]] = {}
         """Devices that something has to be said of once the run is over, by event."""
@@ -157,6 +161,7 @@ class Collector:
 
     async def visit(self, visit: Visit) -> Outcome | Later:
         """Try the device once. Raises only what ends the run (``NetRavenError``) and cancellation."""
+        await self._outage.up.wait()
         visit.entered = self.clock()
         result = await self._visit(visit)
         if visit.claimed and not isinstance(result, Outcome):
@@ -169,6 +174,7 @@ class Collector:
         self._recorder.post(DeviceLeft(self._run_id, visit.device))
 
     async def _visit(self, visit: Visit) -> Outcome | Later:
+        outages = self._outage.number
         try:
             try:
                 gathered = await self._one_try(visit)
@@ -183,6 +189,10 @@ class Collector:
                 return Deferred(visit)
             return await self._finish(visit, visit.outcome(Status.SKIPPED, why.reason, why.why))
         except DeviceFailure as failure:
+            if failure.retriable and self._outage.number != outages:
+                return Again(
+                    visit, 0.0
+                )  # it may only have waited for the database: no retry is spent on that
             wait = None if self._breaker.is_open(visit.target) else self._retry.wait(failure, visit.tries)
             if wait is not None:
                 visit.tries += 1
@@ -218,7 +228,7 @@ class Collector:
                     pass
         except Put:
             return None  # another run is in session with the device
-        except (DeviceFailure, TimeoutError) as failure:
+        except (DeviceFailure, TimeoutError, Withheld) as failure:
             _log.info("control_login_failed", device=target.device.name, error=str(failure))
         except BaseException:
             login.abandon("interrupted")
@@ -237,7 +247,8 @@ class Collector:
         self._record.knowledge.learn(device, credential, Verdict.REFUSED)
         self._recorder.post(RefusalConfirmed(device, credential, utcnow()))
 
-    def _noticed(self, event: str, data: Mapping[str, object]) -> None:
+    def notice(self, event: str, data: Mapping[str, object]) -> None:
+        """Put something into the run's log that a person should know, and tell whoever watches."""
         self._recorder.post(Logged(self._run_id, utcnow(), "warning", event, data=data))
         self.on_notice(event, data)
 
@@ -245,7 +256,7 @@ class Collector:
         """Say, once the run is over, what should not stay as it is: host keys that nobody looks at, telnet."""
         for event, devices in self._standing.items():
             names = sorted(devices)
-            self._noticed(event, {"count": len(names), "devices": names[:_NAMED]})
+            self.notice(event, {"count": len(names), "devices": names[:_NAMED]})
 
     def _stands(self, event: str, device: Device) -> None:
         self._standing.setdefault(event, set()).add(device.name)
@@ -337,9 +348,14 @@ class Collector:
         doubtful_since: float | None = None
         try:
             while True:
+                outages = self._outage.number
                 try:
                     await self.entrance.through(visit, partial(self._log_in_and_hold, via=via, hold=hold))
                     break
+                except DeviceFailure as failure:
+                    if not failure.retriable or visit.stage == "session" or self._outage.number == outages:
+                        raise
+                    await self._outage.up.wait()
                 except Withheld as why:
                     left = min(self.patience, _HELD_UP) - (loop.time() - began)
                     if why.final or why.seconds > left or left <= 0:

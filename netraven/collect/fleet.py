@@ -16,7 +16,9 @@ from netraven.collect.collector import Collector
 from netraven.collect.floor import Floor, FloorLimits
 from netraven.collect.later import Again, Deferred, Doubtful, Later, Parked
 from netraven.collect.places import ORDINARY
+from netraven.collect.recorder import Recorder
 from netraven.collect.visit import Visit
+from netraven.events import bind
 from netraven.model import Load, Outcome, Target
 
 MOST_PARKED = 10_000
@@ -92,6 +94,11 @@ class Fleet:
         """The devices that have come to an end in this fleet, and what they usually take."""
         self.eta: datetime | None = None
         """When all will be done, as far as the run can tell."""
+
+    @property
+    def recorder(self) -> Recorder:
+        """The run's one writer."""
+        return self._collector.recorder
 
     @property
     def in_session(self) -> int:
@@ -210,6 +217,7 @@ class Fleet:
         yield from self._aside
 
     async def _visit(self, visit: Visit, on_outcome: Callable[[Outcome], None]) -> None:
+        bind(device=visit.device.name)
         try:
             result = await self._in_time(visit)
             visit.called_by = None

@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from netraven.errors import InputError
 from netraven.model import JUMP_HOST, Credential, Device, Run, Selector, Target, Verdict, utcnow
+from netraven.ports import Reading, at_once
 from netraven.storage import host_key_rules, host_keys, kept, learned, pairs, tags, targets
 from netraven.storage.engine import Database
 from netraven.storage.sample import share_condition
@@ -118,12 +119,15 @@ class SqlInventory:
                 if len(page) < PAGE:
                     break
 
-    async def targets_of(self, run: Run, *, resumed: bool = False) -> AsyncIterator[Target]:
+    async def targets_of(
+        self, run: Run, *, resumed: bool = False, reading: Reading = at_once
+    ) -> AsyncIterator[Target]:
         """The targets of a run that have no outcome in it yet, in the order in which they are to be visited.
 
         ``resumed``: with what was offered to them in this run before.
         """
         last = 0
+
         of_run = (
             select(devices, run_targets.c.seq, device_standing.c.dead_in_row, device_standing.c.duration_ms)
             .join(run_targets, run_targets.c.device_id == devices.c.id)
@@ -132,14 +136,20 @@ class SqlInventory:
             .order_by(run_targets.c.seq)
             .limit(PAGE)
         )
-        while True:
+
+        async def next_page() -> tuple[Sequence[Row[Any]], Sequence[Target]]:
             async with self._database.reading() as connection:
                 rows = (await connection.execute(of_run.where(run_targets.c.seq > last))).all()
-                page = await self._known(connection, rows)
-                before = await targets.earlier(connection, run, [row.id for row in rows]) if resumed else {}
+                found = await self._known(connection, rows)
+                if resumed:
+                    before = await targets.earlier(connection, run, [row.id for row in rows])
+                    found = [replace(one, earlier=before.get(one.device.id or 0, ())) for one in found]
+                return rows, found
+
+        while True:
+            rows, page = await reading(next_page)
             for target in page:
-                offered = before.get(target.device.id or 0)
-                yield target if offered is None else replace(target, earlier=offered)
+                yield target
             if len(rows) < PAGE:
                 return
             last = rows[-1].seq

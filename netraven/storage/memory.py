@@ -20,6 +20,7 @@ from netraven.model import (
     AttemptConcluded,
     AttemptStarted,
     AttemptWithdrawn,
+    Batch,
     ConnectionCut,
     Counts,
     Credential,
@@ -52,7 +53,7 @@ from netraven.model import (
     utcnow,
 )
 from netraven.platforms import Catalogue
-from netraven.ports import Sources
+from netraven.ports import Reading, Sources, at_once
 from netraven.storage.memory_guard_book import MemoryGuardBook
 from netraven.storage.sample import in_share
 
@@ -226,7 +227,13 @@ class MemoryStore:
         self.runs[run.id] = run
         return run
 
-    def targets_of(self, run: Run, *, resumed: bool = False) -> AsyncIterator[Target]:  # noqa: ARG002 - as the port has it
+    def targets_of(
+        self,
+        run: Run,
+        *,
+        resumed: bool = False,  # noqa: ARG002 - nobody else has had it
+        reading: Reading = at_once,  # noqa: ARG002 - nothing of it can fail
+    ) -> AsyncIterator[Target]:
         return self.targets(run.selector, unfinished_in=run.id, collected_only=True)
 
     async def counted(self, run: Run) -> Counts:
@@ -257,7 +264,12 @@ class MemoryStore:
 
     # Ledger
 
-    async def commit(self, entries: Sequence[Entry]) -> Sequence[Any]:
+    async def commit(
+        self,
+        entries: Sequence[Entry],
+        *,
+        of: Batch | None = None,  # noqa: ARG002 - no answer is lost here, and nobody else sees the run
+    ) -> Sequence[Any]:
         for entry in entries:
             if not isinstance(entry, Logged) and not self._known(entry):
                 raise RowRefused("the device or credential of an entry is not known")
