@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 from netraven.assembly import needs_key, policy_of
 from netraven.collect.access import AccessRules
-from netraven.collect.collector import Collector, Limits, Means
 from netraven.collect.breaker import Breaker
+from netraven.collect.collector import Collector, Limits, Means
 from netraven.collect.fleet import Fleet, Terms
 from netraven.collect.floor import Floor
 from netraven.collect.guard import Guard, Patience

@@ -134,9 +134,7 @@ class Load:
     def with_one(self, seconds: float | None) -> Load:
         known = seconds is not None
         taken = seconds or 0.0
-        return Load(
-            self.devices + 1, self.known + known, self.seconds + taken, max(self.longest, taken)
-        )
+        return Load(self.devices + 1, self.known + known, self.seconds + taken, max(self.longest, taken))
 
     def without(self, done: Load) -> Load:
         return Load(

@@ -26,10 +26,11 @@ SLACK = timedelta(minutes=1)
 
 _HELD = device_sessions.alias("held")
 _NOW, _RUN = bindparam("b_now", type_=UtcDateTime()), bindparam("b_run", type_=Id)
-_IDS = bindparam("b_ids", expanding=True)
+_IDS: Any = bindparam("b_ids", expanding=True)
 _WANTED = (
     select(devices.c.id, runs.c.id, runs.c.owner, bindparam("b_until", type_=UtcDateTime()))
-    .where(runs.c.id == _RUN, devices.c.id.in_(_IDS))
+    .select_from(devices.join(runs, runs.c.id == _RUN))
+    .where(devices.c.id.in_(_IDS))
     .where(
         ~select(_HELD.c.device_id)  # a row of another run is not even locked
         .where(_HELD.c.device_id == devices.c.id, _HELD.c.run_id != _RUN, _HELD.c.until > _NOW)
@@ -102,9 +103,7 @@ async def _claim_for(
     return {row.device_id for row in others}
 
 
-async def release(
-    connection: AsyncConnection, entries: Iterable[DeviceFinished | DeviceLeft]
-) -> None:
+async def release(connection: AsyncConnection, entries: Iterable[DeviceFinished | DeviceLeft]) -> None:
     """The runs of these entries are not in session with their devices any more."""
     of_run: dict[int, set[int]] = {}
     for entry in entries:
@@ -113,4 +112,3 @@ async def release(
             of_run.setdefault(entry.run_id, set()).add(device.id)
     for run_id, ids in sorted(of_run.items()):
         await connection.execute(_RELEASE, {"b_run": run_id, "b_ids": padded(sorted(ids))})
-

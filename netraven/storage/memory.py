@@ -281,7 +281,14 @@ class MemoryStore:
                 return entry.device.name in self.devices and entry.credential.id in self._ids
             case AttemptConcluded() | AttemptWithdrawn():
                 return entry.attempt_id in self.attempts
-            case HostKeySeen() | HostKeyRefused() | OfferSeen() | PlatformFound() | ConnectionCut() | DeviceLeft():
+            case (
+                HostKeySeen()
+                | HostKeyRefused()
+                | OfferSeen()
+                | PlatformFound()
+                | ConnectionCut()
+                | DeviceLeft()
+            ):
                 return entry.device.name in self.devices
             case RefusalConfirmed():
                 return entry.device.name in self.devices and entry.credential.id in self._ids
