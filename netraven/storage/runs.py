@@ -14,6 +14,7 @@ from netraven.errors import InputError
 from netraven.model import (
     SELECTING,
     Counts,
+    Event,
     Order,
     Run,
     RunStatus,
@@ -71,13 +72,14 @@ class SqlRuns:
         """Write the run's targets, in the order in which they are to be visited; the run with their number.
 
         Devices that could not be reached in the last ``dead_after`` runs come last; where the run has to be finished
-        by some time, the slowest come first. Again for a run that was begun is harmless: its targets stay.
+        by some time, the slowest come first. Again for a run that was begun is harmless: its targets stay. One that
+        visits no devices has none.
         """
         if run.begun:
             return run
         now = utcnow()
         async with self._database.writing() as connection:
-            devices = await targets.write(connection, run, dead_after=dead_after)
+            devices = await targets.write(connection, run, dead_after=dead_after) if run.what.visits else 0
             values = {"targets_at": now, "started_at": now, "devices": devices}
             mine = update(runs).where(runs.c.id == run.id, runs.c.targets_at.is_(None)).values(values)
             await connection.execute(mine)
@@ -130,11 +132,18 @@ class SqlRuns:
         async with self._database.reading() as connection:
             return await _counted(connection, run)
 
-    async def finish(self, run: Run, status: RunStatus, counts: Counts, error: str | None = None) -> Run:
-        """Put a run's end on record."""
+    async def finish(
+        self,
+        run: Run,
+        status: RunStatus,
+        counts: Counts,
+        error: str | None = None,
+        happened: Sequence[Event] = (),
+    ) -> Run:
+        """Put a run's end on record, and with it what hooks are to be told of that only its end has made true."""
         finished = replace(run, status=status, counts=counts, error=error, finished_at=utcnow(), eta_at=None)
         async with self._database.writing() as connection:
-            await happenings.of_run(connection, self.subscriptions, finished)
+            await happenings.of_run(connection, self.subscriptions, finished, happened)
             await _write_end(connection, finished)
         return finished
 
