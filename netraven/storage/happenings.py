@@ -158,6 +158,16 @@ async def of_run(
     status = select(runs.c.status).where(runs.c.id == run.id).with_for_update()
     if (await connection.execute(status)).scalar_one_or_none() != RunStatus.RUNNING.value:
         return
+    await _put(connection, subscriptions, [*happened, _end_of(run)])
+
+
+async def of_missed_run(connection: AsyncConnection, subscriptions: Sequence[Subscription], run: Run) -> None:
+    """Of a run that never was: its time went by."""
+    if subscriptions:
+        await _put(connection, subscriptions, [_end_of(run)])
+
+
+def _end_of(run: Run) -> Event:
     data = {
         "what": run.what.value,
         "status": run.status.value,
@@ -165,9 +175,7 @@ async def of_run(
         "started_at": run.started_at.isoformat(),
         "error": run.error,
     }
-    at = run.finished_at or utcnow()
-    end = Event(EventKind.RUN_FINISHED, at, run.id, data=data)
-    await _put(connection, subscriptions, [*happened, end])
+    return Event(EventKind.RUN_FINISHED, run.finished_at or utcnow(), run.id, data=data)
 
 
 def _kind_of(status: Status, before: str | None) -> EventKind | None:
