@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netraven.config import (
-    TagSettings,
     CollectSettings,
     DaemonSettings,
     GitSettings,
@@ -23,6 +22,7 @@ from netraven.config import (
     SecretsSettings,
     Settings,
     SshSettings,
+    TagSettings,
     VaultSettings,
     load_settings,
     reading,

@@ -26,9 +26,7 @@ class Breaker:
         access = target.access
         if not self.is_open(target):
             return access
-        return replace(
-            access, connect_timeout=min(access.connect_timeout or usual, self.connect_timeout)
-        )
+        return replace(access, connect_timeout=min(access.connect_timeout or usual, self.connect_timeout))
 
     def usual_seconds(self, target: Target) -> float | None:
         """How long a visit is going to take; None where nothing is known."""

@@ -30,7 +30,6 @@ from netraven.model import (
 )
 from netraven.ports import Clock
 
-
 _log = events("netraven.collect")
 
 ELSEWHERE = 3.0

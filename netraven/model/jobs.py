@@ -134,9 +134,7 @@ class Load:
     def with_one(self, seconds: float | None) -> Load:
         known = seconds is not None
         taken = seconds or 0.0
-        return Load(
-            self.devices + 1, self.known + known, self.seconds + taken, max(self.longest, taken)
-        )
+        return Load(self.devices + 1, self.known + known, self.seconds + taken, max(self.longest, taken))
 
     def without(self, done: Load) -> Load:
         return Load(
@@ -149,3 +147,18 @@ class Load:
     def work(self, average: float) -> float:
         """Seconds of visits, one that nothing is known of as long as the average."""
         return self.seconds + (self.devices - self.known) * average
+
+
+@dataclass(frozen=True, slots=True)
+class StaleDevice:
+    """A device that was not collected for long; ``collected_at`` None: never."""
+
+    name: str
+    platform: str
+    """What it was found to be, where it says ``auto``."""
+    tags: frozenset[str]
+    collected_at: datetime | None
+    tried_at: datetime | None
+    """When a run last tried to; None: none ever did."""
+    reason: str | None
+    """Why that did not come to a collection."""

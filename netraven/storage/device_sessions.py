@@ -102,9 +102,7 @@ async def _claim_for(
     return {row.device_id for row in others}
 
 
-async def release(
-    connection: AsyncConnection, entries: Iterable[DeviceFinished | DeviceLeft]
-) -> None:
+async def release(connection: AsyncConnection, entries: Iterable[DeviceFinished | DeviceLeft]) -> None:
     """The runs of these entries are not in session with their devices any more."""
     of_run: dict[int, set[int]] = {}
     for entry in entries:
@@ -113,4 +111,3 @@ async def release(
             of_run.setdefault(entry.run_id, set()).add(device.id)
     for run_id, ids in sorted(of_run.items()):
         await connection.execute(_RELEASE, {"b_run": run_id, "b_ids": padded(sorted(ids))})
-

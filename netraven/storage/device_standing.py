@@ -14,6 +14,7 @@ from netraven.model import DeviceFinished, Outcome, Status
 from netraven.storage.outcomes import finished_at
 from netraven.storage.schema import device_standing
 
+
 def _upsert(statement: sqlite.Insert | postgresql.Insert) -> Any:
     old = device_standing.c
     given = {

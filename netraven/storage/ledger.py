@@ -151,7 +151,9 @@ class _Sorted:
         """Devices that were left after an attempt of the same batch: nobody has waited for that attempt."""
         last = {self._entries[p].device.id: p for p in self._places.get(AttemptStarted, ())}  # type: ignore[union-attr]  # sorted by type
         places = self._places.get(DeviceLeft, ())
-        return [one for p, one in zip(places, self._of(DeviceLeft), strict=True) if p > last.get(one.device.id, p)]
+        return [
+            one for p, one in zip(places, self._of(DeviceLeft), strict=True) if p > last.get(one.device.id, p)
+        ]
 
     async def write(
         self,

@@ -21,7 +21,7 @@ import pytest
 from netraven import CollectSettings, Credential, Device, NetRaven
 from netraven.assembly import hook_ways
 from netraven.cli.parser import _top
-from netraven.config import AccessSettings, HookSettings, RealmSettings, TagSettings, load_settings
+from netraven.config import HookSettings, RealmSettings, TagSettings, load_settings
 from netraven.config.reading import _SECTIONS
 from netraven.errors import FAILURES
 from netraven.model import EventKind
