@@ -20,10 +20,15 @@ PRAGMAS = ("busy_timeout = 30000", "synchronous = NORMAL", "foreign_keys = ON")
 
 
 async def connect(path: Path) -> aiosqlite.Connection:
-    """Open a connection in autocommit: transactions begin and end as ``engine`` says, not where the driver guesses."""
+    """Open a connection in autocommit: transactions begin and end as ``engine`` says, not where the driver guesses.
+
+    The file has to be there. SQLite would make an empty one in place of one that was moved away for a moment, and the
+    connection would go on with that.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=rw"
 
     def connector() -> sqlite3.Connection:
-        connection = sqlite3.connect(path, isolation_level=None, timeout=30.0)
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30.0)
         try:
             for pragma in PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")
