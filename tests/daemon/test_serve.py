@@ -189,43 +189,71 @@ async def test_a_database_that_is_not_there_yet_is_waited_for(installation: Inst
         assert await daemon.end() == 0
 
 
-async def test_a_database_that_goes_away_and_comes_back(
-    any_installation: Installation, backend: str, request: pytest.FixtureRequest
+class Power:
+    """Takes the database of an installation away, and gives it back."""
+
+    def __init__(self, installation: Installation, request: pytest.FixtureRequest) -> None:
+        self._url = installation.url
+        self._file = installation.folder.parent / "netraven.db"
+        sqlite = "sqlite" in installation.url
+        self._server = None if sqlite else str(request.getfixturevalue("postgresql_server"))
+
+    @property
+    def _away(self) -> Path:
+        return self._file.with_name("elsewhere.db")
+
+    def cut(self) -> None:
+        if self._server is None:
+            self._file.rename(self._away)
+        else:
+            shut(self._url, self._server)
+
+    def back(self) -> None:
+        if self._server is None:
+            self._away.rename(self._file)
+        else:
+            let_in(self._url, self._server)
+
+
+async def test_a_run_waits_for_the_database_and_goes_on(
+    any_installation: Installation, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     installation = any_installation
     configure(installation)
-    away = installation.folder / "elsewhere.db"
+    power = Power(installation, request)
+    async with LabProcess.running(tmp_path / "lab", fleet(20, think=1.0)) as lab:
+        await installation.stock(lab.csv, [credential("netops", "word")])
+        async with serving(installation) as daemon:
+            run = await queued(installation, concurrency=4)
+            await lab.until(lambda: lab.count("disconnect") >= 4)
+            power.cut()
+            await daemon.said("database_lost")
+            await daemon.until(lambda: any("database" in line for line in daemon.heard))
+            await asyncio.sleep(1)
+            power.back()
+            ended = await daemon.ended(run)
+            assert (ended.status, ended.counts.collected) == (RunStatus.COMPLETE, 20)
+        assert len(lab.attempts()) == len(await installation.attempts())
 
-    def lose() -> None:
-        if backend == "sqlite":
-            (installation.folder.parent / "netraven.db").rename(away)
-        else:
-            shut(installation.url, request.getfixturevalue("postgresql_server"))
 
-    def give_back() -> None:
-        if backend == "sqlite":
-            away.rename(installation.folder.parent / "netraven.db")
-        else:
-            let_in(installation.url, request.getfixturevalue("postgresql_server"))
-
+async def test_a_database_that_goes_away_and_comes_back(
+    any_installation: Installation, request: pytest.FixtureRequest
+) -> None:
+    installation = any_installation
+    configure(installation)
+    power = Power(installation, request)
     async with serving(installation) as daemon:
         assert await daemon.json("/readyz") == {"ready": True, "why": []}
-        lose()
+        power.cut()
         lost = await daemon.said("database_lost")
         assert lost["level"] == "warning"
-        status, body = await daemon.get("/readyz")
-        assert (status, "database" in body) == (503, True)
+        await daemon.becomes("/readyz", 503)
         assert (await daemon.get("/healthz"))[0] == 200
         assert daemon.process.returncode is None
-        give_back()
+        power.back()
         await daemon.said("database_back")
 
-        async def ready() -> bool:
-            return (await daemon.get("/readyz"))[0] == 200
-
-        async with asyncio.timeout(30):
-            while not await ready():
-                await asyncio.sleep(0.2)
+        await daemon.becomes("/readyz", 200)
         daemon.send(signal.SIGTERM)
         assert await daemon.end() == 0
         assert len(daemon.events("database_lost")) == 1
