@@ -68,6 +68,7 @@ async def test_a_run_that_waits_is_taken_and_the_daemon_ends_when_told(
     assert await installation.count("daemons") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signals", [1, 2])
 async def test_sigterm_drains_and_a_second_one_cuts(
     any_installation: Installation, tmp_path: Path, signals: int
@@ -194,7 +195,7 @@ class Power:
 
     def __init__(self, installation: Installation, request: pytest.FixtureRequest) -> None:
         self._url = installation.url
-        self._file = installation.folder.parent / "netraven.db"
+        self._file = Path(installation.url.partition("///")[2])
         sqlite = "sqlite" in installation.url
         self._server = None if sqlite else str(request.getfixturevalue("postgresql_server"))
 
@@ -215,27 +216,29 @@ class Power:
             let_in(self._url, self._server)
 
 
+@pytest.mark.slow
 async def test_a_run_waits_for_the_database_and_goes_on(
     any_installation: Installation, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     installation = any_installation
     configure(installation)
     power = Power(installation, request)
-    async with LabProcess.running(tmp_path / "lab", fleet(20, think=1.0)) as lab:
+    async with LabProcess.running(tmp_path / "lab", fleet(8, think=0.5)) as lab:
         await installation.stock(lab.csv, [credential("netops", "word")])
         async with serving(installation) as daemon:
-            run = await queued(installation, concurrency=4)
-            await lab.until(lambda: lab.count("disconnect") >= 4)
+            run = await queued(installation, concurrency=2)
+            await lab.until(lambda: lab.count("disconnect") >= 2)
             power.cut()
             await daemon.said("database_lost")
             await daemon.until(lambda: any("database" in line for line in daemon.heard))
             await asyncio.sleep(1)
             power.back()
             ended = await daemon.ended(run)
-            assert (ended.status, ended.counts.collected) == (RunStatus.COMPLETE, 20)
+            assert (ended.status, ended.counts.collected) == (RunStatus.COMPLETE, 8)
         assert len(lab.attempts()) == len(await installation.attempts())
 
 
+@pytest.mark.slow
 async def test_a_database_that_goes_away_and_comes_back(
     any_installation: Installation, request: pytest.FixtureRequest
 ) -> None:
