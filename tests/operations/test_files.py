@@ -94,7 +94,7 @@ def test_the_settings_for_the_daemon_load_and_speak_of_every_section(tmp_path: P
     full.write_text(shown)
     assert load_settings(full, environ={}).database.url.startswith("postgresql+asyncpg://")
     spoken = set(re.findall(r"(?m)^\[(\w+)", shown))
-    assert spoken == {*_SECTIONS, *_NAMED}
+    assert spoken == {*_SECTIONS, *_NAMED, "jobs"}
 
 
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:

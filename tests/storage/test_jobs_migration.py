@@ -40,7 +40,7 @@ async def test_a_history_takes_the_step_and_back(store: SqlStore) -> None:
         await connection.execute(QUEUED)
         rows = await connection.execute(
             text(
-                "SELECT name, collected_at IS NOT NULL AS collected, tried_at IS NOT NULL AS tried, reason, dead_in_row,"
+                "SELECT name, collected_at IS NOT NULL AS done, tried_at IS NOT NULL AS tried, reason, dead_in_row,"
                 " device_standing.duration_ms FROM device_standing JOIN devices ON devices.id = device_id ORDER BY name"
             )
         )
