@@ -14,7 +14,7 @@ from netraven.daemon.metrics import Metrics
 from netraven.daemon.outfit import Outfit
 from netraven.errors import DatabaseError, NetRavenError, RecorderStopped, RunLost
 from netraven.events import bind, events
-from netraven.model import Outcome, Run, RunStatus, What
+from netraven.model import Outcome, Run, RunStatus
 from netraven.ports import Sleep
 
 POLL = 1.0
@@ -192,9 +192,9 @@ class Shift:
 
     async def _execute(self, watch: Watch, outfit: Outfit) -> Run:
         run = watch.run
-        if run.what is What.CONFIGURATION:
+        if run.what.visits:
             outfit.running.check(run)
-            await outfit.running.prepare(run.selector)
+            await outfit.running.prepare(run.selector, run.what)
         return await outfit.running.execute(run, observer=watch, resumable=True, patient=True)
 
     async def _fail(self, run: Run, outfit: Outfit, why: str) -> None:

@@ -41,7 +41,7 @@ from netraven.model.facts import (
     utcnow,
 )
 from netraven.model.hooks import HookStanding, Pause, Subscription
-from netraven.model.jobs import DeviceStanding, Job, JobStanding, Order, Origin, Schedule
+from netraven.model.jobs import DeviceStanding, Job, JobStanding, Order, Origin, Schedule, StaleDevice
 from netraven.model.runs import SELECTING, Counts, Run, RunStatus, Selector, What
 from netraven.model.versions import Delivery, Event, EventKind, StoredVersion, Version
 
@@ -97,6 +97,7 @@ __all__ = [
     "Selector",
     "SkipReason",
     "SshOffer",
+    "StaleDevice",
     "Status",
     "StoredVersion",
     "Subscription",

@@ -119,3 +119,18 @@ class DeviceStanding:
     """How many runs in a row could not reach it."""
     duration_ms: int | None = None
     """What a visit takes that goes well, on a moving average."""
+
+
+@dataclass(frozen=True, slots=True)
+class StaleDevice:
+    """A device that was not collected for long; ``collected_at`` None: never."""
+
+    name: str
+    platform: str
+    """What it was found to be, where it says ``auto``."""
+    tags: frozenset[str]
+    collected_at: datetime | None
+    tried_at: datetime | None
+    """When a run last tried to; None: none ever did."""
+    reason: str | None
+    """Why that did not come to a collection."""
