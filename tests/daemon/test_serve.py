@@ -147,6 +147,29 @@ async def test_settings_are_read_again_and_wrong_ones_change_nothing(
         assert await daemon.end() == 0
 
 
+async def test_jobs_of_settings_are_there_at_the_start_and_after_a_reload(installation: Installation) -> None:
+    """All of them or none: a file with one bad job changes nothing."""
+    nightly = '[jobs.nightly]\ncron = "0 2 * * *"\n'
+    hourly = '[jobs.hourly]\nevery = "1h"\n'
+
+    async def names() -> list[str]:
+        return [row["name"] for row in await installation.rows("SELECT name FROM jobs ORDER BY name")]
+
+    configure(installation, nightly)
+    async with serving(installation) as daemon:
+        assert await names() == ["nightly"]
+        configure(installation, hourly + '[jobs.bad]\ncron = "0 0 30 2 *"\n')
+        daemon.send(signal.SIGHUP)
+        wrong = await daemon.said("settings_wrong")
+        assert "bad" in wrong["error"]
+        assert await names() == ["nightly"]
+        configure(installation, hourly)
+        daemon.send(signal.SIGHUP)
+        await daemon.said("settings_read")
+        assert await names() == ["hourly"]
+        assert daemon.events("jobs_applied")[-1]["changed"] == ["hourly", "nightly"]
+
+
 async def test_a_second_daemon_hears_who_serves(any_installation: Installation) -> None:
     installation = any_installation
     configure(installation)
