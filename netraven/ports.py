@@ -376,6 +376,12 @@ class Session(Protocol):
         carries what was complete by then (``captured``).
         """
 
+    async def prove(self, *, enable: str | None) -> None:
+        """Come as far as collecting does before its first output: to the prompt, and to the privileges it needs.
+
+        Raises a ``DeviceFailure`` with ``logged_in`` set.
+        """
+
     def facts(self, captures: Sequence[Capture]) -> Mapping[str, str]:
         """What the outputs tell of the device: ``version``, ``serial``, ``model``."""
 
@@ -456,6 +462,12 @@ class Transport(Protocol):
         self, target: Target, login: Login, via: Tunnel | None = None
     ) -> AbstractAsyncContextManager[Tunnel]:
         """Connect and log in to a jump host, in the same way; no shell is opened."""
+
+    async def knock(self, target: Target, via: Tunnel | None = None) -> str:
+        """Connect, and wait for the device's first words, which are returned made harmless; nothing is sent.
+
+        Raises ``Unreachable``, or ``Negotiation`` where somebody else answers.
+        """
 
 
 Clock = Callable[[], float]

@@ -9,10 +9,11 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
+from netraven import chores
 from netraven.assembly import needs_key, policy_of
 from netraven.collect.access import AccessRules
 from netraven.collect.breaker import Breaker
@@ -26,7 +27,7 @@ from netraven.collect.outage import LEAVING, Outage, Patient
 from netraven.collect.pace import Pace
 from netraven.collect.recorder import Recorder
 from netraven.collect.retry import RetryPolicy
-from netraven.config import CollectSettings, JumpSettings, RealmSettings
+from netraven.config import CollectSettings, JumpSettings, RealmSettings, RetentionSettings
 from netraven.credentials.evidence import Knowledge
 from netraven.credentials.matching import CredentialIndex
 from netraven.credentials.strategy import strategy_named
@@ -81,7 +82,8 @@ class Running:
     realms: Mapping[str, RealmSettings]
     access: AccessRules
     jump: JumpSettings
-    floor: Floor
+    retention: RetentionSettings = RetentionSettings()
+    floor: Floor = field(default_factory=Floor)
     """What these runs share with others of the process."""
 
     def check(self, order: Order | Run) -> None:
@@ -90,11 +92,18 @@ class Running:
             raise InputError(f"concurrency must be a whole number of at least 1, not {order.concurrency!r}")
         strategy_named(order.strategy, refused_backoff=self.settings.refused_backoff)
 
-    async def prepare(self, selector: Selector) -> None:
-        """Make sure of what a run needs before it begins. Raises ``KeyringError`` where secrets have no key."""
+    async def prepare(self, selector: Selector, what: What = What.CONFIGURATION) -> None:
+        """Make sure of what a run needs before it begins. Raises ``KeyringError`` where secrets have no key.
+
+        Whoever only knocks needs secrets for jump hosts alone, and none where there are none.
+        """
+        if not what.visits:
+            return
         await self.store.prepare_run()
-        devices = await self.store.count(selector, collected_only=True)
-        if needs_key(await self.store.credentials()) or (devices and self.store.encrypts):
+        stores = what is What.CONFIGURATION and self.store.encrypts
+        stores = stores and await self.store.count(selector, collected_only=True) > 0
+        offers = what.logs_in or bool(await jump_hosts(self.store, self.access))
+        if stores or (offers and needs_key(await self.store.credentials())):
             self.store.require_key()
 
     async def execute(
@@ -111,8 +120,10 @@ class Running:
         ``resumable``: where it is cancelled, or what happens cannot be recorded any more, it is put back with what is
         left to do, and else marked as interrupted. ``patient``: while the database is away the run waits for it, and
         does not end. Raises what ended it; ``RunLost`` where the run is another process's by now, which then is left
-        alone.
+        alone. A run that visits no device is a chore (``netraven.chores``), which nobody observes.
         """
+        if not run.what.visits:
+            return await chores.do(run, self.store, self.retention, resumable=resumable)
         outage = Outage(math.inf if patient else 0.0, leaving=LEAVING, run=run.id)
         store = Patient(self.store, outage)
         tally = _Tally(run.counts)
@@ -162,6 +173,7 @@ class Running:
                         self.access,
                         hosts,
                         run.outputs or None,
+                        run.what,
                     ),
                     record=Record(
                         run.id,
@@ -202,6 +214,7 @@ class Running:
                     devices=run.counts.devices,
                     credentials=len(credentials),
                     strategy=run.strategy,
+                    what=run.what.value,
                 )
 
                 def targets() -> AsyncIterator[Target]:
@@ -225,7 +238,7 @@ class Running:
                     finally:
                         run_log.finished(collector, tally.counts, visited=visited)
             if visited:
-                status = tally.status(credentials=bool(credentials))
+                status = tally.status(credentials=bool(credentials) or not run.what.logs_in)
         except BaseExceptionGroup as group:
             failure = _first(group)
             raise failure from None

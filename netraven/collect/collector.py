@@ -39,6 +39,7 @@ from netraven.errors import (
 from netraven.events import events
 from netraven.model import (
     AUTO,
+    JUMP_HOST,
     Capture,
     Choice,
     Credential,
@@ -53,6 +54,7 @@ from netraven.model import (
     Status,
     Target,
     Verdict,
+    What,
     utcnow,
 )
 from netraven.ports import Clock, Secrets, Session, Strategy, Transport, Tunnel
@@ -94,6 +96,8 @@ class Means:
     jump_hosts: JumpHosts = field(default_factory=JumpHosts)
     outputs: tuple[str, ...] | None = None
     """The kinds of output that this run collects, whatever settings say."""
+    what: What = What.CONFIGURATION
+    """What is done with a device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,8 @@ class Gathered:
 
     captures: tuple[Capture, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+    said: str | None = None
+    """Its first words, where nothing else was asked of it."""
 
 
 _LOOK_AGAIN = 0.25
@@ -155,7 +161,8 @@ class Collector:
 
     def _reached(self, target: Target) -> Target:
         access = self._means.access.of(target.device)
-        if access.host_keys == "off":
+        unseen = self._means.what is What.REACHABILITY and target.device.platform != JUMP_HOST
+        if access.host_keys == "off" and not unseen:
             self._stands("host_keys_off", target.device)
         return replace(target, access=access)
 
@@ -208,7 +215,8 @@ class Collector:
             return await self._finish(
                 visit, visit.outcome(Status.SKIPPED, SkipReason.NO_CREDENTIALS, self.entrance.why_none(visit))
             )
-        return await self._finish(visit, visit.outcome(Status.COLLECTED), gathered)
+        status = Status.COLLECTED if self._means.what is What.CONFIGURATION else Status.CHECKED
+        return await self._finish(visit, visit.outcome(status, detail=gathered.said), gathered)
 
     async def control(self, target: Target, credential: Credential, admission: Admission) -> Verdict | None:
         """Log in and out, to ask whether the account is well; the verdict, None where nothing was sent."""
@@ -336,6 +344,9 @@ class Collector:
         use = partial(self._log_in_and_capture, way=way)
         try:
             async with asyncio.timeout(seconds):
+                if self._means.what is What.REACHABILITY:
+                    via = way.tunnel if way is not None else None
+                    return Gathered(said=await self._means.transport.knock(visit.target, via))
                 return await self.entrance.through(visit, use)
         except TimeoutError as error:
             raise self._out_of_time(visit, seconds) from error
@@ -410,8 +421,12 @@ class Collector:
 
     async def _gather(self, visit: Visit, session: Session, login: RecordedLogin) -> Gathered:
         enable = login.offer.secret.enable if login.succeeded else None
-        kinds = self._means.outputs or visit.target.access.outputs
-        captures = tuple(await session.capture(enable=enable, kinds=kinds))
+        captures: tuple[Capture, ...] = ()
+        if self._means.what is What.CREDENTIALS:
+            await session.prove(enable=enable)
+        else:
+            kinds = self._means.outputs or visit.target.access.outputs
+            captures = tuple(await session.capture(enable=enable, kinds=kinds))
         if session.platform_found is not None and session.platform_found != visit.target.detected:
             self._recorder.post(PlatformFound(visit.device, session.platform_found))
-        return Gathered(captures, session.facts(captures))
+        return Gathered(captures, session.facts(captures) if captures else {})

@@ -66,6 +66,7 @@ class Outfit:
             settings.realms,
             access_rules(settings),
             settings.jump,
+            settings.retention,
             floor,
         )
         return cls(settings, platforms, store, running, git_exporter(settings, store, platforms))

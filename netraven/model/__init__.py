@@ -43,7 +43,7 @@ from netraven.model.facts import (
     utcnow,
 )
 from netraven.model.hooks import HookStanding, Pause, Subscription
-from netraven.model.jobs import DeviceStanding, Job, JobStanding, Load, Order, Origin, Schedule
+from netraven.model.jobs import DeviceStanding, Job, JobStanding, Load, Order, Origin, Schedule, StaleDevice
 from netraven.model.runs import SELECTING, Counts, Run, RunStatus, Selector, What
 from netraven.model.versions import Delivery, Event, EventKind, StoredVersion, Version
 
@@ -102,6 +102,7 @@ __all__ = [
     "Selector",
     "SkipReason",
     "SshOffer",
+    "StaleDevice",
     "Status",
     "StoredVersion",
     "Subscription",

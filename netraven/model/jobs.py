@@ -147,3 +147,18 @@ class Load:
     def work(self, average: float) -> float:
         """Seconds of visits, one that nothing is known of as long as the average."""
         return self.seconds + (self.devices - self.known) * average
+
+
+@dataclass(frozen=True, slots=True)
+class StaleDevice:
+    """A device that was not collected for long; ``collected_at`` None: never."""
+
+    name: str
+    platform: str
+    """What it was found to be, where it says ``auto``."""
+    tags: frozenset[str]
+    collected_at: datetime | None
+    tried_at: datetime | None
+    """When a run last tried to; None: none ever did."""
+    reason: str | None
+    """Why that did not come to a collection."""

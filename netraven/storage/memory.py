@@ -215,6 +215,7 @@ class MemoryStore:
             outputs=order.outputs,
             priority=order.priority,
             finish_by=order.finish_by,
+            options=order.options,
             begun=False,
         )
         self.runs[run.id] = run
@@ -222,7 +223,7 @@ class MemoryStore:
 
     async def begin(self, run: Run, *, dead_after: int) -> Run:  # noqa: ARG002 - as the port has it
         """Devices come in the order in which they were given; nothing is known of them from before."""
-        devices = await self.count(run.selector, collected_only=True)
+        devices = await self.count(run.selector, collected_only=True) if run.what.visits else 0
         run = replace(run, counts=Counts(devices=devices), begun=True)
         self.runs[run.id] = run
         return run

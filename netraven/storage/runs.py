@@ -14,6 +14,7 @@ from netraven.errors import InputError
 from netraven.model import (
     SELECTING,
     Counts,
+    Event,
     Load,
     Order,
     Run,
@@ -74,7 +75,8 @@ class SqlRuns:
         """Write the run's targets, in the order in which they are to be visited; the run with their number.
 
         Devices that could not be reached in the last ``dead_after`` runs come last; where the run has to be finished
-        by some time, the slowest come first. Again for a run that was begun is harmless: its targets stay.
+        by some time, the slowest come first. Again for a run that was begun is harmless: its targets stay. One that
+        visits no devices has none.
         """
         if run.begun:
             return run
@@ -83,7 +85,9 @@ class SqlRuns:
         async with self._database.writing() as connection:
             beginning = update(runs).where(this, new).values(targets_at=now, started_at=now)
             if (await connection.execute(beginning)).rowcount:
-                devices = await targets.write(connection, run, dead_after=dead_after)
+                devices = 0
+                if run.what.visits:
+                    devices = await targets.write(connection, run, dead_after=dead_after)
                 await connection.execute(update(runs).where(this).values(devices=devices))
             else:  # it was, and the answer was lost
                 columns = select(runs.c.started_at, runs.c.devices).where(this)
@@ -152,15 +156,25 @@ class SqlRuns:
         async with self._database.reading() as connection:
             return await targets.load(connection, run, dead_after=dead_after, dead_seconds=dead_seconds)
 
-    async def finish(self, run: Run, status: RunStatus, counts: Counts, error: str | None = None) -> Run:
-        """Put the end of a run on record that this process holds; the run as it is on record otherwise."""
+    async def finish(
+        self,
+        run: Run,
+        status: RunStatus,
+        counts: Counts,
+        error: str | None = None,
+        happened: Sequence[Event] = (),
+    ) -> Run:
+        """Put the end of a run on record that this process holds; the run as it is on record otherwise.
+
+        ``happened``: what hooks are to be told of besides, because the run has ended.
+        """
         finished = replace(run, status=status, counts=counts, error=error, finished_at=utcnow(), eta_at=None)
         locked = select(runs).where(runs.c.id == run.id).with_for_update()
         async with self._database.writing() as connection:
             row = (await connection.execute(locked)).first()
             if row is not None and (row.owner != self._owner or row.status != _RUNNING):
                 return run_of(row)
-            await happenings.of_run(connection, self.subscriptions, finished)
+            await happenings.of_run(connection, self.subscriptions, finished, happened)
             await _write_end(connection, finished)
         return finished
 

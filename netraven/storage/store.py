@@ -55,6 +55,7 @@ from netraven.storage.resealing import Resealing
 from netraven.storage.runs import SqlRuns
 from netraven.storage.seals import Seals
 from netraven.storage.snapshots import VersionWriter
+from netraven.storage.standing import SqlStanding
 from netraven.storage.turns import Turns
 from netraven.storage.versions import SqlVersions
 
@@ -97,6 +98,7 @@ class SqlStore:
         self.jobs = SqlJobs(database, subscriptions=subscriptions)
         self.outbox = SqlOutbox(database)
         self.daemons = SqlDaemons(database)
+        self.standing = SqlStanding(database)
         self.figures = SqlFigures(database)
         self.logs = SqlLogs(database)
         self.versions = SqlVersions(database, self.history_keys)
