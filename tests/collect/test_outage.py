@@ -8,15 +8,30 @@ import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from netraven.collect.admission import Admission
+from netraven.collect.login import Offer, Record, RecordedLogin
 from netraven.collect.outage import LONGEST_PAUSE, Outage, Patient
 from netraven.collect.recorder import Recorder
+from netraven.collect.visit import Visit
+from netraven.credentials.evidence import Knowledge
 from netraven.credentials.lockout import Policy
 from netraven.errors import DatabaseError, RecorderStopped, RowRefused, RunLost, Unreachable
-from netraven.model import Batch, Entry, Order, Secret, Status, Target, Verdict
+from netraven.model import (
+    AttemptStarted,
+    Batch,
+    Choice,
+    Entry,
+    Order,
+    Secret,
+    Selector,
+    Status,
+    Target,
+    Verdict,
+)
 from netraven.ports import Login, Session, Tunnel
 from netraven.storage.memory_guard_book import MemoryGuardBook
 from netraven.testing import FakeDevice, MemoryStore
@@ -280,12 +295,13 @@ async def test_a_recorder_that_is_stopped_writes_nothing_more() -> None:
 
 
 class AwayStore(MemoryStore):
-    """Whose ledger cannot be reached between two moments."""
+    """Whose ledger cannot be reached between two moments, as far as entries of some kind are concerned."""
 
     away = (0.0, 0.0)
+    kind: type = object
 
     async def commit(self, entries: Sequence[Entry], *, of: Batch | None = None) -> Sequence[Any]:
-        if self.away[0] <= now() < self.away[1]:
+        if self.away[0] <= now() < self.away[1] and any(isinstance(entry, self.kind) for entry in entries):
             raise GONE
         return await super().commit(entries, of=of)
 
@@ -410,7 +426,7 @@ def guarded(number: int, ledger: tuple[float, float], book: AwayBook, **options:
     names = [f"r{n}" for n in range(number)]
     transport = Sending({name: FakeDevice(RIGHT) for name in names}, seconds=1.0)
     run, store = rig(names, transport, rules=lambda _: Policy(), **options)
-    store.away, store.guard_book = ledger, book
+    store.away, store.guard_book, store.kind = ledger, book, AttemptStarted
     return run, transport
 
 
@@ -449,3 +465,33 @@ async def test_an_account_that_another_guard_took_meanwhile_is_waited_for() -> N
     assert {outcome.status for outcome in outcomes} == {Status.COLLECTED}
     assert not [at for at in transport.sent if 100 < at < 160]
     assert len(transport.sent) == len(run.store.attempts)
+
+
+# ---- a run that is another process's
+
+
+class LostMeanwhile:
+    """A place at a desk; the run is lost while its permit is waited for."""
+
+    alone = False
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    async def permit(self) -> None:
+        self._recorder.stop(RunLost("another process has it"))
+
+
+@in_virtual_time
+async def test_a_run_that_is_lost_while_a_permit_is_waited_for_sends_nothing() -> None:
+    store = MemoryStore([device("r1")], [SVC])
+    run = await store.start(Order(strategy="priority", concurrency=1))
+    (target,) = [target async for target in store.targets(Selector())]
+    (credential,) = await store.credentials()
+    async with Recorder(store, run=run) as recorder:
+        offer = Offer(Choice(credential, "why"), Secret("right"), cast(Admission, LostMeanwhile(recorder)))
+        visit = Visit(target, now)
+        login = RecordedLogin(visit, offer, Record(run.id, recorder, Knowledge(), now))
+        with pytest.raises(RunLost):
+            await login.secret()
+    assert visit.attempts == 0
