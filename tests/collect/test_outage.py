@@ -140,11 +140,13 @@ async def test_a_database_that_is_read_and_not_written_is_lost_as_long(
     caplog.set_level(logging.INFO, "netraven.collect")
     outage = patient()
     writing = asyncio.create_task(outage.over(Away(0, 50)))
+    short = asyncio.create_task(outage.over(Away(0, 5)))
     await asyncio.sleep(1)
     for _ in range(40):
         assert await outage.over(Away(0, 0)) == "here"
         assert not outage.up.is_set()
         await asyncio.sleep(1)
+    assert short.done()
     await writing
     assert outage.up.is_set()
     assert [record.message for record in caplog.records] == ["database_lost", "database_back"]
