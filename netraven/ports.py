@@ -23,7 +23,11 @@ from netraven.model import (
     Filed,
     HookStanding,
     HostKey,
+    Job,
+    JobStanding,
+    Load,
     Order,
+    Origin,
     Pair,
     Pause,
     Portion,
@@ -31,6 +35,7 @@ from netraven.model import (
     RunStatus,
     Secret,
     Selector,
+    SkipReason,
     SshOffer,
     StoredVersion,
     Tally,
@@ -150,11 +155,22 @@ class Runs(Protocol):
         some time, the slowest come first.
         """
 
-    def targets_of(self, run: Run, *, reading: Reading = at_once) -> AsyncIterator[Target]:
-        """Its targets that have no outcome yet, in that order; read lazily. ``reading`` calls what reads a page."""
+    def targets_of(
+        self, run: Run, *, resumed: bool = False, reading: Reading = at_once
+    ) -> AsyncIterator[Target]:
+        """Its targets that have no outcome yet, in that order; read lazily. ``reading`` calls what reads a page.
+
+        ``resumed``: another process has had the run before, and what it offered to them comes with them.
+        """
 
     async def counted(self, run: Run) -> Counts:
-        """The run in numbers, as far as it is on record."""
+        """The outcomes of the run that are on record, in numbers."""
+
+    async def skipped(self, run: Run, reason: SkipReason) -> int:
+        """How many of its devices were skipped for this reason so far."""
+
+    async def load(self, run: Run, *, dead_after: int, dead_seconds: float) -> Load:
+        """What visits of those that have no outcome yet usually take; of a dead device so many seconds."""
 
     async def heartbeat(self, run: Run, counts: Counts | None = None, eta_at: datetime | None = None) -> bool:
         """Give a sign of life, with how far the run has come. False: another process has taken it over."""
@@ -163,6 +179,42 @@ class Runs(Protocol):
         """Put it back unfinished: a daemon goes on with it."""
 
     async def finish(self, run: Run, status: RunStatus, counts: Counts, error: str | None = None) -> Run: ...
+
+
+class Jobs(Protocol):
+    """Jobs, when they are due, and who runs them."""
+
+    async def add(self, job: Job) -> JobStanding:
+        """``InputError`` where there is one of this name, or it is none."""
+
+    async def edit(self, job: Job) -> JobStanding:
+        """Let the job of this name be so. It takes effect at once."""
+
+    async def get(self, name: str) -> JobStanding: ...
+
+    async def list(self) -> Sequence[JobStanding]:
+        """By name, each with its last run."""
+
+    async def enable(self, name: str) -> JobStanding: ...
+
+    async def disable(self, name: str) -> JobStanding: ...
+
+    async def remove(self, name: str) -> None: ...
+
+    async def apply(self, wanted: Sequence[Job], origin: Origin = Origin.SETTINGS) -> Sequence[str]:
+        """Let the jobs of ``origin`` be these and no others, all or nothing; the names of those that changed."""
+
+    async def run_now(self, name: str) -> Run:
+        """Queue a run by hand; ``InputError`` where the job has one that is queued or running."""
+
+    async def due(self, now: datetime, limit: int) -> Sequence[JobStanding]:
+        """Jobs that are to be claimed now, the longest due first; none that has a queued or running run."""
+
+    async def next_at(self) -> datetime | None:
+        """When the next job is to be claimed; None: none is due any more."""
+
+    async def claim(self, standing: JobStanding, now: datetime) -> Run | None:
+        """Queue the run that is due, or put on record that it was missed. Of several processes one succeeds."""
 
 
 Unreadable = Callable[[Version, DatabaseError], None]
@@ -324,6 +376,12 @@ class Session(Protocol):
         carries what was complete by then (``captured``).
         """
 
+    async def prove(self, *, enable: str | None) -> None:
+        """Come as far as collecting does before its first output: to the prompt, and to the privileges it needs.
+
+        Raises a ``DeviceFailure`` with ``logged_in`` set.
+        """
+
     def facts(self, captures: Sequence[Capture]) -> Mapping[str, str]:
         """What the outputs tell of the device: ``version``, ``serial``, ``model``."""
 
@@ -404,6 +462,12 @@ class Transport(Protocol):
         self, target: Target, login: Login, via: Tunnel | None = None
     ) -> AbstractAsyncContextManager[Tunnel]:
         """Connect and log in to a jump host, in the same way; no shell is opened."""
+
+    async def knock(self, target: Target, via: Tunnel | None = None) -> str:
+        """Connect, and wait for the device's first words, which are returned made harmless; nothing is sent.
+
+        Raises ``Unreachable``, or ``Negotiation`` where somebody else answers.
+        """
 
 
 Clock = Callable[[], float]

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netraven.config import (
-    AccessSettings,
     CollectSettings,
     DaemonSettings,
     GitSettings,
@@ -23,6 +22,7 @@ from netraven.config import (
     SecretsSettings,
     Settings,
     SshSettings,
+    TagSettings,
     VaultSettings,
     load_settings,
     reading,
@@ -162,6 +162,7 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
         "NETRAVEN_DAEMON__MAX_RUNS": "2",
         "NETRAVEN_DAEMON__SEVERAL": "true",
         "NETRAVEN_DAEMON__START_PATIENCE": "7",
+        "NETRAVEN_DAEMON__JOBS_FOLDER": "nightly",
         "NETRAVEN_LOG__LEVEL": "debug",
         "NETRAVEN_LOG__FORMAT": "json",
     }
@@ -170,14 +171,14 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
     sections = {
         f.name: getattr(settings, f.name)
         for f in dataclasses.fields(settings)
-        if f.name not in ("file", "told", "realms", "tags", "devices", "hooks")
+        if f.name not in ("file", "told", "realms", "tags", "devices", "hooks", "jobs", "job_places")
     }
     keys = {f"NETRAVEN_{s}__{f.name}".upper() for s, v in sections.items() for f in dataclasses.fields(v)}
     assert keys == set(environ), "this test knows every key"
     assert settings.collect == CollectSettings(
         9, 0, "priority", 1.5, 2.0, 30.0, 4.0, 0.0, 7.0, 60.0, ("running", "version")
     )
-    assert settings.daemon == DaemonSettings("[::1]:9999", True, 5.0, 2, True, 7.0)
+    assert settings.daemon == DaemonSettings("[::1]:9999", True, 5.0, 2, True, 7.0, "nightly")
     assert settings.told == {key.removeprefix("NETRAVEN_").lower().replace("__", ".") for key in environ}
     assert settings.history == HistorySettings(encrypt=False)
     assert settings.retention == RetentionSettings(50, 365.0, 90.0)
@@ -214,8 +215,8 @@ def test_ways_to_devices_are_told_for_tags_and_for_single_devices(folder: Path) 
     environ = {"NETRAVEN_TAGS__OLD__LEGACY": "false", "NETRAVEN_TAGS__NEW__JUMP": "outer, inner"}
     settings = load_settings(environ=environ)
     assert settings.tags == {
-        "old": AccessSettings(legacy=False, jump=("outer", "inner"), connect_timeout=30.0),
-        "new": AccessSettings(jump=("outer", "inner")),
+        "old": TagSettings(legacy=False, jump=("outer", "inner"), connect_timeout=30.0),
+        "new": TagSettings(jump=("outer", "inner")),
     }
     assert settings.devices["r1.example"].told == {"transport": "telnet", "telnet_port": 2323}
 
@@ -297,8 +298,8 @@ def test_what_is_wrong_in_the_environment_is_named(folder: Path, name: str, valu
         ("[colect]\n", r"unknown section \[colect\], did you mean 'collect'\?"),
         (
             "[zzzzzz]\n",
-            r"unknown section \[zzzzzz\]. Known are: collect, daemon, database, devices, git, history, hooks, jump, log, "
-            "platforms, realms, retention, secrets, ssh, tags, vault",
+            r"unknown section \[zzzzzz\]. Known are: collect, daemon, database, devices, git, history, hooks, jobs, jump, "
+            "log, platforms, realms, retention, secrets, ssh, tags, vault",
         ),
         ("collect = 5\n", r"collect must be a section: \[collect\]"),
         ("[collect]\nconcurency = 5\n", r"unknown setting collect.concurency, did you mean 'concurrency'\?"),

@@ -57,6 +57,7 @@ class Recorder:
         self._closing = False
         self._stopped: RecorderStopped | None = None
         self._writer: asyncio.Task[None] | None = None
+        self._behind_since: float | None = None
         self.failed: asyncio.Future[None] | None = None
         """Done, with the ``RecorderStopped``, once nothing can be recorded any more."""
 
@@ -83,8 +84,20 @@ class Recorder:
         elif self.failed is not None:
             self.failed.cancel()
 
+    @property
+    def waiting(self) -> int:
+        """Entries that are not durable yet, those of the transaction under way left out."""
+        return len(self._waiting)
+
+    @property
+    def lag(self) -> float:
+        """Seconds for which entries have waited without any becoming durable; 0.0 where none waits."""
+        if self._behind_since is None:
+            return 0.0
+        return asyncio.get_running_loop().time() - self._behind_since
+
     async def record(
-        self, entry: Entry, *, undo: Callable[[Any], Entry] | None = None, urgent: bool = False
+        self, entry: Entry, *, undo: Callable[[Any], Entry | None] | None = None, urgent: bool = False
     ) -> Any:
         """Write ``entry``; returns the ledger's answer once it is durable. ``urgent``: others wait for what follows.
 
@@ -134,6 +147,8 @@ class Recorder:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         answer.add_done_callback(self._answered if holds_room else _seen)
         self._waiting.append((entry, answer))
+        if self._behind_since is None:
+            self._behind_since = asyncio.get_running_loop().time()
         self._wake.set()
         return answer
 
@@ -141,9 +156,11 @@ class Recorder:
         _seen(answer)
         self._room.release()
 
-    def _undo(self, undo: Callable[[Any], Entry], answer: asyncio.Future[Any]) -> None:
+    def _undo(self, undo: Callable[[Any], Entry | None], answer: asyncio.Future[Any]) -> None:
         if not answer.cancelled() and answer.exception() is None:
-            self.post(undo(answer.result()))
+            entry = undo(answer.result())
+            if entry is not None:
+                self.post(entry)
 
     async def _write(self) -> None:
         company = 1
@@ -168,6 +185,7 @@ class Recorder:
             except BaseException as error:
                 self._stop(error, batch)
                 raise
+            self._behind_since = asyncio.get_running_loop().time() if self._waiting else None
 
     async def _gather_company(self, seconds: float) -> None:
         """Wait for entries to share the transaction, unless somebody is in a hurry."""

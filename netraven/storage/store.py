@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -19,11 +19,13 @@ from netraven.model import (
     Counts,
     Credential,
     Entry,
+    Load,
     Order,
     Run,
     RunStatus,
     Secret,
     Selector,
+    SkipReason,
     Subscription,
     Target,
     utcnow,
@@ -42,6 +44,7 @@ from netraven.storage.guard_book import SqlGuardBook
 from netraven.storage.history_keys import HistoryKeys
 from netraven.storage.importing import VersionImporter
 from netraven.storage.inventory import SqlInventory
+from netraven.storage.jobs import SqlJobs
 from netraven.storage.key_records import SqlHostKeys
 from netraven.storage.ledger import SqlLedger
 from netraven.storage.logs import SqlLogs
@@ -52,6 +55,7 @@ from netraven.storage.resealing import Resealing
 from netraven.storage.runs import SqlRuns
 from netraven.storage.seals import Seals
 from netraven.storage.snapshots import VersionWriter
+from netraven.storage.standing import SqlStanding
 from netraven.storage.turns import Turns
 from netraven.storage.versions import SqlVersions
 
@@ -78,6 +82,8 @@ class SqlStore:
         ``subscriptions``: what hooks want to be told of.
         """
         self.database = database
+        self.on_commit: Callable[[Sequence[Entry]], None] = lambda _: None
+        """Told of entries once they are durable."""
         self.inventory = SqlInventory(database)
         self.host_keys = SqlHostKeys(database)
         self.vault = SqlCredentials(database, seals, sources=sources)
@@ -89,8 +95,10 @@ class SqlStore:
         self.ledger = SqlLedger(database, writer, subscriptions=subscriptions)
         self.guard_book = SqlGuardBook(database)
         self.runs = SqlRuns(database, subscriptions=subscriptions)
+        self.jobs = SqlJobs(database, subscriptions=subscriptions)
         self.outbox = SqlOutbox(database)
         self.daemons = SqlDaemons(database)
+        self.standing = SqlStanding(database)
         self.figures = SqlFigures(database)
         self.logs = SqlLogs(database)
         self.versions = SqlVersions(database, self.history_keys)
@@ -114,22 +122,42 @@ class SqlStore:
         subscriptions: Sequence[Subscription] = (),
     ) -> AsyncIterator[SqlStore]:
         """Open the database at ``url`` and find its key; raise ``DatabaseError`` where it cannot be used as it is."""
+        async with await Database.open(url) as database:
+            yield cls.on(
+                database,
+                key_file=key_file,
+                sources=sources,
+                catalogue=catalogue,
+                encrypt=encrypt,
+                subscriptions=subscriptions,
+            )
+
+    @classmethod
+    def on(
+        cls,
+        database: Database,
+        *,
+        key_file: Path | None = None,
+        sources: Sources | None = None,
+        catalogue: Catalogue | None = None,
+        encrypt: bool = True,
+        subscriptions: Sequence[Subscription] = (),
+    ) -> SqlStore:
+        """A store on a database that is open already; the key is looked for here."""
         keyring: Keyring | None = None
         no_key: str | None = None
         try:
             keyring = load_keyring(key_file, os.environ)
         except KeyringError as error:
             no_key = str(error)
-        seals = Seals(keyring, no_key=no_key, reload=lambda: load_keyring(key_file, os.environ))
-        async with await Database.open(url) as database:
-            yield cls(
-                database,
-                seals,
-                sources=sources,
-                catalogue=catalogue,
-                encrypt=encrypt,
-                subscriptions=subscriptions,
-            )
+        return cls(
+            database,
+            Seals(keyring, no_key=no_key, reload=lambda: load_keyring(key_file, os.environ)),
+            sources=sources,
+            catalogue=catalogue,
+            encrypt=encrypt,
+            subscriptions=subscriptions,
+        )
 
     @property
     def encrypts(self) -> bool:
@@ -138,7 +166,7 @@ class SqlStore:
 
     def tell_nobody(self) -> None:
         """What happens from here on goes on record, and no hook is told of it."""
-        self.ledger.subscriptions = self.runs.subscriptions = ()
+        self.ledger.subscriptions = self.runs.subscriptions = self.jobs.subscriptions = ()
 
     # Inventory
 
@@ -191,12 +219,16 @@ class SqlStore:
     # Ledger
 
     async def commit(self, entries: Sequence[Entry], *, of: Batch | None = None) -> Sequence[Any]:
-        return await self.ledger.commit(entries, of=of)
+        answers = await self.ledger.commit(entries, of=of)
+        self.on_commit(entries)
+        return answers
 
     # Runs
 
-    def targets_of(self, run: Run, *, reading: Reading = at_once) -> AsyncIterator[Target]:
-        return self.inventory.targets_of(run, reading=reading)
+    def targets_of(
+        self, run: Run, *, resumed: bool = False, reading: Reading = at_once
+    ) -> AsyncIterator[Target]:
+        return self.inventory.targets_of(run, resumed=resumed, reading=reading)
 
     async def start(self, order: Order) -> Run:
         return await self.runs.start(order)
@@ -209,6 +241,12 @@ class SqlStore:
 
     async def counted(self, run: Run) -> Counts:
         return await self.runs.counted(run)
+
+    async def skipped(self, run: Run, reason: SkipReason) -> int:
+        return await self.runs.skipped(run, reason)
+
+    async def load(self, run: Run, *, dead_after: int, dead_seconds: float) -> Load:
+        return await self.runs.load(run, dead_after=dead_after, dead_seconds=dead_seconds)
 
     async def heartbeat(self, run: Run, counts: Counts | None = None, eta_at: datetime | None = None) -> bool:
         return await self.runs.heartbeat(run, counts, eta_at)

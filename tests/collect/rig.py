@@ -91,6 +91,7 @@ class _Slow:
     def __init__(self, session: Session, seconds: float) -> None:
         self._session, self._seconds = session, seconds
         self.facts = session.facts
+        self.prove = session.prove
 
     async def capture(self, *, enable: str | None, kinds: Sequence[str] | None = None) -> Sequence[Capture]:
         await asyncio.sleep(self._seconds)
