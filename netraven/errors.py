@@ -39,12 +39,20 @@ class DatabaseError(NetRavenError):
     """The database cannot be used as it is: absent, locked, read-only, full, or of another version."""
 
 
+class DatabaseUnfit(DatabaseError):
+    """There is no such database, or it is of another version: it does not get better by waiting."""
+
+
 class RowRefused(DatabaseError):
     """The database is well, but will not take this entry (its device was removed, a constraint is broken)."""
 
 
 class RecorderStopped(NetRavenError):
     """What happened can no longer be put on record, so nothing further may happen: the run stops."""
+
+
+class RunLost(RecorderStopped):
+    """The run is another process's, or has ended: nothing of it is sent or written by this one any more."""
 
 
 class GitError(NetRavenError):

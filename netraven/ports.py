@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from netraven.errors import DatabaseError, DeviceFailure
 from netraven.model import (
+    Batch,
     Capture,
     Choice,
     Counts,
@@ -44,6 +45,8 @@ from netraven.model import (
 Feature = tuple[str, str]
 """What devices have in common: ``("tag", "edge")``, ``("platform", "cisco_iosxe")``, both at once
 ``("tag on platform", "edge cisco_iosxe")``, ``("fleet", "")`` for all."""
+
+T = TypeVar("T")
 
 
 class Evidence(Protocol):
@@ -118,8 +121,23 @@ class Inventory(Protocol):
 class Ledger(Protocol):
     """Keeps what happened. The recorder is its only caller during a run."""
 
-    async def commit(self, entries: Sequence[Entry]) -> Sequence[Any]:
-        """Make all entries durable in one transaction, or none (raise); answer each as its class says."""
+    async def commit(self, entries: Sequence[Entry], *, of: Batch | None = None) -> Sequence[Any]:
+        """Make all entries durable in one transaction, or none (raise); answer each as its class says.
+
+        ``of``: what they are of a run. The same batch again is not written twice; raises ``RunLost``, and writes
+        nothing, where the run is another process's by now.
+        """
+
+
+class Reading(Protocol):
+    """Calls what reads from a store; perhaps again, where that fails."""
+
+    async def __call__(self, call: Callable[[], Awaitable[T]], /) -> T: ...
+
+
+async def at_once(call: Callable[[], Awaitable[T]]) -> T:
+    """Once, and what it raises is raised."""
+    return await call()
 
 
 class Runs(Protocol):
@@ -135,8 +153,8 @@ class Runs(Protocol):
         some time, the slowest come first.
         """
 
-    def targets_of(self, run: Run) -> AsyncIterator[Target]:
-        """Its targets that have no outcome yet, in that order; read lazily."""
+    def targets_of(self, run: Run, *, reading: Reading = at_once) -> AsyncIterator[Target]:
+        """Its targets that have no outcome yet, in that order; read lazily. ``reading`` calls what reads a page."""
 
     async def counted(self, run: Run) -> Counts:
         """The run in numbers, as far as it is on record."""

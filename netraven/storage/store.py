@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -15,6 +15,7 @@ from netraven.credentials.sealing import Keyring, load_keyring
 from netraven.errors import KeyringError
 from netraven.history.rulebook import RuleBook
 from netraven.model import (
+    Batch,
     Counts,
     Credential,
     Entry,
@@ -28,7 +29,7 @@ from netraven.model import (
     utcnow,
 )
 from netraven.platforms import Catalogue
-from netraven.ports import Sources
+from netraven.ports import Reading, Sources, at_once
 from netraven.storage import tallies
 from netraven.storage.acceptance import SqlAcceptance
 from netraven.storage.archives import SqlArchives
@@ -78,6 +79,8 @@ class SqlStore:
         ``subscriptions``: what hooks want to be told of.
         """
         self.database = database
+        self.on_commit: Callable[[Sequence[Entry]], None] = lambda _: None
+        """Told of entries once they are durable."""
         self.inventory = SqlInventory(database)
         self.host_keys = SqlHostKeys(database)
         self.vault = SqlCredentials(database, seals, sources=sources)
@@ -115,22 +118,42 @@ class SqlStore:
         subscriptions: Sequence[Subscription] = (),
     ) -> AsyncIterator[SqlStore]:
         """Open the database at ``url`` and find its key; raise ``DatabaseError`` where it cannot be used as it is."""
+        async with await Database.open(url) as database:
+            yield cls.on(
+                database,
+                key_file=key_file,
+                sources=sources,
+                catalogue=catalogue,
+                encrypt=encrypt,
+                subscriptions=subscriptions,
+            )
+
+    @classmethod
+    def on(
+        cls,
+        database: Database,
+        *,
+        key_file: Path | None = None,
+        sources: Sources | None = None,
+        catalogue: Catalogue | None = None,
+        encrypt: bool = True,
+        subscriptions: Sequence[Subscription] = (),
+    ) -> SqlStore:
+        """A store on a database that is open already; the key is looked for here."""
         keyring: Keyring | None = None
         no_key: str | None = None
         try:
             keyring = load_keyring(key_file, os.environ)
         except KeyringError as error:
             no_key = str(error)
-        seals = Seals(keyring, no_key=no_key, reload=lambda: load_keyring(key_file, os.environ))
-        async with await Database.open(url) as database:
-            yield cls(
-                database,
-                seals,
-                sources=sources,
-                catalogue=catalogue,
-                encrypt=encrypt,
-                subscriptions=subscriptions,
-            )
+        return cls(
+            database,
+            Seals(keyring, no_key=no_key, reload=lambda: load_keyring(key_file, os.environ)),
+            sources=sources,
+            catalogue=catalogue,
+            encrypt=encrypt,
+            subscriptions=subscriptions,
+        )
 
     @property
     def encrypts(self) -> bool:
@@ -191,13 +214,15 @@ class SqlStore:
 
     # Ledger
 
-    async def commit(self, entries: Sequence[Entry]) -> Sequence[Any]:
-        return await self.ledger.commit(entries)
+    async def commit(self, entries: Sequence[Entry], *, of: Batch | None = None) -> Sequence[Any]:
+        answers = await self.ledger.commit(entries, of=of)
+        self.on_commit(entries)
+        return answers
 
     # Runs
 
-    def targets_of(self, run: Run) -> AsyncIterator[Target]:
-        return self.inventory.targets_of(run)
+    def targets_of(self, run: Run, *, reading: Reading = at_once) -> AsyncIterator[Target]:
+        return self.inventory.targets_of(run, reading=reading)
 
     async def start(self, order: Order) -> Run:
         return await self.runs.start(order)
