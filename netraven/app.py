@@ -250,11 +250,18 @@ class NetRaven:
         outputs: Iterable[str] = (),
         observer: Observer | None = None,
         on_outcome: Callable[[Outcome], None] = lambda _: None,
+        what: What = What.CONFIGURATION,
     ) -> Run:
-        """The same without keeping the outcomes: memory does not grow with the fleet. ``on_outcome`` is told each."""
+        """The same without keeping the outcomes: memory does not grow with the fleet. ``on_outcome`` is told each.
+
+        ``what``: a check in place of collecting; a device that is well then has the status ``checked``.
+        """
+        if not what.visits:
+            raise InputError(f"{what.value} visits no device: it is a job's, or a command of its own")
         outputs = tuple(outputs)
         self._check_outputs(outputs)
         order = Order(
+            what=what,
             selector=_selector(tags, names),
             concurrency=self._settings.concurrency if concurrency is None else concurrency,
             strategy=strategy or self._settings.strategy,
@@ -264,7 +271,7 @@ class NetRaven:
             running = self._running
             await self._check(order.selector)
             running.check(order)
-            await running.prepare(order.selector)
+            await running.prepare(order.selector, what)
             run = await running.execute(
                 await self._store.start(order), observer=observer, on_outcome=on_outcome
             )
@@ -309,15 +316,16 @@ class NetRaven:
             order = replace(order, concurrency=concurrency)
         await self._ready(order)
         async with self._outlets.telling():
-            run = await self._running.execute(
-                await self._store.start(order), observer=observer, on_outcome=on_outcome
-            )
+            run = await self._store.start(order)
+            run = await self._running.execute(run, observer=observer, on_outcome=on_outcome)
             await self._keep(await self._outlets.export(), run, observer)
         return run
 
     def _store_with_jobs(self) -> SqlStore:
         if getattr(self._store, "jobs", None) is None:
-            raise InputError("without a database there are no jobs, and no past runs: open one with NetRaven.open")
+            raise InputError(
+                "without a database there are no jobs, and no past runs: open one with NetRaven.open"
+            )
         return self.store
 
     def _order_of(self, job: Job) -> Order:
@@ -337,19 +345,25 @@ class NetRaven:
             waiting = await store.jobs.run_now(standing.job.name)
         run = await store.runs.claim(waiting)
         if run is None:
-            raise InputError(f"run {waiting.id} of job {standing.job.name!r} was taken by another process meanwhile")
+            raise InputError(
+                f"run {waiting.id} of job {standing.job.name!r} was taken by another process meanwhile"
+            )
         return run
 
     async def _again(self, run: Run) -> Order:
         if run.status in (RunStatus.QUEUED, RunStatus.RUNNING):
             raise InputError(f"run {run.id} has not ended: what is left of it is known then")
-        if run.what in (What.STALE, What.PRUNE):
-            raise InputError(f"run {run.id} was no run over devices ({run.what.value}): there is nothing to retry")
+        if not run.what.visits:
+            raise InputError(
+                f"run {run.id} was no run over devices ({run.what.value}): there is nothing to retry"
+            )
         if run.status is RunStatus.MISSED:
             raise InputError(f"run {run.id} was missed, it had no devices: run its job instead")
         selector = Selector(retry_of=run.id)
         if not await self._store.count(selector, collected_only=True):
-            raise InputError(f"run {run.id} has nothing to retry: no device is left that was not collected in it")
+            raise InputError(
+                f"run {run.id} has nothing to retry: no device is left that was not collected in it"
+            )
         return Order(
             what=run.what,
             selector=selector,
@@ -364,8 +378,7 @@ class NetRaven:
         """Make sure, before anything is on record, that such a run can be made."""
         self._check_outputs(order.outputs)
         self._running.check(order)
-        if order.what in (What.CONFIGURATION, What.CREDENTIALS):
-            await self._running.prepare(order.selector)
+        await self._running.prepare(order.selector, order.what)
 
     async def export_git(
         self, *, rebuild: bool = False, push: bool = True, progress: Progress | None = None

@@ -16,7 +16,7 @@ from netraven.cli.screen import note, print_json, warn
 from netraven.cli.slips import warn_of_slips
 from netraven.credentials.strategy import strategy_named
 from netraven.errors import NetRavenError
-from netraven.model import Run, RunStatus
+from netraven.model import Run, RunStatus, What
 from netraven.plain import plain, plain_line
 from netraven.running import Observer
 
@@ -82,6 +82,7 @@ async def run_and_watch(
     concurrency: int,
     strategy: str | None = None,
     outputs: Sequence[str] = (),
+    what: What = What.CONFIGURATION,
 ) -> RunFacts:
     """Run with progress on stderr. Being cancelled ends the run, not the caller: what was done is reported."""
     concurrency = within_file_limit(concurrency)
@@ -94,14 +95,13 @@ async def run_and_watch(
             concurrency=concurrency,
             strategy=strategy,
             outputs=outputs,
+            what=what,
             observer=observer,
         ),
     )
 
 
-async def watched(
-    context: Context, raven: NetRaven, begin: Callable[[Observer], Awaitable[Run]]
-) -> RunFacts:
+async def watched(context: Context, raven: NetRaven, begin: Callable[[Observer], Awaitable[Run]]) -> RunFacts:
     """The same with any run."""
     watching = watcher()
     context.when_stopping = watching.stopping

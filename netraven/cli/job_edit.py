@@ -39,7 +39,9 @@ async def edit(context: Context, *, name: str, clear: list[str], **told: Any) ->
     changes = {key: value for key, value in told.items() if value is not None}
     cleared = [_key(word) for word in clear]
     if not changes and not cleared:
-        raise InputError("say what is to change, such as --cron or --clear finish-by: `netraven job edit --help`")
+        raise InputError(
+            "say what is to change, such as --cron or --clear finish-by: `netraven job edit --help`"
+        )
     if both := sorted(set(changes) & set(cleared)):
         raise InputError(f"{both[0]} is both told and cleared: say one of the two")
     async with context.store() as store:
@@ -93,7 +95,11 @@ async def apply(context: Context, *, dry_run: bool, as_json: bool) -> int:
     if as_json:
         print_json({"dry_run": dry_run, **changes})
         return 0
-    verbs = ("would be added", "would be changed", "would be removed") if dry_run else ("added", "changed", "removed")
+    verbs = (
+        ("would be added", "would be changed", "would be removed")
+        if dry_run
+        else ("added", "changed", "removed")
+    )
     for verb, names in zip(verbs, changes.values(), strict=True):
         for name in names:
             say(f"{plain_line(name)}: {verb}")
@@ -138,7 +144,11 @@ def _refuse_settings(context: Context, standing: JobStanding) -> None:
     if standing.origin is Origin.SETTINGS:
         name = standing.job.name
         where = context.settings.job_places.get(name)
-        place = f"change it in {where}" if where else "the settings that it came from no longer have it: `job apply`"
+        place = (
+            f"change it in {where}"
+            if where
+            else "the settings that it came from no longer have it: `job apply`"
+        )
         raise InputError(f"job {name!r} is defined by the settings, no command changes it: {place}")
 
 

@@ -38,7 +38,9 @@ def _queued(context: Context, run: Run, *, lives: bool, as_json: bool) -> int:
     if as_json:
         print_json({"run": run.id, "status": run.status.value, "job": run.job})
     else:
-        say(f"run {run.id} of job {plain_line(str(run.job))} is queued: {context.command('run', 'show', run.id)}")
+        say(
+            f"run {run.id} of job {plain_line(str(run.job))} is queued: {context.command('run', 'show', run.id)}"
+        )
     if not lives:
         note(f"no daemon runs that would take it: {context.command('serve')}")
     return 0
@@ -56,6 +58,8 @@ async def _follow(context: Context, following: Following, *, as_json: bool) -> i
         note(f"run {following.run.id} goes on: only following it has ended. How it goes: {shown}")
         return 130
     if not ended:
-        note(f"no daemon lives any more: the next one goes on with run {following.run.id}. How it goes: {shown}")
+        note(
+            f"no daemon lives any more: the next one goes on with run {following.run.id}. How it goes: {shown}"
+        )
         return 1
     return tell(context, await RunFacts.read(following.store, following.run.id), as_json=as_json)

@@ -23,7 +23,11 @@ TEXTS = {
     "--every": ("every", "SPAN", "when: each 15m, 6h, 1d"),
     "--at": ("at", "TIME", "when: once, 2026-12-01T02:00 (in the job's zone)"),
     "--jitter": ("jitter", "SPAN", "start up to so much later, for each job the same (default: 0s)"),
-    "--grace": ("grace", "SPAN", "a due time that went by is run so much later still, then missed (default: 1h)"),
+    "--grace": (
+        "grace",
+        "SPAN",
+        "a due time that went by is run so much later still, then missed (default: 1h)",
+    ),
     "--start-after": ("start_after", "HH:MM", "not due before then"),
     "--finish-by": ("finish_by", "HH:MM", "runs end by then; what is left is skipped"),
     "--strategy": ("strategy", "S", "in which order credentials are offered (default: collect.strategy)"),

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from netraven.cli.context import Context
+from netraven.cli.kinds import kind_of
 from netraven.cli.report import origin
 from netraven.cli.screen import Table, clock, console, counted, print_json, say, warn
 from netraven.model import Job, JobStanding, Run, RunStatus, Schedule, What, utcnow
@@ -99,6 +100,7 @@ def run_document(run: Run) -> dict[str, Any]:
     """As `run list --json`."""
     return {
         "run": run.id,
+        "what": run.what.value,
         "started_at": run.started_at,
         "finished_at": run.finished_at,
         "status": run.status.value,
@@ -166,10 +168,10 @@ def last_run(run: Run | None) -> str | None:
         return None
     counts = run.counts
     of = f"{counts.collected:,} of {counts.devices:,}"
-    if run.what in (What.STALE, What.PRUNE):
+    if not run.what.visits:
         said = {RunStatus.COMPLETE: "done"}.get(run.status, run.status.value)
     else:
-        well = {What.REACHABILITY: "reachable", What.CREDENTIALS: "opened"}.get(run.what, "collected")
+        well = kind_of(run.what).well
         said = {
             RunStatus.QUEUED: f"queued, {of}" if run.begun else "queued",
             RunStatus.RUNNING: f"running, {of}",

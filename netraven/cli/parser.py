@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from netraven.cli.check_words import check_commands, report_commands
 from netraven.cli.config_words import config_commands
 from netraven.cli.git_words import git_commands, import_git_verb
 from netraven.cli.history_words import archive_verbs, prune_command
@@ -89,9 +90,11 @@ def _top() -> Parser:
     _secrets(commands)
     _collecting(commands)
     job_commands(commands)
+    check_commands(commands)
     _serving(commands)
     status_command(commands)
     _reading(commands)
+    report_commands(commands)
     config_commands(commands)
     git_commands(commands)
     _history(commands)

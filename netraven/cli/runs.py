@@ -9,8 +9,7 @@ from netraven.cli.context import Context
 from netraven.cli.logs import check_span
 from netraven.cli.report import RunFacts, origin, print_report, whence
 from netraven.cli.screen import ROWS, Table, clock, console, print_json, print_json_list, say, took
-
-from netraven.model import RunStatus, What
+from netraven.model import RunStatus
 
 STYLES = {
     RunStatus.COMPLETE: "",
@@ -37,6 +36,7 @@ async def show_all(
         await print_json_list(
             {
                 "run": run.id,
+                "what": run.what.value,
                 "started_at": run.started_at,
                 "finished_at": run.finished_at,
                 "status": run.status.value,
@@ -50,10 +50,9 @@ async def show_all(
     if not runs:
         say("no runs on record")
         return 0
-    well = "collected" if all(run.what is What.CONFIGURATION for run in runs) else "went well"
-    numbers = ("run", "took", "devices", well, "failed", "skipped", "offered")
-    columns = ("run", "started (UTC)", "took", "what for", "status", *numbers[2:])
-    table = Table(*columns, right=numbers, spare=("offered", "skipped", "took", "started (UTC)", "what for"))
+    numbers = ("run", "took", "devices", "well", "failed", "skipped", "offered")
+    columns = ("run", "what", "started (UTC)", "took", "status", *numbers[2:])
+    table = Table(*columns, right=numbers, spare=("offered", "skipped", "took", "started (UTC)", "what"))
     for run in runs:
         lasted = (
             None
@@ -62,7 +61,7 @@ async def show_all(
         )
         counts = run.counts
         table.add(
-            run.id, clock(run.started_at), took(lasted), whence(run), run.status.value.replace("_", " "),
+            run.id, whence(run), clock(run.started_at), took(lasted), run.status.value.replace("_", " "),
             counts.devices, counts.collected, counts.failed, counts.skipped, counts.attempts,
             style=STYLES.get(run.status, ""),
         )  # fmt: skip

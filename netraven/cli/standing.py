@@ -108,7 +108,9 @@ class Standing:
     @property
     def coming(self) -> list[tuple[JobStanding, datetime]]:
         """Jobs that are due, with the time at which they are run, the first one first."""
-        found = [(one, one.next_run_at) for one in self.jobs if one.job.enabled and one.next_run_at is not None]
+        found = [
+            (one, one.next_run_at) for one in self.jobs if one.job.enabled and one.next_run_at is not None
+        ]
         return sorted(found, key=lambda pair: (pair[1], pair[0].job.name))
 
     def document(self, unwell: Sequence[Mapping[str, str]]) -> dict[str, Any]:

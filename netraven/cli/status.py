@@ -63,7 +63,9 @@ async def _watch(context: Context, store: SqlStore, where: Console) -> None:
                     shown = lines(context, standing, unwell(standing), where)
                     trouble = []
                 except DatabaseError as error:
-                    trouble = [Text(f"the database cannot be read: {plain_line(str(error))}", style="bold red")]
+                    trouble = [
+                        Text(f"the database cannot be read: {plain_line(str(error))}", style="bold red")
+                    ]
                 live.update(Group(*trouble, *_fitting(shown, where.height - len(trouble))), refresh=True)
                 await asyncio.sleep(EVERY)
         except asyncio.CancelledError:
@@ -76,7 +78,10 @@ async def _watch(context: Context, store: SqlStore, where: Console) -> None:
 def _fitting(shown: Sequence[Text], height: int) -> Sequence[Text]:
     if len(shown) <= height:
         return shown
-    return [*shown[: height - 1], Text(f"and {len(shown) - height + 1} more lines: a higher terminal shows them", "dim")]
+    return [
+        *shown[: height - 1],
+        Text(f"and {len(shown) - height + 1} more lines: a higher terminal shows them", "dim"),
+    ]
 
 
 def lines(context: Context, standing: Standing, found: Sequence[Unwell], where: Console) -> list[Text]:
@@ -91,7 +96,10 @@ def lines(context: Context, standing: Standing, found: Sequence[Unwell], where: 
     ):
         made += [Text(), Text(title, style="bold"), *rows]
     made += [Text(), _fleet(standing)]
-    made += [Text(), Text("Unwell" if found else "Nothing is unwell", style="bold red" if found else "bold green")]
+    made += [
+        Text(),
+        Text("Unwell" if found else "Nothing is unwell", style="bold red" if found else "bold green"),
+    ]
     for one in found:
         made += _wrapped(Text(one.text, style="yellow"), width)
     for line in made:
@@ -117,7 +125,9 @@ def _daemons(standing: Standing) -> Iterator[Text]:
 def _daemon(one: DaemonSeen, now: datetime) -> Text:
     state = one.state
     line = Text("  ").append_text(cell(one.host))
-    line.append(f" pid {_number(state.get('pid'))}, since {clock(one.started_at)} UTC, seen {ago(one.heartbeat_at, now)}")
+    line.append(
+        f" pid {_number(state.get('pid'))}, since {clock(one.started_at)} UTC, seen {ago(one.heartbeat_at, now)}"
+    )
     if state.get("draining"):
         line.append(", stopping", style="yellow")
     else:

@@ -53,12 +53,16 @@ def _daemons(standing: Standing) -> Iterator[Unwell]:
     waiting = [counted(len(standing.coming), "job")] if standing.coming else []
     waiting += [counted(len(standing.queued), "queued run")] if standing.queued else []
     if waiting and not standing.daemons:
-        yield Unwell("no-daemon", f"no daemon runs that would do what is due: {', '.join(waiting)}", ("serve",))
+        yield Unwell(
+            "no-daemon", f"no daemon runs that would do what is due: {', '.join(waiting)}", ("serve",)
+        )
     for daemon in standing.daemons:
         who = f"the daemon on {plain_line(daemon.host)}"
         silence = standing.at - daemon.heartbeat_at
         if silence > SILENT:
-            yield Unwell("silent", f"{who} gave its last sign of life {ago(daemon.heartbeat_at, standing.at)}")
+            yield Unwell(
+                "silent", f"{who} gave its last sign of life {ago(daemon.heartbeat_at, standing.at)}"
+            )
         if error := daemon.state.get("reload_error"):
             yield Unwell("reload", f"{who} goes on with its old settings: {plain_line(str(error), 600)}")
         lag = daemon.state.get("writer_lag_s")
@@ -69,9 +73,7 @@ def _daemons(standing: Standing) -> Iterator[Unwell]:
 def _due(standing: Standing) -> Iterator[Unwell]:
     busy = {one.run.job for one in standing.running} | {run.job for run in standing.queued}
     overdue = [
-        one.job.name
-        for one, at in standing.coming
-        if standing.at - at > OVERDUE and one.job.name not in busy
+        one.job.name for one, at in standing.coming if standing.at - at > OVERDUE and one.job.name not in busy
     ]
     if overdue:
         yield Unwell("overdue", f"due, and not taken up by anybody: {_names(overdue)}", ("job", "list"))
@@ -116,7 +118,9 @@ def _accounts(standing: Standing) -> Iterator[Unwell]:
     paused: dict[str, list[str]] = {}
     for held in standing.held:
         if held.paused:
-            paused.setdefault(f"{plain_line(held.why)}, until {clock(held.until)} UTC", []).append(held.credential)
+            paused.setdefault(f"{plain_line(held.why)}, until {clock(held.until)} UTC", []).append(
+                held.credential
+            )
             continue
         text = f"credential {plain_line(held.credential)} is held until {clock(held.until)} UTC: {plain_line(held.why)}"
         yield Unwell("held", text, ("credential", "list"))
@@ -124,7 +128,9 @@ def _accounts(standing: Standing) -> Iterator[Unwell]:
         yield Unwell("realm-paused", f"{why}; not offered meanwhile: {_names(credentials)}", ("plan",))
     for short in standing.short:
         account = f"account {plain_line(short.username)} of realm {plain_line(short.realm)}"
-        yield Unwell("short", f"{account} bears {counted(short.left, 'more refusal')} before it is held", ("plan",))
+        yield Unwell(
+            "short", f"{account} bears {counted(short.left, 'more refusal')} before it is held", ("plan",)
+        )
 
 
 def _devices(standing: Standing) -> Iterator[Unwell]:
@@ -147,7 +153,9 @@ def _hooks(standing: Standing) -> Iterator[Unwell]:
             text = f"hook {name} fails ({tries}), {counted(one.waiting, 'event')} waiting: {why}"
             yield Unwell("hook", text, ("hook", "list"))
         elif one.given_up:
-            yield Unwell("hook", f"hook {name} was not told of {counted(one.given_up, 'event')}", ("hook", "list"))
+            yield Unwell(
+                "hook", f"hook {name} was not told of {counted(one.given_up, 'event')}", ("hook", "list")
+            )
 
 
 def _names(names: Sequence[str]) -> str:

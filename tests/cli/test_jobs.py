@@ -41,7 +41,18 @@ def test_a_job_is_added_and_shown(ready: Path, nr: Command) -> None:
     words = ("--tag", "edge", "--not-device", "ev*", "--cron", "30 2 * * *", "--zone", "Europe/Berlin")
     said = nr(
         *("job", "add", "nightly", *words, "--start-after", "22:00", "--finish-by", "06:00"),
-        *("--jitter", "10m", "--grace", "2h", "--priority", "5", "--concurrency", "9", "--strategy", "priority"),
+        *(
+            "--jitter",
+            "10m",
+            "--grace",
+            "2h",
+            "--priority",
+            "5",
+            "--concurrency",
+            "9",
+            "--strategy",
+            "priority",
+        ),
     )
     assert (said.code, said.err) == (0, "")
     assert "job nightly added: next run " in said.out
@@ -53,7 +64,12 @@ def test_a_job_is_added_and_shown(ready: Path, nr: Command) -> None:
         "grace": "2h", "start_after": "22:00", "finish_by": "06:00", "strategy": "priority", "concurrency": 9,
         "priority": 5,
     }  # fmt: skip
-    assert (job["what"], job["enabled"], job["origin"], job["where"]) == ("configuration", True, "command", None)
+    assert (job["what"], job["enabled"], job["origin"], job["where"]) == (
+        "configuration",
+        True,
+        "command",
+        None,
+    )
     assert job["last_run"] is None
     assert job["due_at"] <= job["next_run_at"]
     shown = nr("job", "show", "nightly", "--json").json
@@ -61,7 +77,12 @@ def test_a_job_is_added_and_shown(ready: Path, nr: Command) -> None:
     assert len(shown["next_due"]) == 5
     assert shown["next_due"][0] == {"due_at": job["due_at"], "run_at": job["next_run_at"]}
     text = nr("job", "show", "nightly").out
-    for words_shown in ("30 2 * * * Europe/Berlin 22:00-06:00", "02:30 CE", "5 devices at the moment", "no runs yet"):
+    for words_shown in (
+        "30 2 * * * Europe/Berlin 22:00-06:00",
+        "02:30 CE",
+        "5 devices at the moment",
+        "no runs yet",
+    ):
         assert words_shown in text
     assert "30 2 * * * Europe/Berlin" in nr("job", "list").out
 
@@ -202,7 +223,12 @@ def test_a_file_with_one_bad_job_applies_none(ready: Path, nr: Command) -> None:
 def test_commands_leave_jobs_of_the_settings_alone(ready: Path, nr: Command) -> None:
     write(ready, '[ours]\nevery = "6h"\n')
     nr("job", "apply")
-    for words in (("edit", "ours", "--every", "1h"), ("remove", "ours"), ("enable", "ours"), ("disable", "ours")):
+    for words in (
+        ("edit", "ours", "--every", "1h"),
+        ("remove", "ours"),
+        ("enable", "ours"),
+        ("disable", "ours"),
+    ):
         said = nr("job", *words)
         assert said.code == 2
         assert "job 'ours' is defined by the settings" in said.err
@@ -260,7 +286,19 @@ def test_its_exit_code_is_that_of_collect(ready: Path, nr: Command) -> None:
 
 
 def test_a_job_is_run_with_what_it_says(ready: Path, nr: Command) -> None:
-    nr("job", "add", "j", "--device", "r1", "--output", "version", "--strategy", "priority", "--concurrency", "3")
+    nr(
+        "job",
+        "add",
+        "j",
+        "--device",
+        "r1",
+        "--output",
+        "version",
+        "--strategy",
+        "priority",
+        "--concurrency",
+        "3",
+    )
     assert nr("job", "run", "j").code == 0
     run = in_store(lambda store: store.runs.get(1))
     assert (run.outputs, run.strategy, run.concurrency, run.job) == (("version",), "priority", 3, "j")
@@ -292,7 +330,17 @@ def slow_home(home: Path, slow: RunningLab, nr: Command, monkeypatch: pytest.Mon
     (home / "devices.csv").write_text(slow.lab.csv())
     nr("device", "import", "devices.csv")
     monkeypatch.setenv("THE_PASSWORD", PASSWORDS["netops"])
-    nr("credential", "add", "netops", "--username", "netops", "--tags", "edge", "--password-env", "THE_PASSWORD")
+    nr(
+        "credential",
+        "add",
+        "netops",
+        "--username",
+        "netops",
+        "--tags",
+        "edge",
+        "--password-env",
+        "THE_PASSWORD",
+    )
     return home
 
 
@@ -364,7 +412,9 @@ def daemon(ready: Path) -> Iterator[Daemon]:
     daemon.stop()
 
 
-def test_where_a_daemon_lives_it_runs_the_job_and_is_followed(ready: Path, nr: Command, daemon: Daemon) -> None:
+def test_where_a_daemon_lives_it_runs_the_job_and_is_followed(
+    ready: Path, nr: Command, daemon: Daemon
+) -> None:
     nr("job", "add", "j", "--tag", "edge", "--not-device", "evil")
     said = nr("job", "run", "j", "--json")
     assert said.code == 1
@@ -393,5 +443,3 @@ def test_ctrl_c_ends_following_only(ready: Path, nr: Command, daemon: Daemon) ->
     assert "run 1 goes on: only following it has ended" in err
     daemon.hold.clear()
     until(lambda: in_store(lambda store: store.runs.get(1)).status is RunStatus.COMPLETE)
-
-

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_collect import DOCUMENT_KEYS
 from tests.cli.conftest import PASSWORDS, Command, RunningLab
+from tests.cli.test_collect import DOCUMENT_KEYS
 from tests.cli.test_holds import pause, refuse
 
 KEYS = ["strategy", "devices", "offerable", "expected_attempts", "first_offers", "accounts", "held", "not_offered",

@@ -62,5 +62,7 @@ def test_every_status_of_a_run_reads_differently(ready: Path, nr: Command) -> No
     listed = [line for line in nr("run", "list").out.splitlines() if "by hand" in line]
     words = {re.split(r" {3,}", line.split("by hand")[1].strip())[0] for line in listed}
     assert len(words) == len(RunStatus), words
-    headlines = {nr("run", "show", number).out.splitlines()[0].split(":")[1] for number in range(1, len(RunStatus) + 1)}
+    headlines = {
+        nr("run", "show", number).out.splitlines()[0].split(":")[1] for number in range(1, len(RunStatus) + 1)
+    }
     assert len({re.sub(r"\(.*", "", headline) for headline in headlines}) == len(RunStatus)

@@ -22,7 +22,7 @@ from netraven.cli.context import Context
 from netraven.cli.standing import Held, Short, Standing, UnderWay
 from netraven.cli.status import lines
 from netraven.cli.unwell import unwell
-from netraven.config import Settings, load_settings
+from netraven.config import Settings
 from netraven.model import (
     Counts,
     DaemonSeen,
@@ -60,14 +60,23 @@ def run(number: int = 7, status: RunStatus = RunStatus.RUNNING, **more: Any) -> 
     return Run(number, at(-10), status, counts=counts, **more)
 
 
-def job(name: str = "nightly", due: float | None = 60, *, last: Run | None = None, **more: Any) -> JobStanding:
+def job(
+    name: str = "nightly", due: float | None = 60, *, last: Run | None = None, **more: Any
+) -> JobStanding:
     due_at = None if due is None else at(due)
     made = Job(name, schedule=Schedule(every=3600.0), **more)
     return JobStanding(1, made, Origin.COMMAND, NOW, NOW, due_at, due_at, last_run=last)
 
 
 def daemon(seen: float = 0.0, **state: Any) -> DaemonSeen:
-    told = {"version": "1", "pid": 4711, "sessions": 120, "waiting": 0, "queue": 0, "writer_lag_s": 0.0} | state
+    told = {
+        "version": "1",
+        "pid": 4711,
+        "sessions": 120,
+        "waiting": 0,
+        "queue": 0,
+        "writer_lag_s": 0.0,
+    } | state
     return DaemonSeen(1, "here/4711/1", "collector-1", at(-600), at(-seen), told)
 
 
@@ -78,7 +87,9 @@ def kinds(standing: Standing) -> list[str]:
 def text(standing: Standing, *, columns: int = 80) -> str:
     where = Console(width=columns, force_terminal=True, color_system=None)
     with where.capture() as capture:
-        for line in lines(Context(given=Settings(file=Path("netraven.toml"))), standing, unwell(standing), where):
+        for line in lines(
+            Context(given=Settings(file=Path("netraven.toml"))), standing, unwell(standing), where
+        ):
             where.print(line)
     return ESCAPES.sub("", capture.get())
 
@@ -110,11 +121,15 @@ UNWELL: Mapping[str, tuple[Standing, str]] = {
     "slow-database": (replace(EMPTY, daemons=[daemon(writer_lag_s=12.0)]), "waits 12 s for the database"),
     "overdue": (replace(EMPTY, daemons=[daemon()], jobs=[job(due=-2)]), "not taken up by anybody: nightly"),
     "missed": (
-        replace(EMPTY, daemons=[daemon()], jobs=[job(last=run(status=RunStatus.MISSED, due_at=at(-90), missed=2))]),
+        replace(
+            EMPTY, daemons=[daemon()], jobs=[job(last=run(status=RunStatus.MISSED, due_at=at(-90), missed=2))]
+        ),
         "job nightly missed its run of 2026-11-24 10:30:00 UTC, and 2 due times before it",
     ),
     "late": (
-        replace(EMPTY, daemons=[daemon()], running=[UnderWay(run(job="a", finish_by=at(5)), 44, eta_at=at(9))]),
+        replace(
+            EMPTY, daemons=[daemon()], running=[UnderWay(run(job="a", finish_by=at(5)), 44, eta_at=at(9))]
+        ),
         "job a will be late: expected to end 2026-11-24 12:09:00, to be finished by 2026-11-24 12:05:00 UTC",
     ),
     "failed": (
@@ -130,7 +145,9 @@ UNWELL: Mapping[str, tuple[Standing, str]] = {
         "credential tacacs is held until 2026-11-24 12:30:00 UTC: refused 3 times in a row",
     ),
     "realm-paused": (
-        replace(EMPTY, held=[Held(name, at(30), "realm r looks unwell: slow", paused=True) for name in "abcde"]),
+        replace(
+            EMPTY, held=[Held(name, at(30), "realm r looks unwell: slow", paused=True) for name in "abcde"]
+        ),
         "realm r looks unwell: slow, until 2026-11-24 12:30:00 UTC; not offered meanwhile: a, b, c and 2 more",
     ),
     "short": (
@@ -234,14 +251,22 @@ async def test_it_is_read_from_the_database(store: SqlStore) -> None:
     assert claimed is not None
     begun = await store.runs.begin(claimed, dead_after=3)
     eta = (NOW + timedelta(hours=1)).isoformat()
-    state = {"pid": 1, "runs": {str(begun.id): {"done": 5, "devices": 9, "in_session": 2, "eta_at": eta}, "x": 3}}
+    state = {
+        "pid": 1,
+        "runs": {str(begun.id): {"done": 5, "devices": 9, "in_session": 2, "eta_at": eta}, "x": 3},
+    }
     seen = await store.daemons.register(state)
     by_hand = await store.runs.start(Order(selector=Selector()))
     await store.runs.finish(by_hand, RunStatus.NO_DEVICES, Counts())
     waits = await store.runs.queue(Order())
     standing = await Standing.read(store, settings)
     (going,) = standing.running
-    assert (going.run.id, going.done, going.in_session, going.eta_at) == (begun.id, 5, 2, NOW + timedelta(hours=1))
+    assert (going.run.id, going.done, going.in_session, going.eta_at) == (
+        begun.id,
+        5,
+        2,
+        NOW + timedelta(hours=1),
+    )
     assert [one.id for one in standing.queued] == [waits.id]
     assert standing.by_hand is not None
     assert standing.by_hand.id == by_hand.id
@@ -256,7 +281,10 @@ async def test_it_is_read_from_the_database(store: SqlStore) -> None:
 async def test_what_a_daemon_of_another_version_says_does_no_harm(store: SqlStore) -> None:
     claimed = await store.runs.claim(await store.runs.queue(Order()))
     assert claimed is not None
-    odd = {"runs": {str(claimed.id): {"done": "many", "eta_at": "soon", "in_session": None}}, "sessions": "\x1b[2J"}
+    odd = {
+        "runs": {str(claimed.id): {"done": "many", "eta_at": "soon", "in_session": None}},
+        "sessions": "\x1b[2J",
+    }
     await store.daemons.register(odd)
     standing = await Standing.read(store, Settings())
     assert (standing.running[0].done, standing.running[0].eta_at) == (0, None)
