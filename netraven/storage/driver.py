@@ -25,9 +25,9 @@ async def connect(path: Path) -> aiosqlite.Connection:
     The file has to be there. SQLite would make an empty one in place of one that was moved away for a moment, and the
     connection would go on with that.
     """
-    uri = f"{path.absolute().as_uri()}?mode=rw"
 
     def connector() -> sqlite3.Connection:
+        uri = f"{path.absolute().as_uri()}?mode=rw"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=30.0)
         try:
             for pragma in PRAGMAS:
