@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -82,9 +82,9 @@ class Running:
     realms: Mapping[str, RealmSettings]
     access: AccessRules
     jump: JumpSettings
-    floor: Floor
-    """What these runs share with others of the process."""
     retention: RetentionSettings = RetentionSettings()
+    floor: Floor = field(default_factory=Floor)
+    """What these runs share with others of the process."""
 
     def check(self, order: Order | Run) -> None:
         """Raises ``InputError`` for what no run can be made of."""
