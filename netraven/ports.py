@@ -25,6 +25,7 @@ from netraven.model import (
     HostKey,
     Job,
     JobStanding,
+    Load,
     Order,
     Origin,
     Pair,
@@ -34,6 +35,7 @@ from netraven.model import (
     RunStatus,
     Secret,
     Selector,
+    SkipReason,
     SshOffer,
     StoredVersion,
     Tally,
@@ -153,11 +155,22 @@ class Runs(Protocol):
         some time, the slowest come first.
         """
 
-    def targets_of(self, run: Run, *, reading: Reading = at_once) -> AsyncIterator[Target]:
-        """Its targets that have no outcome yet, in that order; read lazily. ``reading`` calls what reads a page."""
+    def targets_of(
+        self, run: Run, *, resumed: bool = False, reading: Reading = at_once
+    ) -> AsyncIterator[Target]:
+        """Its targets that have no outcome yet, in that order; read lazily. ``reading`` calls what reads a page.
+
+        ``resumed``: another process has had the run before, and what it offered to them comes with them.
+        """
 
     async def counted(self, run: Run) -> Counts:
-        """The run in numbers, as far as it is on record."""
+        """The outcomes of the run that are on record, in numbers."""
+
+    async def skipped(self, run: Run, reason: SkipReason) -> int:
+        """How many of its devices were skipped for this reason so far."""
+
+    async def load(self, run: Run, *, dead_after: int, dead_seconds: float) -> Load:
+        """What visits of those that have no outcome yet usually take; of a dead device so many seconds."""
 
     async def heartbeat(self, run: Run, counts: Counts | None = None, eta_at: datetime | None = None) -> bool:
         """Give a sign of life, with how far the run has come. False: another process has taken it over."""

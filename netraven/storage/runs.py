@@ -15,10 +15,12 @@ from netraven.model import (
     SELECTING,
     Counts,
     Event,
+    Load,
     Order,
     Run,
     RunStatus,
     Selector,
+    SkipReason,
     Status,
     Subscription,
     Verdict,
@@ -135,9 +137,24 @@ class SqlRuns:
             return bool((await connection.execute(update(runs).where(mine).values(values))).rowcount)
 
     async def counted(self, run: Run) -> Counts:
-        """A run in numbers, from what it has left on record so far."""
+        """The outcomes of the run that are on record, in numbers."""
+        offered = select(func.coalesce(func.sum(run_outcomes.c.attempts), 0))
         async with self._database.reading() as connection:
-            return await _counted(connection, run)
+            attempts = await connection.execute(offered.where(run_outcomes.c.run_id == run.id))
+            return replace(await _counted(connection, run), attempts=int(attempts.scalar_one()))
+
+    async def skipped(self, run: Run, reason: SkipReason) -> int:
+        """How many of its devices were skipped for this reason so far."""
+        statement = select(func.count()).where(
+            run_outcomes.c.run_id == run.id, run_outcomes.c.reason == reason.value
+        )
+        async with self._database.reading() as connection:
+            return int((await connection.execute(statement)).scalar_one())
+
+    async def load(self, run: Run, *, dead_after: int, dead_seconds: float) -> Load:
+        """What visits of those that have no outcome yet usually take; of a dead device so many seconds."""
+        async with self._database.reading() as connection:
+            return await targets.load(connection, run, dead_after=dead_after, dead_seconds=dead_seconds)
 
     async def finish(
         self,
