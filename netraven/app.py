@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from netraven.assembly import (
     access_rules,
     courier,
+    floor_limits,
     git_exporter,
     guard_standing,
     sources,
@@ -23,6 +24,7 @@ from netraven.assembly import (
     transport_for,
 )
 from netraven.collect.access import AccessRules
+from netraven.collect.floor import Floor, FloorLimits
 from netraven.config import (
     CollectSettings,
     JumpSettings,
@@ -89,7 +91,12 @@ class NetRaven:
         jump: JumpSettings = JumpSettings(),
         platforms: Catalogue | None = None,
         outlets: Outlets = Outlets(),
+        floor: Floor | None = None,
     ) -> None:
+        """``floor``: what its runs share when several go on at once."""
+        self._floor = floor or Floor(
+            FloorLimits(settings.concurrency, {}, jump.max_logins, jump.max_sessions)
+        )
         self._outlets = outlets
         self.platforms = platforms or Catalogue()
         """The platforms that ship, and the user's."""
@@ -129,6 +136,7 @@ class NetRaven:
                 access=access_rules(settings),
                 jump=settings.jump,
                 platforms=platforms,
+                floor=Floor(floor_limits(settings)),
                 outlets=Outlets(
                     git=git_exporter(settings, store, platforms),
                     courier=partial(courier, settings, store, platforms) if settings.hooks else None,
@@ -267,9 +275,10 @@ class NetRaven:
             await self._check(order.selector)
             running.check(order)
             await running.prepare(order.selector, what)
-            run = await running.execute(
-                await self._store.start(order), observer=observer, on_outcome=on_outcome
-            )
+            with self._floor.at_least(order.concurrency):
+                run = await running.execute(
+                    await self._store.start(order), observer=observer, on_outcome=on_outcome
+                )
             await self._keep(await self._outlets.export(), run, observer)
         return run
 
@@ -349,7 +358,15 @@ class NetRaven:
 
     @property
     def _running(self) -> Running:
-        return Running(self._store, self._transport, self._settings, self._realms, self._access, self._jump)
+        return Running(
+            self._store,
+            self._transport,
+            self._settings,
+            self._realms,
+            self._access,
+            self._jump,
+            floor=self._floor,
+        )
 
     async def _keep(self, lines: Iterable[Line], run: Run, observer: Observer | None) -> None:
         """Put lines into the run's log; what cannot be kept is only shown."""

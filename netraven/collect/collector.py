@@ -78,7 +78,7 @@ class Limits:
     patience: float = 600.0
     connect_timeout: float = 10.0
     """Where settings say nothing of the device."""
-    breaker: Breaker = Breaker()
+    breaker: Breaker = field(default_factory=Breaker)
     clock: Clock = time.monotonic
     outage: Outage = field(default_factory=Outage)
 
