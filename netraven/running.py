@@ -7,7 +7,7 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -34,6 +34,7 @@ from netraven.credentials.strategy import strategy_named
 from netraven.errors import DatabaseError, InputError, NetRavenError, RunLost
 from netraven.model import (
     Counts,
+    Credential,
     Load,
     Logged,
     Order,
@@ -135,25 +136,9 @@ class Running:
             resumed = run.begun
             run = await store.begin(run, dead_after=self.settings.dead_after)
             load = await self._load(store, run)
-            if resumed:
-                without = await store.skipped(run, SkipReason.NO_CREDENTIALS)
-                tally = _Tally(await store.counted(run), without)
-            else:
-                tally = _Tally(run.counts)
+            tally = await _on_record(store, run) if resumed else _Tally(run.counts)
             knowledge = Knowledge(await store.learned())
-            guard = Guard(
-                Patient(self.store.guard_book, outage),
-                credentials,
-                rules=partial(policy_of, self.realms),
-                holder=f"{current_owner()}#{run.id}",
-                knowledge=knowledge,
-                find_proven=store.proven,
-                patience=Patience(
-                    max(self.settings.login_timeout, self.access.longest("login_timeout")),
-                    self.settings.login_grace,
-                ),
-                floor=self.floor,
-            )
+            guard = self._guard(run, store, outage, credentials, knowledge)
             on_the_way = await outage.over(lambda: jump_hosts(self.store, self.access))
             hosts = JumpHosts(on_the_way, self.access, self._jump_limits, self.floor)
             async with (
@@ -183,14 +168,7 @@ class Running:
                         run.what,
                         self.settings.device_timeout,
                     ),
-                    limits=Limits(
-                        self.settings.device_timeout,
-                        RetryPolicy(self.settings.retries),
-                        self.settings.patience,
-                        self.settings.connect_timeout,
-                        self._breaker,
-                        outage=outage,
-                    ),
+                    limits=self._limits(outage),
                 )
                 fleet = Fleet(
                     collector,
@@ -250,6 +228,38 @@ class Running:
                 outage.hurry()
             run = await self._end(store, run, status, tally, failure, resumable=resumable)
         return run
+
+    def _guard(
+        self,
+        run: Run,
+        store: Any,
+        outage: Outage,
+        credentials: Sequence[Credential],
+        knowledge: Knowledge,
+    ) -> Guard:
+        told = self.settings
+        longest = max(told.login_timeout, self.access.longest("login_timeout"))
+        return Guard(
+            Patient(self.store.guard_book, outage),
+            credentials,
+            rules=partial(policy_of, self.realms),
+            holder=f"{current_owner()}#{run.id}",
+            knowledge=knowledge,
+            find_proven=store.proven,
+            patience=Patience(longest, told.login_grace),
+            floor=self.floor,
+        )
+
+    def _limits(self, outage: Outage) -> Limits:
+        told = self.settings
+        return Limits(
+            told.device_timeout,
+            RetryPolicy(told.retries),
+            told.patience,
+            told.connect_timeout,
+            self._breaker,
+            outage=outage,
+        )
 
     async def _load(self, store: Any, run: Run) -> Load:
         """What is left of the run, and how long it usually takes."""
@@ -328,6 +338,11 @@ class Running:
 
 def _late(collector: Collector, data: Mapping[str, object]) -> None:
     collector.notice("run_will_be_late", data)
+
+
+async def _on_record(store: Any, run: Run) -> _Tally:
+    """What another process has left of a run."""
+    return _Tally(await store.counted(run), await store.skipped(run, SkipReason.NO_CREDENTIALS))
 
 
 @asynccontextmanager

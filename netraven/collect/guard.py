@@ -70,7 +70,7 @@ class Guard:
     ``rules``: what is known of a realm. ``floor``: what this run shares with others of the process.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, each by name
         self,
         book: GuardBook,
         credentials: Iterable[Credential],
