@@ -124,7 +124,7 @@ READING = (
     "log connections", "log attempts", "log job", "config show none", "db check",
     "hostkey list", "hostkey show none", "device ssh none --stored", "device ssh-report", "config history none",
     "config diff none",
-    "hook list", "job list", "job show seen", "job apply", "status",
+    "hook list", "job list", "job apply", "status",
 )  # fmt: skip
 LOOKING_BACK = (
     "config show holds", "config diff holds 1 1", "config diff --run 1", "config diff --run 1 --side-by-side",
@@ -243,7 +243,7 @@ async def test_commands_show_no_secret(
         await run("job add seen --device holds --every 6h")
         await run("job run seen")
 
-    for line in (*READING, *LOOKING_BACK):
+    for line in ("job show seen", *READING, *LOOKING_BACK):
         await run(line)
         await run(f"{line} --json")
     await run(f"config search {community}", code=1)  # it cannot be guessed at
