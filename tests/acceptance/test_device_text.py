@@ -121,7 +121,11 @@ async def test_every_command_and_every_log(
                 check(f"collect, {form}: stdout", ended.stdout)
                 check(f"collect, {form}: stderr", ended.stderr)
                 assert "\\x1b]0;" in ended.err  # it is shown, not hidden
-        for words, code in ((["job", "add", "odd", "--device", "name*"], 0), (["job", "run", "odd"], 0), (["run", "retry", "1"], 1)):
+        for words, code in (
+            (["job", "add", "odd", "--device", "name*"], 0),
+            (["job", "run", "odd"], 0),
+            (["run", "retry", "1"], 1),
+        ):
             ended = await command(*words, config=installation.file)
             check(" ".join(words), ended.stdout + ended.stderr)
             assert ended.code == code, ended.err
@@ -151,7 +155,16 @@ async def test_every_command_and_every_log(
         ["job", "add", EVIL],
         *(
             ["job", "add", "x", option, EVIL]
-            for option in ("--tag", "--platform", "--output", "--strategy", "--cron", "--zone", "--every", "--at")
+            for option in (
+                "--tag",
+                "--platform",
+                "--output",
+                "--strategy",
+                "--cron",
+                "--zone",
+                "--every",
+                "--at",
+            )
         ),
         ["job", "edit", "odd", "--clear", EVIL],
     ):

@@ -62,7 +62,12 @@ def test_every_command_has_help(command: str, nr: Command) -> None:
 def test_every_handler_exists(command: str) -> None:
     from importlib import import_module
 
-    fillers = {"credential add": ["--username", "u"], "run show": ["1"], "run retry": ["1"], "device ssh": ["x"]}
+    fillers = {
+        "credential add": ["--username", "u"],
+        "run show": ["1"],
+        "run retry": ["1"],
+        "device ssh": ["x"],
+    }
     needed = fillers.get(command, ["x"] if command.startswith("job ") else [])
     if command in ("job list", "job apply"):
         needed = []
