@@ -43,7 +43,6 @@ MEANINGS = {
     "realm_paused": "the AAA service that judges its credentials looked unwell; nothing more was sent",
     "window_closed": "its turn did not come before the time by which the run had to be finished",
     "refused_before": "refused all that matches, not long ago; nothing was sent again",
-    "window_closed": "the run had to be finished before it was through with it",
 }
 """What each failure class and each reason to skip a device means, in a few words."""
 

@@ -125,13 +125,17 @@ def _daemon(one: DaemonSeen, now: datetime) -> Text:
     state = one.state
     line = Text("  ").append_text(cell(one.host))
     line.append(
-        f" pid {_number(state.get('pid'))}, since {clock(one.started_at)} UTC, seen {ago(one.heartbeat_at, now)}"
+        f" pid {_pid(state.get('pid'))}, since {clock(one.started_at)} UTC, seen {ago(one.heartbeat_at, now)}"
     )
     if state.get("draining"):
         line.append(", stopping", style="yellow")
     else:
         line.append(f", {_number(state.get('sessions'))} in session")
     return line
+
+
+def _pid(value: object) -> str:
+    return str(value) if isinstance(value, int) else "-"
 
 
 def _number(value: object) -> str:
