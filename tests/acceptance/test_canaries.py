@@ -124,7 +124,7 @@ READING = (
     "log connections", "log attempts", "log job", "config show none", "db check",
     "hostkey list", "hostkey show none", "device ssh none --stored", "device ssh-report", "config history none",
     "config diff none",
-    "hook list",
+    "hook list", "report stale",
 )  # fmt: skip
 LOOKING_BACK = (
     "config show holds", "config diff holds 1 1", "config diff --run 1", "config diff --run 1 --side-by-side",
@@ -157,7 +157,7 @@ TOLD = """
 [hooks.told]
 type = "command"
 command = ["/bin/sh", "-c", "cat >> told.jsonl"]
-events = ["first-seen", "changed", "failed", "failed-again", "recovered", "run-finished"]
+events = ["first-seen", "changed", "failed", "failed-again", "recovered", "run-finished", "stale-devices"]
 timeout = 60.0
 """
 """Leaves what hooks are told beside the settings, where files are hunted through."""
@@ -235,6 +235,9 @@ async def test_commands_show_no_secret(
         hunt.hunt("collect --json: stderr", ended.stderr)
         assert lab.count("attempt") > 20  # the secrets did travel
         await run("collect --device none --device enables --device enable-wrong", code=1)
+        for what in ("credentials", "reachability"):
+            await run(f"check {what}", code=1)
+            await run(f"check {what} --json", code=1)
 
     for line in (*READING, *LOOKING_BACK):
         await run(line)
