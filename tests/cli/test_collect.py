@@ -36,6 +36,12 @@ ATTEMPT_KEYS = [
 ]
 
 
+DOCUMENT_KEYS = [
+    *("run", "what", "started_at", "finished_at", "status", "counts", "job", "due_at", "finish_by", "eta_at"),
+    *("missed", "retry_of", "devices", "done"),
+]
+
+
 @pytest.fixture
 def collected(ready: Path, nr: Command) -> Any:
     """The document of one run over everything."""
@@ -45,16 +51,7 @@ def collected(ready: Path, nr: Command) -> Any:
 
 
 def test_the_document_of_a_run(collected: Any, nr: Command) -> None:
-    assert list(collected) == [
-        "run",
-        "what",
-        "started_at",
-        "finished_at",
-        "status",
-        "counts",
-        "devices",
-        "done",
-    ]
+    assert list(collected) == DOCUMENT_KEYS
     assert (collected["what"], collected["done"]) == ("configuration", None)
     assert (collected["run"], collected["status"]) == (1, "partial")
     assert TIME.fullmatch(collected["started_at"])
@@ -200,7 +197,7 @@ def test_selecting(ready: Path, nr: Command) -> None:
     assert [d["name"] for d in said.json["devices"]] == ["r1", "r2"]
     assert said.json["status"] == "complete"
     (run,) = nr("run", "list", "--json").json
-    assert list(run) == ["run", "what", "started_at", "finished_at", "status", "counts"]
+    assert list(run) == DOCUMENT_KEYS[:-2]
     assert "complete" in nr("run", "list").out
     nothing = nr("collect", "--tag", "unused")
     assert nothing.code == 1
