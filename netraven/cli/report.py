@@ -48,6 +48,11 @@ MEANINGS = {
 """What each failure class and each reason to skip a device means, in a few words."""
 
 _WELL = ("collected", "checked")
+_LEFT = {
+    What.CONFIGURATION: "were not collected",
+    What.REACHABILITY: "were not reached",
+    What.CREDENTIALS: "did not open",
+}
 _UNWELL = {
     What.CONFIGURATION: "was not collected",
     What.REACHABILITY: "was not reached",
@@ -351,7 +356,7 @@ def _look_further(where: Console, context: Context, facts: RunFacts, *, each_dev
     refused = next((d for d in missing if d["attempts"]), None)
     left = run.counts.devices - run.counts.collected
     if left > 0 and run.status in (RunStatus.PARTIAL, RunStatus.FAILED, RunStatus.INTERRUPTED):
-        commands.append((context.command("run", "retry", run.id), "try those again that were not collected"))
+        commands.append((context.command("run", "retry", run.id), f"try those again that {_LEFT[run.what]}"))
     if refused is not None:
         words = ("log", "attempts", "--run", run.id, "--device", refused["name"])
         commands.append((context.command(*words), "what one device was offered, and its answers"))
