@@ -41,7 +41,6 @@ MEANINGS = {
     "interrupted": "the run was stopped while the device was in session",
     "credentials_held": "what could open it is held, so that no account gets locked; nothing more was sent",
     "realm_paused": "the AAA service that judges its credentials looked unwell; nothing more was sent",
-    "window_closed": "its turn did not come before the time by which the run had to be finished",
     "refused_before": "refused all that matches, not long ago; nothing was sent again",
     "window_closed": "the run had to be finished before it was through with it",
 }
