@@ -41,12 +41,16 @@ MEANINGS = {
     "interrupted": "the run was stopped while the device was in session",
     "credentials_held": "what could open it is held, so that no account gets locked; nothing more was sent",
     "realm_paused": "the AAA service that judges its credentials looked unwell; nothing more was sent",
-    "window_closed": "its turn did not come before the time by which the run had to be finished",
     "refused_before": "refused all that matches, not long ago; nothing was sent again",
 }
 """What each failure class and each reason to skip a device means, in a few words."""
 
 _WELL = ("collected", "checked")
+_LEFT = {
+    What.CONFIGURATION: "were not collected",
+    What.REACHABILITY: "were not reached",
+    What.CREDENTIALS: "did not open",
+}
 _UNWELL = {
     What.CONFIGURATION: "was not collected",
     What.REACHABILITY: "was not reached",
@@ -355,7 +359,7 @@ def _look_further(
     left = run.counts.devices - run.counts.collected
     ended = run.status in (RunStatus.PARTIAL, RunStatus.FAILED, RunStatus.INTERRUPTED)
     if left > 0 and ended and fleet_stays:
-        commands.append((context.command("run", "retry", run.id), "try those again that were not collected"))
+        commands.append((context.command("run", "retry", run.id), f"try those again that {_LEFT[run.what]}"))
     if refused is not None:
         words = ("log", "attempts", "--run", run.id, "--device", refused["name"])
         commands.append((context.command(*words), "what one device was offered, and its answers"))
