@@ -60,8 +60,16 @@ async def open_store(settings: Settings) -> AsyncIterator[SqlStore]:
         encrypt=settings.history.encrypt,
         subscriptions=subscriptions(settings, catalogue),
     ) as store:
+        set_defaults(store, settings)
         await store.runs.recover()
         yield store
+
+
+def set_defaults(store: SqlStore, settings: Settings) -> None:
+    """What runs of jobs have that say nothing of it."""
+    from netraven.storage.jobs import Defaults
+
+    store.jobs.defaults = Defaults(settings.collect.strategy, settings.collect.concurrency)
 
 
 def configurations(store: SqlStore, catalogue: Catalogue) -> Configurations:

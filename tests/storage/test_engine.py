@@ -161,6 +161,7 @@ class TestServer:
         ("sqlite://", "names no file"),
         ("sqlite:///:memory:", "names no file"),
         ("postgresql://u:very-secret@h/d?connect_timeout=soon", "connect_timeout"),
+        ("sqlite:///netraven.db?busy_timeout=nan", "busy_timeout"),
     ],
 )
 def test_urls_that_are_refused(url: str, message: str) -> None:
