@@ -55,7 +55,9 @@ async def test_another_run_has_to_wait_until_the_session_is_over(store: SqlStore
     assert isinstance(again, int), "the run's own device"
     assert refused is None
     assert isinstance(free, int)
-    assert len([row async for row in store.logs.attempts()]) == 3, "nothing is on record of what was not let in"
+    assert len([row async for row in store.logs.attempts()]) == 3, (
+        "nothing is on record of what was not let in"
+    )
     await store.commit([DeviceLeft(mine.id, device)])
     (key,) = await store.commit([start(theirs, device, credential)])
     assert isinstance(key, int)
