@@ -28,7 +28,7 @@ COMMANDS = (
     "device show error", "credential list", "credential match evil", "config show evil", "db check",
     "config history evil", "config diff evil", "config diff --run 1", "config search exe",
     "config search exe --history",
-    "hook list", "report stale",
+    "hook list", "job list", "job show odd", "status", "report stale",
 )  # fmt: skip
 
 
@@ -128,6 +128,14 @@ async def test_every_command_and_every_log(
                     check(f"check {what}, {form}: stdout", ended.stdout)
                     check(f"check {what}, {form}: stderr", ended.stderr)
                     assert "\\x1b]0;" in ended.out
+        for words, code in (
+            (["job", "add", "odd", "--device", "name*"], 0),
+            (["job", "run", "odd"], 0),
+            (["run", "retry", "1"], 1),
+        ):
+            ended = await command(*words, config=installation.file)
+            check(" ".join(words), ended.stdout + ended.stderr)
+            assert ended.code == code, ended.err
     for line in COMMANDS:
         for words in (line.split(), [*line.split(), "--json"]):
             ended = await command(*words, config=installation.file)
@@ -148,6 +156,24 @@ async def test_every_command_and_every_log(
         ["run", "show", EVIL],
         [EVIL],
         ["collect", "--tag", EVIL],
+        ["run", "retry", EVIL],
+        ["job", "show", EVIL],
+        ["job", "run", EVIL],
+        ["job", "add", EVIL],
+        *(
+            ["job", "add", "x", option, EVIL]
+            for option in (
+                "--tag",
+                "--platform",
+                "--output",
+                "--strategy",
+                "--cron",
+                "--zone",
+                "--every",
+                "--at",
+            )
+        ),
+        ["job", "edit", "odd", "--clear", EVIL],
     ):
         ended = await command(*words, config=installation.file)
         check(repr(words), ended.stdout + ended.stderr)
