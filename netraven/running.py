@@ -51,6 +51,7 @@ from netraven.model import (
 from netraven.ports import Inventory, Ledger, Runs, Secrets, Transport
 from netraven.storage.owner import current_owner
 
+_A_MOMENT = 10.0
 HEARTBEAT = 5.0
 """Seconds between two signs of life of a run; one that gives none for 90 s is taken for dead by other hosts."""
 
@@ -107,7 +108,7 @@ class Running:
         if stores or (offers and needs_key(await self.store.credentials())):
             self.store.require_key()
 
-    async def execute(
+    async def execute(  # noqa: PLR0915 - a run from its beginning to its end, in that order
         self,
         run: Run,
         *,
@@ -131,7 +132,6 @@ class Running:
         status: RunStatus | None = None
         failure: BaseException | None = None
         try:
-            chosen = strategy_named(run.strategy, refused_backoff=self.settings.refused_backoff)
             credentials = await store.credentials()
             resumed = run.begun
             run = await store.begin(run, dead_after=self.settings.dead_after)
@@ -148,43 +148,37 @@ class Running:
                 hosts,
                 _hurried(outage),
             ):
-                collector = Collector(
-                    means=Means(
-                        CredentialIndex(credentials),
-                        chosen,
-                        store,
-                        self.transport,
-                        guard,
-                        self.access,
-                        hosts,
-                        run.outputs or None,
-                        run.what,
-                    ),
-                    record=Record(
-                        run.id,
-                        recorder,
-                        knowledge,
-                        time.monotonic,
-                        run.what,
-                        self.settings.device_timeout,
-                    ),
-                    limits=self._limits(outage),
+                means = Means(
+                    CredentialIndex(credentials),
+                    strategy_named(run.strategy, refused_backoff=self.settings.refused_backoff),
+                    store,
+                    self.transport,
+                    guard,
+                    self.access,
+                    hosts,
+                    run.outputs or None,
+                    run.what,
                 )
+                record = Record(
+                    run.id, recorder, knowledge, time.monotonic, run.what, self.settings.device_timeout
+                )
+                patience = self._patience(credentials, resumed=resumed)
+                collector = Collector(means=means, record=record, limits=self._limits(outage, patience))
                 fleet = Fleet(
                     collector,
                     concurrency=run.concurrency,
                     floor=self.floor,
                     terms=self._terms(run, resumable=resumable),
                 )
+                tell = [tally.add, on_outcome]
                 if observer is not None:
                     collector.on_notice = observer.noticed
                     observer.run_started(run, fleet)
+                    tell.append(observer.device_finished)
 
                 def finished(outcome: Outcome) -> None:
-                    tally.add(outcome)
-                    on_outcome(outcome)
-                    if observer is not None:
-                        observer.device_finished(outcome)
+                    for told in tell:
+                        told(outcome)
 
                 run_log = _RunLog(recorder, run)
                 run_log(
@@ -195,12 +189,7 @@ class Running:
                     what=run.what.value,
                 )
 
-                def targets() -> AsyncIterator[Target]:
-                    found: AsyncIterator[Target] = self.store.targets_of(
-                        run, resumed=resumed, reading=outage.over
-                    )
-                    return found
-
+                targets = partial(self.store.targets_of, run, resumed=resumed, reading=outage.over)
                 pace = Pace(
                     load,
                     fleet,
@@ -250,12 +239,21 @@ class Running:
             floor=self.floor,
         )
 
-    def _limits(self, outage: Outage) -> Limits:
+    def _patience(self, credentials: Sequence[Credential], *, resumed: bool) -> float:
+        """Seconds that the end of the run waits for what is kept back.
+
+        Secrets that were in flight when a run was cut short count as refused, so its account may be closed until the
+        AAA service has forgotten them: whoever goes on with the run waits for that.
+        """
+        windows = [policy_of(self.realms, one.realm).window for one in credentials] if resumed else []
+        return max([self.settings.patience, *(window + _A_MOMENT for window in windows)])
+
+    def _limits(self, outage: Outage, patience: float) -> Limits:
         told = self.settings
         return Limits(
             told.device_timeout,
             RetryPolicy(told.retries),
-            told.patience,
+            patience,
             told.connect_timeout,
             self._breaker,
             outage=outage,

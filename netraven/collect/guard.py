@@ -501,7 +501,9 @@ class Guard:
         if credential is None or self.log_in is None:
             return None
         for target in await self._proven_targets(key, credential):
-            if self._in_session(target):  # it may be there because it waits for a permit, which waits for this login
+            if self._in_session(
+                target
+            ):  # it may be there because it waits for a permit, which waits for this login
                 desk.turn_away(Withheld(None, "a control login goes first"))
             if not await self._floor.enter_in_time(target.device, IN_SESSION):
                 continue
