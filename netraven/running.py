@@ -107,7 +107,7 @@ class Running:
         if stores or (offers and needs_key(await self.store.credentials())):
             self.store.require_key()
 
-    async def execute(
+    async def execute(  # noqa: PLR0915 - one run, from its beginning to its end
         self,
         run: Run,
         *,
