@@ -58,11 +58,11 @@ class Desk:
 
 
 def daily(**more: object) -> Job:
-    return Job("nightly", schedule=Schedule(cron="0 2 * * *", **more))  # type: ignore[arg-type]
+    return Job("nightly", schedule=Schedule(cron="0 2 * * *", **more))  # type: ignore[arg-type]  # whatever a schedule has
 
 
 def hourly(**more: object) -> Job:
-    return Job("hourly", schedule=Schedule(every=3600.0, **more))  # type: ignore[arg-type]
+    return Job("hourly", schedule=Schedule(every=3600.0, **more))  # type: ignore[arg-type]  # whatever a schedule has
 
 
 def test_it_is_run_when_it_is_due_and_not_before() -> None:
