@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from netraven.config import (
     AccessSettings,
     CollectSettings,
+    DaemonSettings,
     GitSettings,
     HistorySettings,
     JumpSettings,
@@ -155,6 +156,12 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
         "NETRAVEN_GIT__KINDS": "running, version",
         "NETRAVEN_GIT__RAW": "true",
         "NETRAVEN_GIT__TIMEOUT": "60",
+        "NETRAVEN_DAEMON__LISTEN": "[::1]:9999",
+        "NETRAVEN_DAEMON__LISTEN_ANYWHERE": "true",
+        "NETRAVEN_DAEMON__DRAIN": "5",
+        "NETRAVEN_DAEMON__MAX_RUNS": "2",
+        "NETRAVEN_DAEMON__SEVERAL": "true",
+        "NETRAVEN_DAEMON__START_PATIENCE": "7",
         "NETRAVEN_LOG__LEVEL": "debug",
         "NETRAVEN_LOG__FORMAT": "json",
     }
@@ -163,13 +170,15 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
     sections = {
         f.name: getattr(settings, f.name)
         for f in dataclasses.fields(settings)
-        if f.name not in ("file", "realms", "tags", "devices", "hooks")
+        if f.name not in ("file", "told", "realms", "tags", "devices", "hooks")
     }
     keys = {f"NETRAVEN_{s}__{f.name}".upper() for s, v in sections.items() for f in dataclasses.fields(v)}
     assert keys == set(environ), "this test knows every key"
     assert settings.collect == CollectSettings(
         9, 0, "priority", 1.5, 2.0, 30.0, 4.0, 0.0, 7.0, 60.0, ("running", "version")
     )
+    assert settings.daemon == DaemonSettings("[::1]:9999", True, 5.0, 2, True, 7.0)
+    assert settings.told == {key.removeprefix("NETRAVEN_").lower().replace("__", ".") for key in environ}
     assert settings.history == HistorySettings(encrypt=False)
     assert settings.retention == RetentionSettings(50, 365.0, 90.0)
     assert settings.git_path is not None
@@ -288,7 +297,7 @@ def test_what_is_wrong_in_the_environment_is_named(folder: Path, name: str, valu
         ("[colect]\n", r"unknown section \[colect\], did you mean 'collect'\?"),
         (
             "[zzzzzz]\n",
-            r"unknown section \[zzzzzz\]. Known are: collect, database, devices, git, history, hooks, jump, log, "
+            r"unknown section \[zzzzzz\]. Known are: collect, daemon, database, devices, git, history, hooks, jump, log, "
             "platforms, realms, retention, secrets, ssh, tags, vault",
         ),
         ("collect = 5\n", r"collect must be a section: \[collect\]"),

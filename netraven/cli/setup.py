@@ -105,6 +105,14 @@ key_file = "netraven.key"
 # secret = "env:HOOK_KEY"  # the key that it is signed with
 # tags = ["core"]          # and platforms = [...], pattern = "regular expression"
 
+[daemon]                   # `netraven serve`
+# listen = "127.0.0.1:9180" # where /healthz, /readyz and /metrics are answered; "": nowhere
+# listen_anywhere = false  # true: also where other machines can connect; nobody is asked for a password
+# drain = 30.0             # seconds that sessions get when it is asked to stop
+# max_runs = 8             # runs at once
+# several = false          # true: other daemons may serve the same PostgreSQL database
+# start_patience = 300.0   # seconds that a database which does not answer is waited for at the start
+
 [log]
 # level = "warning"        # debug, info, warning, error, critical
 # format = "auto"          # console, json; auto: console on a terminal, JSON lines elsewhere

@@ -20,6 +20,7 @@ from netraven.config.sections import (
     LOCAL,
     AccessSettings,
     CollectSettings,
+    DaemonSettings,
     DatabaseSettings,
     GitSettings,
     HistorySettings,
@@ -58,6 +59,7 @@ _SECTIONS: dict[str, type[Any]] = {
     "history": HistorySettings,
     "retention": RetentionSettings,
     "git": GitSettings,
+    "daemon": DaemonSettings,
     "log": LogSettings,
 }
 
@@ -71,6 +73,7 @@ def load_settings(path: str | Path | None = None, environ: Mapping[str, str] | N
     file = find_file(path, environ)
     data = _read(file) if file is not None else {}
     sections: dict[str, Any] = {}
+    told: set[str] = set()
     known = [*_SECTIONS, *_NAMED]
     for name in data:
         if name not in known:
@@ -93,12 +96,13 @@ def load_settings(path: str | Path | None = None, environ: Mapping[str, str] | N
         values = {key: _checked(section, name, key, value, str(file)) for key, value in table.items()}
         values |= {key: _from_text(section, name, key, text) for key, text in overrides.get(name, {}).items()}
         sections[name] = section(**values)
+        told.update(f"{name}.{key}" for key in values)
     for name in ("vault", "retention"):
         if problem := sections[name].problem():
             raise SettingsError(f"{file or 'settings'}: {name}: {problem}")
     if problem := sections["git"].problem():
         raise SettingsError(f"{file or 'settings'}: git.{problem}")
-    return Settings(**sections, realms=realms, hooks=hooks, **access, file=file)
+    return Settings(**sections, realms=realms, hooks=hooks, **access, told=frozenset(told), file=file)
 
 
 def _named(section: str, tables: Any, overrides: Mapping[str, str], where: str) -> dict[str, dict[str, Any]]:

@@ -347,6 +347,24 @@ _HOOK_NEEDS = {"webhook": ("url",), "command": ("command",), "mail": ("to", "sen
 
 
 @dataclass(frozen=True, slots=True)
+class DaemonSettings:
+    """``netraven serve``. Times are in seconds."""
+
+    listen: str = "127.0.0.1:9180"
+    """Where ``/healthz``, ``/readyz`` and ``/metrics`` are answered; empty: nowhere."""
+    listen_anywhere: bool = False
+    """Whether that may be an address that other machines can reach: nobody is asked for a password."""
+    drain: float = field(default=30.0, metadata={"least": 0.0})
+    """How long sessions may go on after the daemon was asked to stop."""
+    max_runs: int = field(default=8, metadata={"least": 1, "most": 1000})
+    """Runs at once; they share the limits of sessions and logins."""
+    several: bool = False
+    """Whether other daemons may serve the same PostgreSQL database."""
+    start_patience: float = field(default=300.0, metadata={"least": 0.0})
+    """How long a database that does not answer is waited for at the start."""
+
+
+@dataclass(frozen=True, slots=True)
 class LogSettings:
     level: str = field(
         default="warning", metadata={"one_of": ("debug", "info", "warning", "error", "critical")}
@@ -375,7 +393,10 @@ class Settings:
     """``[devices.NAME]``: what is said of one device wins over its tags."""
     hooks: Mapping[str, HookSettings] = field(default_factory=dict)
     """``[hooks.NAME]``."""
+    daemon: DaemonSettings = DaemonSettings()
     log: LogSettings = LogSettings()
+    told: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
+    """The keys of sections that file or environment speak of, ``section.key``; all others stand at their defaults."""
     file: Path | None = None
     """Where the settings were read, None for defaults and environment alone."""
 

@@ -1,6 +1,7 @@
 """The facts that NetRaven speaks of, and what is put on record of them. Frozen, free of I/O and of secrets in reprs."""
 
 from netraven.model.access import Access
+from netraven.model.daemons import DaemonSeen, Figures, RunDue
 from netraven.model.entries import (
     AttemptConcluded,
     AttemptStarted,
@@ -19,20 +20,15 @@ from netraven.model.exports import Exportable, Exported, Filed, Place, Portion, 
 from netraven.model.facts import (
     AUTO,
     JUMP_HOST,
-    SELECTING,
     Capture,
     Choice,
-    Counts,
     Credential,
     CredentialMetrics,
     Device,
     HostKey,
     Outcome,
     Pair,
-    Run,
-    RunStatus,
     Secret,
-    Selector,
     SkipReason,
     SshOffer,
     Status,
@@ -41,11 +37,11 @@ from netraven.model.facts import (
     Trust,
     Unaccepted,
     Verdict,
-    What,
     utcnow,
 )
 from netraven.model.hooks import HookStanding, Pause, Subscription
 from netraven.model.jobs import DeviceStanding, Job, JobStanding, Order, Origin, Schedule
+from netraven.model.runs import SELECTING, Counts, Run, RunStatus, Selector, What
 from netraven.model.versions import Delivery, Event, EventKind, StoredVersion, Version
 
 __all__ = [
@@ -62,6 +58,7 @@ __all__ = [
     "Counts",
     "Credential",
     "CredentialMetrics",
+    "DaemonSeen",
     "Delivery",
     "Device",
     "DeviceFinished",
@@ -71,6 +68,7 @@ __all__ = [
     "EventKind",
     "Exportable",
     "Exported",
+    "Figures",
     "Filed",
     "HookStanding",
     "HostKey",
@@ -90,6 +88,7 @@ __all__ = [
     "Portion",
     "RefusalConfirmed",
     "Run",
+    "RunDue",
     "RunStatus",
     "Schedule",
     "Secret",

@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from netraven.model.facts import Run, Selector, What
+from netraven.model.runs import Run, Selector, What
 
 
 class Origin(StrEnum):

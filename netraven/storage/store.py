@@ -33,8 +33,10 @@ from netraven.storage import tallies
 from netraven.storage.acceptance import SqlAcceptance
 from netraven.storage.archives import SqlArchives
 from netraven.storage.credentials import SqlCredentials
+from netraven.storage.daemons import SqlDaemons
 from netraven.storage.engine import Database
 from netraven.storage.exports import SqlExports
+from netraven.storage.figures import SqlFigures
 from netraven.storage.guard_book import SqlGuardBook
 from netraven.storage.history_keys import HistoryKeys
 from netraven.storage.importing import VersionImporter
@@ -87,6 +89,8 @@ class SqlStore:
         self.guard_book = SqlGuardBook(database)
         self.runs = SqlRuns(database, subscriptions=subscriptions)
         self.outbox = SqlOutbox(database)
+        self.daemons = SqlDaemons(database)
+        self.figures = SqlFigures(database)
         self.logs = SqlLogs(database)
         self.versions = SqlVersions(database, self.history_keys)
         self.exports = SqlExports(database, self.history_keys)

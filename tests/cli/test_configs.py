@@ -18,8 +18,7 @@ import pytest
 from netraven.assembly import open_store
 from netraven.cli.context import Context
 from netraven.config import load_settings
-from netraven.model import Capture, Device, DeviceFinished, Outcome, RunStatus, Status, StoredVersion
-from netraven.model.facts import Counts
+from netraven.model import Capture, Counts, Device, DeviceFinished, Outcome, RunStatus, Status, StoredVersion
 from netraven.storage.store import SqlStore
 from netraven.storage.versions import SqlVersions
 from tests.cli.conftest import PYTHON, Command, environment, spawn

@@ -64,7 +64,7 @@ def test_the_written_settings_are_the_defaults_and_show_every_key(empty: Path) -
     assert shown["realms"] == {"default": asdict(RealmSettings())}
     (empty / "shown.toml").write_text(re.sub(r"(?m)^# (\w+ = |\[(?:realms|tags|hooks))", r"\1", SETTINGS))
     assert load_settings("shown.toml", environ={}).tags["dc1"].jump == ("outer", "inner")
-    for section in ("database", "secrets", "collect", "ssh", "jump", "log"):
+    for section in ("database", "secrets", "collect", "ssh", "jump", "daemon", "log"):
         assert getattr(written, section) == getattr(defaults, section)
         default = asdict(getattr(defaults, section))
         assert shown[section] == {k: list(v) if isinstance(v, tuple) else v for k, v in default.items()}
