@@ -39,6 +39,10 @@ class DatabaseError(NetRavenError):
     """The database cannot be used as it is: absent, locked, read-only, full, or of another version."""
 
 
+class DatabaseUnfit(DatabaseError):
+    """There is no such database, or it is of another version: it does not get better by waiting."""
+
+
 class RowRefused(DatabaseError):
     """The database is well, but will not take this entry (its device was removed, a constraint is broken)."""
 

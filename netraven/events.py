@@ -25,3 +25,8 @@ def events(name: str) -> Any:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
+
+
+def bind(**fields: Any) -> None:
+    """Fields that every line of this task carries from here on, and of the tasks that it starts."""
+    structlog.contextvars.bind_contextvars(**fields)

@@ -75,7 +75,7 @@ class Running:
     access: AccessRules
     jump: JumpSettings
 
-    def check(self, order: Order) -> None:
+    def check(self, order: Order | Run) -> None:
         """Raises ``InputError`` for what no run can be made of."""
         if order.concurrency < 1 or order.concurrency != int(order.concurrency):
             raise InputError(f"concurrency must be a whole number of at least 1, not {order.concurrency!r}")

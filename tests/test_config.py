@@ -297,8 +297,8 @@ def test_what_is_wrong_in_the_environment_is_named(folder: Path, name: str, valu
         ("[colect]\n", r"unknown section \[colect\], did you mean 'collect'\?"),
         (
             "[zzzzzz]\n",
-            r"unknown section \[zzzzzz\]. Known are: collect, daemon, database, devices, git, history, hooks, jump, log, "
-            "platforms, realms, retention, secrets, ssh, tags, vault",
+            r"unknown section \[zzzzzz\]. Known are: collect, daemon, database, devices, git, history, hooks, jump, "
+            "log, platforms, realms, retention, secrets, ssh, tags, vault",
         ),
         ("collect = 5\n", r"collect must be a section: \[collect\]"),
         ("[collect]\nconcurency = 5\n", r"unknown setting collect.concurency, did you mean 'concurrency'\?"),

@@ -87,6 +87,7 @@ def _top() -> Parser:
     _credentials(commands)
     _secrets(commands)
     _collecting(commands)
+    _serving(commands)
     _reading(commands)
     config_commands(commands)
     git_commands(commands)
@@ -426,6 +427,18 @@ def _collecting(commands: Any) -> None:
         "--strategy", metavar="S", help="last-good, explore, success-rate, priority, or module:Class"
     )
     json_option(plan)
+
+
+def _serving(commands: Any) -> None:
+    verb(
+        commands,
+        "serve",
+        "serve:serve",
+        "run jobs on their schedules, and runs that wait, until told to stop: the daemon",
+        "Tells systemd how it goes (Type=notify), and answers /healthz, /readyz and /metrics on a local port.\n"
+        "SIGTERM ends it: sessions get [daemon] drain seconds, what is left of a run is gone on with by the next one.\n"
+        "A second SIGTERM cuts them. SIGHUP reads the settings again; wrong ones are told, and the old ones stay.",
+    )
 
 
 def _reading(commands: Any) -> None:

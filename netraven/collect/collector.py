@@ -121,7 +121,7 @@ class Collector:
         self._means = means
         self._record = record
         self._run_id = record.run_id
-        self._recorder = record.recorder
+        self.recorder = self._recorder = record.recorder
         self._retry = limits.retry
         self._device_timeout = limits.device_timeout
         self.guard.log_in = self.control

@@ -10,7 +10,9 @@ from itertools import count
 
 from netraven.collect.collector import Collector
 from netraven.collect.later import Again, Deferred, Doubtful, Later, Parked
+from netraven.collect.recorder import Recorder
 from netraven.collect.visit import Visit
+from netraven.events import bind
 from netraven.model import Outcome, Target
 
 MOST_PARKED = 10_000
@@ -49,6 +51,11 @@ class Fleet:
         self._busy = 0
         self._changed = asyncio.Event()
         self._guard.tell(changed=self._changed.set)
+
+    @property
+    def recorder(self) -> Recorder:
+        """The run's one writer."""
+        return self._collector.recorder
 
     @property
     def in_session(self) -> int:
@@ -101,6 +108,7 @@ class Fleet:
         yield from self._deferred
 
     async def _visit(self, visit: Visit, on_outcome: Callable[[Outcome], None]) -> None:
+        bind(device=visit.device.name)
         try:
             result = await self._collector.visit(visit)
             visit.called_by = None

@@ -54,6 +54,7 @@ class Recorder:
         self._closing = False
         self._stopped: RecorderStopped | None = None
         self._writer: asyncio.Task[None] | None = None
+        self._behind_since: float | None = None
         self.failed: asyncio.Future[None] | None = None
         """Done, with the ``RecorderStopped``, once nothing can be recorded any more."""
 
@@ -79,6 +80,18 @@ class Recorder:
             self.failed.exception()  # whoever ran has seen it as RecorderStopped
         elif self.failed is not None:
             self.failed.cancel()
+
+    @property
+    def waiting(self) -> int:
+        """Entries that are not durable yet, those of the transaction under way left out."""
+        return len(self._waiting)
+
+    @property
+    def lag(self) -> float:
+        """Seconds for which entries have waited without any becoming durable; 0.0 where none waits."""
+        if self._behind_since is None:
+            return 0.0
+        return asyncio.get_running_loop().time() - self._behind_since
 
     async def record(
         self, entry: Entry, *, undo: Callable[[Any], Entry] | None = None, urgent: bool = False
@@ -124,6 +137,8 @@ class Recorder:
         answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         answer.add_done_callback(self._answered if holds_room else _seen)
         self._waiting.append((entry, answer))
+        if self._behind_since is None:
+            self._behind_since = asyncio.get_running_loop().time()
         self._wake.set()
         return answer
 
@@ -158,6 +173,7 @@ class Recorder:
             except BaseException as error:
                 self._stop(error, batch)
                 raise
+            self._behind_since = asyncio.get_running_loop().time() if self._waiting else None
 
     async def _gather_company(self, seconds: float) -> None:
         """Wait for entries to share the transaction, unless somebody is in a hurry."""

@@ -20,7 +20,7 @@ from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
 
-from netraven.errors import DatabaseError
+from netraven.errors import DatabaseError, DatabaseUnfit
 from netraven.storage import driver
 from netraven.storage.faults import mapped
 from netraven.storage.schema import REVISIONS
@@ -53,7 +53,7 @@ class Database:
         """
         location = locate(url)
         if location.path is not None and not location.path.exists():
-            raise DatabaseError(
+            raise DatabaseUnfit(
                 f"there is no database at {location.path}: run `netraven db upgrade` (or `netraven init`)"
             )
         if not location.is_sqlite:
@@ -195,15 +195,15 @@ def stored_revision(connection: Connection) -> str | None:
 
 
 def refuse_other_revisions(revision: str | None, where: str) -> None:
-    """Raise ``DatabaseError`` unless the database is of the revision that this program reads and writes."""
+    """Raise ``DatabaseUnfit`` unless the database is of the revision that this program reads and writes."""
     if revision is None:
-        raise DatabaseError(f"database {where} is not initialised: run `netraven db upgrade`")
+        raise DatabaseUnfit(f"database {where} is not initialised: run `netraven db upgrade`")
     if revision not in REVISIONS:
-        raise DatabaseError(
+        raise DatabaseUnfit(
             f"database {where} is of a newer NetRaven (revision {revision}): upgrade the program"
         )
     if revision != REVISIONS[-1]:
-        raise DatabaseError(
+        raise DatabaseUnfit(
             f"database {where} is at revision {revision} and this program needs {REVISIONS[-1]}: "
             "run `netraven db upgrade`"
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -77,6 +77,8 @@ class SqlStore:
         ``subscriptions``: what hooks want to be told of.
         """
         self.database = database
+        self.on_commit: Callable[[Sequence[Entry]], None] = lambda _: None
+        """Told of entries once they are durable."""
         self.inventory = SqlInventory(database)
         self.host_keys = SqlHostKeys(database)
         self.vault = SqlCredentials(database, seals, sources=sources)
@@ -113,22 +115,42 @@ class SqlStore:
         subscriptions: Sequence[Subscription] = (),
     ) -> AsyncIterator[SqlStore]:
         """Open the database at ``url`` and find its key; raise ``DatabaseError`` where it cannot be used as it is."""
+        async with await Database.open(url) as database:
+            yield cls.on(
+                database,
+                key_file=key_file,
+                sources=sources,
+                catalogue=catalogue,
+                encrypt=encrypt,
+                subscriptions=subscriptions,
+            )
+
+    @classmethod
+    def on(
+        cls,
+        database: Database,
+        *,
+        key_file: Path | None = None,
+        sources: Sources | None = None,
+        catalogue: Catalogue | None = None,
+        encrypt: bool = True,
+        subscriptions: Sequence[Subscription] = (),
+    ) -> SqlStore:
+        """A store on a database that is open already; the key is looked for here."""
         keyring: Keyring | None = None
         no_key: str | None = None
         try:
             keyring = load_keyring(key_file, os.environ)
         except KeyringError as error:
             no_key = str(error)
-        seals = Seals(keyring, no_key=no_key, reload=lambda: load_keyring(key_file, os.environ))
-        async with await Database.open(url) as database:
-            yield cls(
-                database,
-                seals,
-                sources=sources,
-                catalogue=catalogue,
-                encrypt=encrypt,
-                subscriptions=subscriptions,
-            )
+        return cls(
+            database,
+            Seals(keyring, no_key=no_key, reload=lambda: load_keyring(key_file, os.environ)),
+            sources=sources,
+            catalogue=catalogue,
+            encrypt=encrypt,
+            subscriptions=subscriptions,
+        )
 
     @property
     def encrypts(self) -> bool:
@@ -190,7 +212,9 @@ class SqlStore:
     # Ledger
 
     async def commit(self, entries: Sequence[Entry]) -> Sequence[Any]:
-        return await self.ledger.commit(entries)
+        answers = await self.ledger.commit(entries)
+        self.on_commit(entries)
+        return answers
 
     # Runs
 

@@ -19,7 +19,7 @@ COMMANDS = (
     "init", "demo", "device import", "device list", "device show", "device remove", "device forget-host-key",
     "device ssh", "device ssh-report", "hostkey list", "hostkey show", "hostkey accept", "hostkey forget",
     "hostkey import", "credential add", "credential update", "credential list", "credential remove", "credential match",
-    "collect", "run list", "run show", "log connections", "log attempts", "log job", "config show",
+    "collect", "serve", "run list", "run show", "log connections", "log attempts", "log job", "config show",
     "config history", "config diff", "config search",
     "git export", "git push", "git status", "history import-git", "history export", "history import", "prune",
     "db upgrade", "db check", "hook list", "hook deliver", "hook test", "hook forget",

@@ -108,7 +108,11 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     unit = tmp_path / UNIT.name
     unit.write_text(there)
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", unit], capture_output=True, text=True, timeout=60, check=False
+        ["systemd-analyze", "verify", "--man=no", unit],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -116,7 +120,14 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
 @needs_systemd
 def test_the_unit_leaves_the_daemon_little(tmp_path: Path) -> None:
     done = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--no-pager", f"--threshold={WORST * 10:.0f}", UNIT],
+        [
+            "systemd-analyze",
+            "security",
+            "--offline=true",
+            "--no-pager",
+            f"--threshold={WORST * 10:.0f}",
+            UNIT,
+        ],
         capture_output=True,
         text=True,
         timeout=60,

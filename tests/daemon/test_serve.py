@@ -1,0 +1,267 @@
+"""The daemon as a process: from its start to its end, under signals, beside another one, without a database."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from netraven.lab import LabDevice
+from netraven.model import RunStatus
+from tests.acceptance.installation import Installation, credential
+from tests.acceptance.processes import LabProcess, netraven
+from tests.daemon.processes import configure, queued, serving
+from tests.databases import _execute
+
+ACCEPTS = {"netops": "word"}
+
+
+def fleet(number: int, *, think: float = 0.0, name: str = "r") -> list[LabDevice]:
+    return [LabDevice(f"{name}{n}", accepts=ACCEPTS, config_size=500, think=think) for n in range(number)]
+
+
+def shut(url: str, server: str) -> None:
+    """Nobody gets into the database any more, and who is in is thrown out: as a server that has gone looks."""
+    name = urlsplit(url).path.lstrip("/")
+    _execute(
+        server,
+        f"ALTER DATABASE {name} WITH ALLOW_CONNECTIONS false",
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
+    )
+
+
+def let_in(url: str, server: str) -> None:
+    _execute(server, f"ALTER DATABASE {urlsplit(url).path.lstrip('/')} WITH ALLOW_CONNECTIONS true")
+
+
+async def test_a_run_that_waits_is_taken_and_the_daemon_ends_when_told(
+    any_installation: Installation, tmp_path: Path
+) -> None:
+    installation = any_installation
+    configure(installation)
+    async with LabProcess.running(tmp_path / "lab", fleet(5)) as lab:
+        await installation.stock(lab.csv, [credential("netops", "word")])
+        async with serving(installation) as daemon:
+            ended = await daemon.ended(await queued(installation))
+            assert (ended.status, ended.counts.collected) == (RunStatus.COMPLETE, 5)
+
+            assert await daemon.json("/healthz") == {"alive": True, "why": []}
+            await daemon.until(lambda: daemon.events("run_ended"))
+            assert await daemon.metric("outcomes_total", status="collected", reason="") == 5
+            assert await daemon.metric("attempts_total", realm="default", verdict="accepted") == 5
+            assert await daemon.metric("runs_finished_total", what="configuration", status="complete") == 1
+            assert await daemon.metric("database_up") == 1
+            assert await daemon.metric("sessions_open") == 0
+            taken = await daemon.said("run_taken")
+            assert (taken["run"], taken["level"]) == (ended.id, "info")
+
+            daemon.send(signal.SIGTERM)
+            assert await daemon.end() == 0
+            assert daemon.heard[-1].startswith(("STATUS=", "EXTEND", "STOPPING=1"))
+            assert any(line.startswith("STOPPING=1") for line in daemon.heard)
+            assert daemon.events("stopped")
+            assert "Traceback" not in daemon.log
+            assert "word" not in daemon.log
+    assert await installation.count("daemons") == 0
+
+
+@pytest.mark.parametrize("signals", [1, 2])
+async def test_sigterm_drains_and_a_second_one_cuts(
+    any_installation: Installation, tmp_path: Path, signals: int
+) -> None:
+    """What is left goes back to the queue, and the next daemon goes on with it."""
+    installation = any_installation
+    configure(installation, drain=1.0 if signals == 1 else 60.0)
+    devices = [*fleet(4), *fleet(6, think=300.0, name="slow")]
+    async with LabProcess.running(tmp_path / "lab", devices) as lab:
+        await installation.stock(lab.csv, [credential("netops", "word")])
+        run = await queued(installation)
+        async with serving(installation) as daemon:
+            await lab.until(lambda: lab.count("session") == 10)
+            await lab.until(lambda: lab.count("disconnect") == 4)
+            for _ in range(signals):
+                daemon.send(signal.SIGTERM)
+                await asyncio.sleep(0.2)
+            assert await daemon.end() == 0
+            assert "Traceback" not in daemon.log
+        await lab.until_left()
+    (left,) = await installation.rows("SELECT status, owner FROM runs")
+    assert (left["status"], left["owner"]) == ("queued", "")
+    verdicts = [row["verdict"] for row in await installation.attempts()]
+    assert len(verdicts) == 10
+    assert "pending" not in verdicts
+
+    async with LabProcess.running(tmp_path / "again", [*fleet(4), *fleet(6, name="slow")]) as lab:
+        await installation.stock(lab.csv, [])
+        async with serving(installation, name="next") as daemon:
+            assert (await daemon.ended(run)).counts.devices == 10
+
+
+async def test_a_killed_daemon_s_run_is_gone_on_with(any_installation: Installation, tmp_path: Path) -> None:
+    """Of a run without a job nobody goes on: it is marked as interrupted, as ever."""
+    installation = any_installation
+    configure(installation)
+    async with LabProcess.running(tmp_path / "lab", fleet(3, think=300.0)) as lab:
+        await installation.stock(lab.csv, [credential("netops", "word")])
+        run = await queued(installation, job_id=7, job="nightly")
+        async with serving(installation) as daemon:
+            await lab.until(lambda: lab.count("session") == 3)
+            daemon.send(signal.SIGKILL)
+            await daemon.end()
+            await lab.until_left()
+            async with serving(installation, name="next") as following:
+                await following.said("run_recovered")
+                taken = await following.said("run_taken")
+                assert (taken["run"], taken["resumed"]) == (run.id, True)
+                await lab.until(lambda: lab.count("session") == 6)
+
+
+async def test_settings_are_read_again_and_wrong_ones_change_nothing(
+    installation: Installation, tmp_path: Path
+) -> None:
+    configure(installation, max_runs=2)
+    async with serving(installation) as daemon:
+        good = installation.file.read_text()
+        installation.file.write_text(good + "\n[nonsense]\n")
+        daemon.send(signal.SIGHUP)
+        wrong = await daemon.said("settings_wrong")
+        assert "unknown section [nonsense]" in wrong["error"]
+        assert wrong["level"] == "error"
+        await daemon.until(lambda: "settings not taken over" in daemon.heard[-1])
+        assert await daemon.metric("settings_reload_success") == 0
+        assert (await daemon.get("/readyz"))[0] == 200, "it works on, on the old ones"
+
+        configure(installation, '[log]\nlevel = "debug"', max_runs=3, listen="127.0.0.1:1")
+        daemon.send(signal.SIGHUP)
+        await daemon.said("settings_read")
+        assert (await daemon.said("restart_needed"))["settings"] == ["daemon.listen"]
+        assert await daemon.metric("settings_reload_success") == 1
+        reloads = [line for line in daemon.heard if line.startswith("RELOADING=1\nMONOTONIC_USEC=")]
+        assert len(reloads) == 2
+        assert daemon.heard[-1].startswith("READY=1")
+        daemon.send(signal.SIGTERM)
+        assert await daemon.end() == 0
+
+
+async def test_a_second_daemon_hears_who_serves(any_installation: Installation) -> None:
+    installation = any_installation
+    configure(installation)
+    async with serving(installation) as daemon:
+        second = await netraven("serve", config=installation.file)
+        assert second.code == 2
+        assert f"is served already: process {daemon.process.pid} on" in second.err
+        configure(installation, several=True)
+        third = await netraven("serve", config=installation.file) if "sqlite" in installation.url else None
+        assert third is None or third.code == 2
+        assert daemon.process.returncode is None
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("backend", ["postgresql"], indirect=True)
+async def test_several_daemons_of_one_database(any_installation: Installation, tmp_path: Path) -> None:
+    installation = any_installation
+    configure(installation, several=True)
+    async with LabProcess.running(tmp_path / "lab", fleet(3)) as lab:
+        await installation.stock(lab.csv, [credential("netops", "word")])
+        async with serving(installation) as one, serving(installation, name="other") as other:
+            runs = [await queued(installation) for _ in range(4)]
+            for run in runs:
+                assert (await one.ended(run)).status is RunStatus.COMPLETE
+            taken = [line["run"] for line in one.events("run_taken") + other.events("run_taken")]
+            assert sorted(taken) == sorted(run.id for run in runs), "each run once"
+
+
+async def test_a_database_that_is_not_there_yet_is_waited_for(installation: Installation) -> None:
+    """A port where nobody listens; told to stop meanwhile, it stops."""
+    configure(installation)
+    wrong = "postgresql+asyncpg://nobody@127.0.0.1:9/nothing"
+    async with serving(installation, ready=False, env={"NETRAVEN_DATABASE__URL": wrong}) as daemon:
+        await daemon.said("database_not_there")
+        assert await daemon.until(lambda: any("waiting for the database" in line for line in daemon.heard))
+        status, body = await daemon.get("/readyz")
+        assert (status, "waiting for the database" in body) == (503, True)
+        assert (await daemon.get("/healthz"))[0] == 200
+        assert not any("READY=1" in line for line in daemon.heard)
+        daemon.send(signal.SIGTERM)
+        assert await daemon.end() == 0
+
+
+async def test_a_database_that_goes_away_and_comes_back(
+    any_installation: Installation, backend: str, request: pytest.FixtureRequest
+) -> None:
+    installation = any_installation
+    configure(installation)
+    away = installation.folder / "elsewhere.db"
+
+    def lose() -> None:
+        if backend == "sqlite":
+            (installation.folder.parent / "netraven.db").rename(away)
+        else:
+            shut(installation.url, request.getfixturevalue("postgresql_server"))
+
+    def give_back() -> None:
+        if backend == "sqlite":
+            away.rename(installation.folder.parent / "netraven.db")
+        else:
+            let_in(installation.url, request.getfixturevalue("postgresql_server"))
+
+    async with serving(installation) as daemon:
+        assert await daemon.json("/readyz") == {"ready": True, "why": []}
+        lose()
+        lost = await daemon.said("database_lost")
+        assert lost["level"] == "warning"
+        status, body = await daemon.get("/readyz")
+        assert (status, "database" in body) == (503, True)
+        assert (await daemon.get("/healthz"))[0] == 200
+        assert daemon.process.returncode is None
+        give_back()
+        await daemon.said("database_back")
+
+        async def ready() -> bool:
+            return (await daemon.get("/readyz"))[0] == 200
+
+        async with asyncio.timeout(30):
+            while not await ready():
+                await asyncio.sleep(0.2)
+        daemon.send(signal.SIGTERM)
+        assert await daemon.end() == 0
+        assert len(daemon.events("database_lost")) == 1
+
+
+async def test_its_patience_ends(installation: Installation) -> None:
+    configure(installation, start_patience=0.5)
+    wrong = "postgresql+asyncpg://nobody@127.0.0.1:9/nothing"
+    async with serving(installation, ready=False, env={"NETRAVEN_DATABASE__URL": wrong}) as daemon:
+        assert await daemon.end() == 2
+        assert "the server cannot be reached" in daemon.log.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("daemon", "said"),
+    [
+        ({"listen": "0.0.0.0:9180"}, "daemon.listen_anywhere = true"),
+        ({"listen": "nonsense"}, "daemon.listen: 'nonsense' is no address"),
+        ({"max_runs": 0}, "daemon.max_runs must be at least 1"),
+    ],
+)
+async def test_settings_that_it_does_not_begin_with(
+    installation: Installation, daemon: dict[str, object], said: str
+) -> None:
+    configure(installation, **daemon)
+    ended = await netraven("serve", config=installation.file)
+    assert ended.code == 2
+    assert said in ended.err
+    assert "Traceback" not in ended.err
+
+
+async def test_a_database_of_another_version_is_not_waited_for(tmp_path: Path) -> None:
+    folder = tmp_path / "nr"
+    folder.mkdir()
+    installation = Installation(folder, f"sqlite+aiosqlite:///{folder / 'netraven.db'}")
+    configure(installation)
+    ended = await netraven("serve", config=installation.file)
+    assert ended.code == 2
+    assert "netraven db upgrade" in ended.err
