@@ -51,6 +51,10 @@ class RecorderStopped(NetRavenError):
     """What happened can no longer be put on record, so nothing further may happen: the run stops."""
 
 
+class RunLost(RecorderStopped):
+    """The run is another process's, or has ended: nothing of it is sent or written by this one any more."""
+
+
 class GitError(NetRavenError):
     """A git repository that cannot be written, read or pushed as it is. What was in it before is still there."""
 

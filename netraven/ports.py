@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from netraven.errors import DatabaseError, DeviceFailure
 from netraven.model import (
+    Batch,
     Capture,
     Choice,
     Counts,
@@ -22,7 +23,10 @@ from netraven.model import (
     Filed,
     HookStanding,
     HostKey,
+    Job,
+    JobStanding,
     Order,
+    Origin,
     Pair,
     Pause,
     Portion,
@@ -41,6 +45,8 @@ from netraven.model import (
 Feature = tuple[str, str]
 """What devices have in common: ``("tag", "edge")``, ``("platform", "cisco_iosxe")``, both at once
 ``("tag on platform", "edge cisco_iosxe")``, ``("fleet", "")`` for all."""
+
+T = TypeVar("T")
 
 
 class Evidence(Protocol):
@@ -115,8 +121,23 @@ class Inventory(Protocol):
 class Ledger(Protocol):
     """Keeps what happened. The recorder is its only caller during a run."""
 
-    async def commit(self, entries: Sequence[Entry]) -> Sequence[Any]:
-        """Make all entries durable in one transaction, or none (raise); answer each as its class says."""
+    async def commit(self, entries: Sequence[Entry], *, of: Batch | None = None) -> Sequence[Any]:
+        """Make all entries durable in one transaction, or none (raise); answer each as its class says.
+
+        ``of``: what they are of a run. The same batch again is not written twice; raises ``RunLost``, and writes
+        nothing, where the run is another process's by now.
+        """
+
+
+class Reading(Protocol):
+    """Calls what reads from a store; perhaps again, where that fails."""
+
+    async def __call__(self, call: Callable[[], Awaitable[T]], /) -> T: ...
+
+
+async def at_once(call: Callable[[], Awaitable[T]]) -> T:
+    """Once, and what it raises is raised."""
+    return await call()
 
 
 class Runs(Protocol):
@@ -132,8 +153,8 @@ class Runs(Protocol):
         some time, the slowest come first.
         """
 
-    def targets_of(self, run: Run) -> AsyncIterator[Target]:
-        """Its targets that have no outcome yet, in that order; read lazily."""
+    def targets_of(self, run: Run, *, reading: Reading = at_once) -> AsyncIterator[Target]:
+        """Its targets that have no outcome yet, in that order; read lazily. ``reading`` calls what reads a page."""
 
     async def counted(self, run: Run) -> Counts:
         """The run in numbers, as far as it is on record."""
@@ -145,6 +166,42 @@ class Runs(Protocol):
         """Put it back unfinished: a daemon goes on with it."""
 
     async def finish(self, run: Run, status: RunStatus, counts: Counts, error: str | None = None) -> Run: ...
+
+
+class Jobs(Protocol):
+    """Jobs, when they are due, and who runs them."""
+
+    async def add(self, job: Job) -> JobStanding:
+        """``InputError`` where there is one of this name, or it is none."""
+
+    async def edit(self, job: Job) -> JobStanding:
+        """Let the job of this name be so. It takes effect at once."""
+
+    async def get(self, name: str) -> JobStanding: ...
+
+    async def list(self) -> Sequence[JobStanding]:
+        """By name, each with its last run."""
+
+    async def enable(self, name: str) -> JobStanding: ...
+
+    async def disable(self, name: str) -> JobStanding: ...
+
+    async def remove(self, name: str) -> None: ...
+
+    async def apply(self, wanted: Sequence[Job], origin: Origin = Origin.SETTINGS) -> Sequence[str]:
+        """Let the jobs of ``origin`` be these and no others, all or nothing; the names of those that changed."""
+
+    async def run_now(self, name: str) -> Run:
+        """Queue a run by hand; ``InputError`` where the job has one that is queued or running."""
+
+    async def due(self, now: datetime, limit: int) -> Sequence[JobStanding]:
+        """Jobs that are to be claimed now, the longest due first; none that has a queued or running run."""
+
+    async def next_at(self) -> datetime | None:
+        """When the next job is to be claimed; None: none is due any more."""
+
+    async def claim(self, standing: JobStanding, now: datetime) -> Run | None:
+        """Queue the run that is due, or put on record that it was missed. Of several processes one succeeds."""
 
 
 Unreadable = Callable[[Version, DatabaseError], None]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -19,13 +20,14 @@ from netraven.collect.fleet import Fleet
 from netraven.collect.guard import Guard, Patience
 from netraven.collect.jump_hosts import JumpHosts, JumpLimits
 from netraven.collect.login import Record
+from netraven.collect.outage import LEAVING, Outage, Patient
 from netraven.collect.recorder import Recorder
 from netraven.collect.retry import RetryPolicy
 from netraven.config import CollectSettings, JumpSettings, RealmSettings
 from netraven.credentials.evidence import Knowledge
 from netraven.credentials.matching import CredentialIndex
 from netraven.credentials.strategy import strategy_named
-from netraven.errors import DatabaseError, InputError, NetRavenError
+from netraven.errors import DatabaseError, InputError, NetRavenError, RunLost
 from netraven.model import (
     Counts,
     Logged,
@@ -95,41 +97,54 @@ class Running:
         observer: Observer | None = None,
         on_outcome: Callable[[Outcome], None] = lambda _: None,
         resumable: bool = False,
+        patient: bool = False,
     ) -> Run:
         """Visit the run's targets that have no outcome yet; returns the run as it ended.
 
         ``resumable``: where it is cancelled, or what happens cannot be recorded any more, it is put back with what is
-        left to do, and else marked as interrupted. Raises what ended it.
+        left to do, and else marked as interrupted. ``patient``: while the database is away the run waits for it, and
+        does not end. Raises what ended it; ``RunLost`` where the run is another process's by now, which then is left
+        alone.
         """
+        outage = Outage(math.inf if patient else 0.0, leaving=LEAVING, run=run.id)
+        store = Patient(self.store, outage)
         tally = _Tally(run.counts)
         status: RunStatus | None = None
-        error: str | None = None
+        failure: BaseException | None = None
         try:
             chosen = strategy_named(run.strategy, refused_backoff=self.settings.refused_backoff)
-            credentials = await self.store.credentials()
+            credentials = await store.credentials()
             resumed = run.begun
-            run = await self.store.begin(run, dead_after=_DEAD_AFTER)
-            tally = _Tally(await self.store.counted(run) if resumed else run.counts)
-            knowledge = Knowledge(await self.store.learned())
+            run = await store.begin(run, dead_after=_DEAD_AFTER)
+            tally = _Tally(await store.counted(run) if resumed else run.counts)
+            knowledge = Knowledge(await store.learned())
             guard = Guard(
-                self.store.guard_book,
+                Patient(self.store.guard_book, outage),
                 credentials,
                 rules=partial(policy_of, self.realms),
                 holder=f"{current_owner()}#{run.id}",
                 knowledge=knowledge,
-                find_proven=self.store.proven,
+                find_proven=store.proven,
                 patience=Patience(
                     max(self.settings.login_timeout, self.access.longest("login_timeout")),
                     self.settings.login_grace,
                 ),
             )
-            hosts = JumpHosts(await jump_hosts(self.store, self.access), self.access, self._jump_limits)
-            async with Recorder(self.store) as recorder, self._alive(run, tally), guard, hosts:
+            on_the_way = await outage.over(lambda: jump_hosts(self.store, self.access))
+            hosts = JumpHosts(on_the_way, self.access, self._jump_limits)
+            async with (
+                Recorder(store, run=run) as recorder,
+                _hurried(outage),
+                self._alive(store, run, tally, recorder),
+                guard,
+                hosts,
+                _hurried(outage),
+            ):
                 collector = Collector(
                     means=Means(
                         CredentialIndex(credentials),
                         chosen,
-                        self.store,
+                        store,
                         self.transport,
                         guard,
                         self.access,
@@ -141,6 +156,7 @@ class Running:
                         self.settings.device_timeout,
                         RetryPolicy(self.settings.retries),
                         self.settings.patience,
+                        outage=outage,
                     ),
                 )
                 fleet = Fleet(collector, concurrency=run.concurrency)
@@ -161,40 +177,53 @@ class Running:
                     credentials=len(credentials),
                     strategy=run.strategy,
                 )
+
+                def targets() -> AsyncIterator[Target]:
+                    found: AsyncIterator[Target] = self.store.targets_of(run, reading=outage.over)
+                    return found
+
                 try:
-                    await fleet.run(self.store.targets_of(run), finished, lambda: self.store.targets_of(run))
+                    await _until_stopped(recorder, fleet.run(targets(), finished, targets))
                 finally:
                     run_log.finished(collector, tally.counts)
             status = tally.status(credentials=bool(credentials))
-        except asyncio.CancelledError:
-            status = RunStatus.INTERRUPTED
-            raise
         except BaseExceptionGroup as group:
-            first = _first(group)
-            status, error = RunStatus.INTERRUPTED, str(first)
-            raise first from None
-        except BaseException as failure:
-            status, error = RunStatus.INTERRUPTED, str(failure)
+            failure = _first(group)
+            raise failure from None
+        except BaseException as raised:
+            failure = raised
             raise
         finally:
-            run = await self._end(run, status or RunStatus.INTERRUPTED, tally.counts, error, resumable)
+            if status is None:
+                outage.hurry()
+            run = await self._end(store, run, status, tally.counts, failure, resumable=resumable)
         return run
 
     async def _end(
-        self, run: Run, status: RunStatus, counts: Counts, error: str | None, resumable: bool
+        self,
+        store: Any,
+        run: Run,
+        status: RunStatus | None,
+        counts: Counts,
+        failure: BaseException | None,
+        *,
+        resumable: bool,
     ) -> Run:
         """Mark the run as ended, whatever is being raised; a store that has failed leaves it to the next start."""
-        ending = (
-            self.store.release(run, counts)
-            if resumable and status is RunStatus.INTERRUPTED
-            else self.store.finish(run, status, counts, error)
-        )
+        if isinstance(failure, RunLost):
+            return run
+        if status is None and resumable:
+            ending = store.release(run, counts)
+        else:
+            error = None if failure is None or isinstance(failure, asyncio.CancelledError) else str(failure)
+            ending = store.finish(run, status or RunStatus.INTERRUPTED, counts, error)
         try:
-            return await asyncio.shield(ending)
+            ended: Run = await asyncio.shield(ending)
         except DatabaseError:
-            if error is None:
+            if failure is None:
                 raise
             return run
+        return ended
 
     @property
     def _jump_limits(self) -> JumpLimits:
@@ -204,12 +233,14 @@ class Running:
         )
 
     @asynccontextmanager
-    async def _alive(self, run: Run, tally: _Tally) -> AsyncIterator[None]:
+    async def _alive(self, store: Any, run: Run, tally: _Tally, recorder: Recorder) -> AsyncIterator[None]:
         async def beat() -> None:
             while True:
                 await asyncio.sleep(HEARTBEAT)
                 with contextlib.suppress(NetRavenError):  # the recorder is who notices a lost database
-                    await self.store.heartbeat(run, tally.counts)
+                    if not await store.heartbeat(run, tally.counts):
+                        recorder.stop(RunLost(f"run {run.id} is not this process's any more"))
+                        return
 
         beating = asyncio.create_task(beat(), name="netraven-heartbeat")
         try:
@@ -220,6 +251,29 @@ class Running:
 
 
 _DEAD_AFTER = 3
+
+
+@asynccontextmanager
+async def _hurried(outage: Outage) -> AsyncIterator[None]:
+    """What is cut short does not wait long for the database."""
+    try:
+        yield
+    except BaseException:
+        outage.hurry()
+        raise
+
+
+async def _until_stopped(recorder: Recorder, work: Coroutine[Any, Any, None]) -> None:
+    """Do ``work``, and cancel it as soon as nothing can be recorded any more, whatever it is waiting for."""
+
+    async def watch() -> None:
+        if recorder.failed is not None:
+            await asyncio.shield(recorder.failed)
+
+    async with asyncio.TaskGroup() as both:
+        watching = both.create_task(watch(), name="netraven-recorder-watch")
+        await work
+        watching.cancel()
 
 
 async def jump_hosts(store: Any, access: AccessRules) -> Mapping[str, Target]:

@@ -1,13 +1,13 @@
 #!/bin/sh
-# What the tests use beside Python: servers that nobody here wrote (OpenSSH, dropbear, telnetd with login, FRR), and git. As
-# root, in a container or in CI, they are installed where they are missing; elsewhere this says what to install, and the
-# tests that need them are skipped. In CI (CI=true) a missing need is a failure. A machine that runs services gets none
-# from here: installing the packages would start some.
+# What the tests use beside Python: servers that nobody here wrote (OpenSSH, dropbear, telnetd with login, FRR), git and
+# systemd-analyze. As root, in a container or in CI, they are installed where they are missing; elsewhere this says what
+# to install, and the tests that need them are skipped. In CI (CI=true) a missing need is a failure. A machine that runs
+# services gets none from here: installing the packages would start some.
 set -eu
 
 # package and program
 needs='openssh-server:sshd openssh-client:ssh-agent dropbear-bin:dropbear inetutils-telnetd:telnetd login:login
-passwd:useradd frr:vtysh git:git'
+passwd:useradd frr:vtysh git:git systemd:systemd-analyze'
 
 has() { command -v "$1" >/dev/null 2>&1 || [ -x "/usr/sbin/$1" ]; }
 

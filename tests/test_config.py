@@ -162,6 +162,7 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
         "NETRAVEN_DAEMON__MAX_RUNS": "2",
         "NETRAVEN_DAEMON__SEVERAL": "true",
         "NETRAVEN_DAEMON__START_PATIENCE": "7",
+        "NETRAVEN_DAEMON__JOBS_FOLDER": "nightly",
         "NETRAVEN_LOG__LEVEL": "debug",
         "NETRAVEN_LOG__FORMAT": "json",
     }
@@ -170,14 +171,14 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
     sections = {
         f.name: getattr(settings, f.name)
         for f in dataclasses.fields(settings)
-        if f.name not in ("file", "told", "realms", "tags", "devices", "hooks")
+        if f.name not in ("file", "told", "realms", "tags", "devices", "hooks", "jobs", "job_places")
     }
     keys = {f"NETRAVEN_{s}__{f.name}".upper() for s, v in sections.items() for f in dataclasses.fields(v)}
     assert keys == set(environ), "this test knows every key"
     assert settings.collect == CollectSettings(
         9, 0, "priority", 1.5, 2.0, 30.0, 4.0, 0.0, 7.0, 60.0, ("running", "version")
     )
-    assert settings.daemon == DaemonSettings("[::1]:9999", True, 5.0, 2, True, 7.0)
+    assert settings.daemon == DaemonSettings("[::1]:9999", True, 5.0, 2, True, 7.0, "nightly")
     assert settings.told == {key.removeprefix("NETRAVEN_").lower().replace("__", ".") for key in environ}
     assert settings.history == HistorySettings(encrypt=False)
     assert settings.retention == RetentionSettings(50, 365.0, 90.0)

@@ -112,6 +112,14 @@ key_file = "netraven.key"
 # max_runs = 8             # runs at once
 # several = false          # true: other daemons may serve the same PostgreSQL database
 # start_patience = 300.0   # seconds that a database which does not answer is waited for at the start
+# jobs_folder = "jobs"     # *.toml files with jobs, each under its [NAME]
+
+# What is run when, by `netraven serve`; one section for each. `netraven job add` is the other way.
+# [jobs.nightly]
+# cron = "30 2 * * *"      # or every = "6h", or at = "2026-12-01T02:00"
+# zone = "Europe/Berlin"
+# tags = ["core"]          # and names, platforms, not_tags, not_names, not_platforms
+# finish_by = "06:00"
 
 [log]
 # level = "warning"        # debug, info, warning, error, critical

@@ -89,6 +89,11 @@ class Admission:
             self.flight = await self._guard.permit(self._desk, self)
         self.sent = self._guard.now().tick
 
+    @property
+    def stands(self) -> bool:
+        """Whether the permit still holds: while its holder waits, the lease on the account may end."""
+        return self._desk is None or self.flight is None or self._guard.stands(self._desk, self.flight)
+
     def accepted(self) -> None:
         self._give_back_slot()
         if self._desk is not None:

@@ -17,6 +17,7 @@ from netraven.collect.guard import Guard
 from netraven.collect.jump_hosts import Hold, JumpHosts, Way
 from netraven.collect.later import Again, Deferred, Later, Parked, Put
 from netraven.collect.login import Offer, Record, RecordedLogin
+from netraven.collect.outage import Outage
 from netraven.collect.retry import RetryPolicy
 from netraven.collect.round import Round
 from netraven.collect.visit import Visit
@@ -64,13 +65,15 @@ _NAMED = 10
 class Limits:
     """How long and how often. ``device_timeout``: seconds for one try at a device, all credentials together.
 
-    ``patience``: seconds that the end of a run waits for what is kept back.
+    ``patience``: seconds that the end of a run waits for what is kept back. ``outage``: while the database is away no
+    try begins.
     """
 
     device_timeout: float = 300.0
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     patience: float = 600.0
     clock: Clock = time.monotonic
+    outage: Outage = field(default_factory=Outage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,7 @@ class Collector:
         self.clock = limits.clock
         self.guard = means.guard
         self.patience = limits.patience
+        self._outage = limits.outage
         self.entrance = Entrance(means.credentials, means.strategy, means.secrets, means.guard, record)
         self._means = means
         self._record = record
@@ -144,6 +148,8 @@ class Collector:
 
     async def visit(self, visit: Visit) -> Outcome | Later:
         """Try the device once. Raises only what ends the run (``NetRavenError``) and cancellation."""
+        await self._outage.up.wait()
+        outages = self._outage.number
         try:
             try:
                 gathered = await self._one_try(visit)
@@ -158,6 +164,10 @@ class Collector:
                 return Deferred(visit)
             return await self._finish(visit, visit.outcome(Status.SKIPPED, why.reason, why.why))
         except DeviceFailure as failure:
+            if failure.retriable and self._outage.number != outages:
+                return Again(
+                    visit, 0.0
+                )  # it may only have waited for the database: no retry is spent on that
             wait = self._retry.wait(failure, visit.tries)
             if wait is not None:
                 visit.tries += 1
@@ -191,7 +201,7 @@ class Collector:
             async with asyncio.timeout(target.access.device_timeout or self._device_timeout):
                 async with self._means.transport.open(target, login, via):
                     pass
-        except (DeviceFailure, TimeoutError) as failure:
+        except (DeviceFailure, TimeoutError, Withheld) as failure:
             _log.info("control_login_failed", device=target.device.name, error=str(failure))
         except BaseException:
             login.abandon("interrupted")
@@ -298,9 +308,14 @@ class Collector:
         doubtful_since: float | None = None
         try:
             while True:
+                outages = self._outage.number
                 try:
                     await self.entrance.through(visit, partial(self._log_in_and_hold, via=via, hold=hold))
                     break
+                except DeviceFailure as failure:
+                    if not failure.retriable or visit.stage == "session" or self._outage.number == outages:
+                        raise
+                    await self._outage.up.wait()
                 except Withheld as why:
                     left = min(self.patience, _HELD_UP) - (loop.time() - began)
                     if why.final or why.seconds > left or left <= 0:

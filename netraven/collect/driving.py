@@ -55,6 +55,7 @@ class Driving:
         self._spawn = spawn
         self._rivals = rivals
         self._closing = False
+        self._failing = False
 
     def desk(self, name: AccountName, policy: Policy) -> Desk:
         desk = self.desks.get(name)
@@ -92,8 +93,11 @@ class Driving:
         try:
             state = await self._book.take(desk.name, self._holder, self._lease)
         except DatabaseError as error:  # the recorder is who notices a lost database
-            _log.error("account_not_taken", realm=desk.realm, error=str(error))
+            if not self._failing:
+                self._failing = True
+                _log.error("account_not_taken", realm=desk.realm, error=str(error))
             return
+        self._failing = False
         if state is None or self._closing or desk.account is not None:
             return
         desk.account = Account.load(state, desk.policy, self._now())

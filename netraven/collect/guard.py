@@ -148,13 +148,17 @@ class Guard:
         await self._driving.close()
 
     async def _tend(self) -> None:
+        failing = False
         while True:
             await asyncio.sleep(TEND)
             try:
                 await self._driving.tend()
                 await self._realms.tend()
+                failing = False
             except DatabaseError as error:  # the recorder is who notices a lost database
-                _log.error("guard_not_kept", error=str(error))
+                if not failing:
+                    failing = True
+                    _log.error("guard_not_kept", error=str(error))
             except Exception:  # noqa: BLE001 - leases have to be renewed whatever else goes wrong
                 _log.exception("guard_not_kept")
             for desk in self._driving.desks.values():
@@ -340,6 +344,12 @@ class Guard:
             raise
         desk.measure(self.now().tick - waiting.since, self._grace)
         return flight
+
+    def stands(self, desk: Desk, flight: Flight) -> bool:
+        """Whether a secret may still be sent under a permit that was given some time ago."""
+        account = desk.account
+        flying = account is not None and account.flights.get(flight.number) is flight
+        return flying and not self._driving.lapsing(desk)
 
     def _take_back(self, desk: Desk, gone: Waiting) -> None:
         """Whoever asked has gone; a permit that was just given to it is given back."""

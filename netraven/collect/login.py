@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
-from netraven.collect.admission import Admission
+from netraven.collect.admission import Admission, Withheld
 from netraven.collect.recorder import Recorder
 from netraven.collect.visit import Visit
 from netraven.credentials.evidence import Knowledge
@@ -99,12 +99,15 @@ class RecordedLogin:
         attempt: int = await recorder.record(
             started, undo=lambda attempt_id: AttemptWithdrawn(attempt_id, credential), urgent=alone
         )
-        if not alone:
-            try:
+        try:
+            if not alone:
                 await self.offer.admission.permit()
-            except BaseException:
-                recorder.post(AttemptWithdrawn(attempt, credential))
-                raise
+            elif not self.offer.admission.stands:
+                raise Withheld(None, "the permit ended while the attempt was being put on record")
+            recorder.check()  # a run that has been lost meanwhile sends nothing
+        except BaseException:
+            recorder.post(AttemptWithdrawn(attempt, credential))
+            raise
         self._attempt = attempt
         self.offered = True
         self._visit.offered(credential)

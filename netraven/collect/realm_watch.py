@@ -311,9 +311,12 @@ class RealmWatch:
     async def write(self) -> None:
         for realm in self._realms.values():
             if realm.unwritten:
-                realm.unwritten = False
-                pause = realm.health.pause
-                await self._book.pause(realm.name, None if pause is None else pause.to_json())
+                pause, realm.unwritten = realm.health.pause, False
+                try:
+                    await self._book.pause(realm.name, None if pause is None else pause.to_json())
+                except BaseException:
+                    realm.unwritten = True
+                    raise
 
     async def tend(self) -> None:
         """Write and follow pauses (other guards pause and resume realms too), probe what is due."""

@@ -16,7 +16,7 @@ from typing import Any
 
 from netraven.errors import DatabaseError, RecorderStopped, RowRefused
 from netraven.events import events
-from netraven.model import Entry
+from netraven.model import Batch, Entry, Run
 from netraven.ports import Ledger
 
 _log = events("netraven.collect")
@@ -33,6 +33,7 @@ where a transaction's fixed cost is what a device costs, it is shared by many.""
 class Recorder:
     """Group commit over a ledger. An async context manager; leaving it writes what still waits.
 
+    ``run``: whose batches it writes, numbered from the last one on record; without it they have no numbers.
     ``max_waiting`` bounds the queue: past it, :meth:`record` waits before it enqueues.
     """
 
@@ -40,11 +41,13 @@ class Recorder:
         self,
         ledger: Ledger,
         *,
+        run: Run | None = None,
         max_batch: int = MOST_PER_BATCH,
         max_waiting: int = MOST_WAITING,
         linger: float = LINGER,
     ) -> None:
         self._ledger = ledger
+        self._last = None if run is None else Batch(run.id, run.batch)
         self._linger = linger
         self._max_batch = max_batch
         self._waiting: deque[tuple[Entry, asyncio.Future[Any]]] = deque()
@@ -102,7 +105,7 @@ class Recorder:
         given (an entry with an ``undo`` that still waits for room is not written at all). Raises ``RowRefused``
         where the database will not take this entry, ``RecorderStopped`` where nothing can be written any more.
         """
-        self._refuse_when_over()
+        self.check()
         try:
             await self._room.acquire()
         except asyncio.CancelledError:
@@ -111,7 +114,7 @@ class Recorder:
             raise
         if self._stopped is not None or self._closing:
             self._room.release()  # whoever waits behind this caller is to see it too
-        self._refuse_when_over()
+        self.check()
         answer = self._enqueue(entry, holds_room=True)
         if urgent:
             self._hurry.set()
@@ -127,7 +130,14 @@ class Recorder:
         if self._stopped is None:
             _ = self._enqueue(entry, holds_room=False)
 
-    def _refuse_when_over(self) -> None:
+    def stop(self, error: RecorderStopped) -> None:
+        """Nothing more is written, and whoever waits is told why."""
+        self._stop(error, ())
+        if self._writer is not None:
+            self._writer.cancel()
+
+    def check(self) -> None:
+        """Raise ``RecorderStopped`` where nothing can be recorded any more."""
         if self._stopped is not None:
             raise self._stopped
         if self._closing:
@@ -182,8 +192,13 @@ class Recorder:
                 await self._hurry.wait()
 
     async def _commit(self, batch: Sequence[tuple[Entry, asyncio.Future[Any]]]) -> None:
+        entries = [entry for entry, _ in batch]
         try:
-            answers = await self._ledger.commit([entry for entry, _ in batch])
+            if self._last is None:
+                answers = await self._ledger.commit(entries)
+            else:
+                self._last = Batch(self._last.run_id, self._last.number + 1)
+                answers = await self._ledger.commit(entries, of=self._last)
         except RowRefused as error:
             if len(batch) == 1:
                 entry, answer = batch[0]
@@ -205,14 +220,18 @@ class Recorder:
 
     def _stop(self, error: BaseException, batch: Sequence[tuple[Entry, asyncio.Future[Any]]]) -> None:
         """Answer everybody, now and later, with why nothing can be recorded."""
-        if self._stopped is None:
+        if self._stopped is None and isinstance(error, RecorderStopped):
+            self._stopped = error
+        elif self._stopped is None:
             said = str(error) if isinstance(error, DatabaseError) else f"{type(error).__name__}: {error}"
             self._stopped = RecorderStopped(
                 f"the run stops, because what happens can no longer be recorded: {said}"
             )
             self._stopped.__cause__ = error
-            if self.failed is not None and not self.failed.done():
-                self.failed.set_exception(self._stopped)
+        if self.failed is not None and not self.failed.done():
+            self.failed.set_exception(self._stopped)
+        if given_up := len(batch) + len(self._waiting):
+            _log.error("entries_not_recorded", entries=given_up, error=str(self._stopped))
         for _, answer in (*batch, *self._waiting):
             _settle(answer, error=self._stopped)
         self._waiting.clear()

@@ -44,6 +44,7 @@ SYSTEM_FILE = Path("/etc/netraven/netraven.toml")
 
 _REALMS = "realms"
 _HOOKS = "hooks"
+_JOBS = "jobs"
 _NAMED = {_REALMS: "realm", "tags": "tag", "devices": "device", _HOOKS: "hook"}
 """Sections of sections, one for each name."""
 _NAMED_KINDS: dict[str, type[Any]] = {_REALMS: RealmSettings, _HOOKS: HookSettings}
@@ -71,10 +72,11 @@ def load_settings(path: str | Path | None = None, environ: Mapping[str, str] | N
     """
     environ = os.environ if environ is None else environ
     file = find_file(path, environ)
-    data = _read(file) if file is not None else {}
+    text = _text(file) if file is not None else ""
+    data = _parsed(file, text) if file is not None else {}
     sections: dict[str, Any] = {}
     told: set[str] = set()
-    known = [*_SECTIONS, *_NAMED]
+    known = [*_SECTIONS, *_NAMED, _JOBS]
     for name in data:
         if name not in known:
             raise SettingsError(f"{file}: unknown section [{name}]{_closest(name, known)}")
@@ -102,7 +104,23 @@ def load_settings(path: str | Path | None = None, environ: Mapping[str, str] | N
             raise SettingsError(f"{file or 'settings'}: {name}: {problem}")
     if problem := sections["git"].problem():
         raise SettingsError(f"{file or 'settings'}: git.{problem}")
-    return Settings(**sections, realms=realms, hooks=hooks, **access, told=frozenset(told), file=file)
+    settings = Settings(**sections, realms=realms, hooks=hooks, **access, told=frozenset(told), file=file)
+    return settings if file is None else _with_jobs(settings, file, text, data.get(_JOBS))
+
+
+def _with_jobs(settings: Settings, file: Path, text: str, tables: Any) -> Settings:
+    """The same with the jobs of the settings file and of the folder beside it."""
+    folder = settings.jobs_folder
+    if tables is None and not folder.is_dir():
+        return settings
+    from netraven.config.jobs import JobFiles  # it knows the platforms, which take a while to import
+    from netraven.platforms import Catalogue
+
+    found = JobFiles(Catalogue(settings.platforms_folder))
+    if tables is not None:
+        found.settings(file, text, tables)
+    found.folder(folder)
+    return dataclasses.replace(settings, jobs=found.jobs, job_places=found.places)
 
 
 def _named(section: str, tables: Any, overrides: Mapping[str, str], where: str) -> dict[str, dict[str, Any]]:
@@ -158,13 +176,18 @@ def find_file(path: str | Path | None, environ: Mapping[str, str]) -> Path | Non
     return next((file for file in (Path("netraven.toml"), SYSTEM_FILE) if file.is_file()), None)
 
 
-def _read(file: Path) -> dict[str, Any]:
+def _text(file: Path) -> str:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return file.read_text(encoding="utf-8")
     except OSError as error:
         raise SettingsError(f"{file}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise SettingsError(f"{file}: is not UTF-8") from error
+
+
+def _parsed(file: Path, text: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{file}: is not valid TOML: {error}{_how_it_goes(str(error))}") from error
 
@@ -184,6 +207,8 @@ def _overrides(environ: Mapping[str, str]) -> dict[str, dict[str, str]]:
         if not name.startswith(PREFIX) or "__" not in name or name in _RESERVED:
             continue
         section, _, key = name.removeprefix(PREFIX).lower().partition("__")
+        if section == _JOBS:
+            raise SettingsError(f"${name}: jobs are told in files only: [jobs.NAME] of the settings file")
         if section not in (known := [*_SECTIONS, *_NAMED]):
             raise SettingsError(f"${name}: unknown section {section!r}{_closest(section, known)}")
         found.setdefault(section, {})[key] = text

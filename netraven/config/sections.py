@@ -14,7 +14,7 @@ from netraven.credentials.source import FORMS, parse_source
 from netraven.errors import InputError, SettingsError
 from netraven.history.layout import Layout
 from netraven.history.pattern import Pattern
-from netraven.model import EventKind
+from netraven.model import EventKind, Job
 
 SQLITE = ("sqlite:///", "sqlite+aiosqlite:///")
 
@@ -362,6 +362,8 @@ class DaemonSettings:
     """Whether other daemons may serve the same PostgreSQL database."""
     start_patience: float = field(default=300.0, metadata={"least": 0.0})
     """How long a database that does not answer is waited for at the start."""
+    jobs_folder: str = "jobs"
+    """Files with jobs; where there is no such folder, there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,6 +395,10 @@ class Settings:
     """``[devices.NAME]``: what is said of one device wins over its tags."""
     hooks: Mapping[str, HookSettings] = field(default_factory=dict)
     """``[hooks.NAME]``."""
+    jobs: Mapping[str, Job] = field(default_factory=dict)
+    """``[jobs.NAME]``, and ``[NAME]`` of the files in ``daemon.jobs_folder``."""
+    job_places: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """Where each of them stands: file and line."""
     daemon: DaemonSettings = DaemonSettings()
     log: LogSettings = LogSettings()
     told: frozenset[str] = field(default=frozenset(), repr=False, compare=False)
@@ -416,6 +422,10 @@ class Settings:
     @property
     def platforms_folder(self) -> Path:
         return self.folder / _path("platforms.folder", self.platforms.folder)
+
+    @property
+    def jobs_folder(self) -> Path:
+        return self.folder / _path("daemon.jobs_folder", self.daemon.jobs_folder)
 
     @property
     def git_path(self) -> Path | None:

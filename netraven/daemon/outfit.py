@@ -26,6 +26,7 @@ from netraven.daemon.figures import Known
 from netraven.platforms import Catalogue
 from netraven.running import Running
 from netraven.storage.engine import Database
+from netraven.storage.jobs import Defaults
 from netraven.storage.store import SqlStore
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ class Outfit:
             encrypt=settings.history.encrypt,
             subscriptions=subscriptions(settings, platforms),
         )
+        store.jobs.defaults = Defaults(settings.collect.strategy, settings.collect.concurrency)
         running = Running(
             store,
             transport_for(settings.collect, platforms, agent=settings.ssh.agent_socket),

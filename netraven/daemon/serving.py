@@ -29,7 +29,9 @@ from netraven.daemon.supervisor import Supervisor, Watchdog
 from netraven.errors import DatabaseError, DatabaseUnfit, NetRavenError
 from netraven.events import events
 from netraven.model import DaemonSeen, Run, RunStatus
+from netraven.schedule.scheduler import Scheduler
 from netraven.storage.engine import Database
+from netraven.storage.jobs import SqlJobs
 
 HEARTBEAT = 5.0
 """Seconds between two signs of life in the database; 90 without one is taken for dead by daemons on other hosts."""
@@ -73,6 +75,8 @@ class Daemon:
         self._hurry = asyncio.Event()
         self._reload = asyncio.Event()
         self._outfit: Outfit | None = None
+        self._jobs: SqlJobs | None = None
+        """What the scheduler claims from, for as long as it runs."""
         self._shift: Shift | None = None
         self._refresher: Refresher | None = None
         self._unwritable: str | None = None
@@ -166,7 +170,8 @@ class Daemon:
         shift = self._shift = Shift(self._in_force, self._metrics, ended=exporting.ended)
         refresher = self._refresher = Refresher(lambda: self._in_force().look(), self._metrics)
         outfit.store.on_commit = self._metrics.committed
-        scheduler = _scheduler(outfit, self._progress, self._fired)
+        self._jobs = outfit.store.jobs
+        scheduler = Scheduler(outfit.store.jobs, on_fired=self._fired, progress=self._progress)
         await refresher.refresh()
         self._waits_for = ""
         self._supervisor.ready(self._status())
@@ -242,10 +247,7 @@ class Daemon:
 
     def _fired(self, run: Run) -> None:
         """A due time was taken up, or found missed."""
-        missed = run.missed + (run.status is RunStatus.MISSED)
-        if missed:
-            log.warning("run_missed", job=run.job, run=run.id, times=missed)
-            self._metrics.runs_missed.inc(missed)
+        self._metrics.runs_missed.inc(run.missed + (run.status is RunStatus.MISSED))
 
     async def _beat(self) -> None:
         """Signs of life in the database and for systemd."""
@@ -297,6 +299,9 @@ class Daemon:
         await _apply_jobs(outfit)
         outfit.store.on_commit = self._metrics.committed
         self._outfit, self._settings = outfit, settings
+        if self._jobs is not None:
+            self._jobs.defaults = outfit.store.jobs.defaults
+            self._jobs.subscriptions = outfit.store.jobs.subscriptions
         self._start.on_reload(settings)
         self._reload_error = None
         self._metrics.reload_well.set(1)
@@ -395,28 +400,11 @@ class Daemon:
         self._stopping.set()
 
 
-class _Idle:
-    """Stands in for a scheduler."""
-
-    def __init__(self, progress: Callable[[], None]) -> None:
-        self._progress = progress
-        self._stopped = False
-
-    async def run(self) -> None:
-        while not self._stopped:
-            self._progress()
-            await asyncio.sleep(1.0)
-
-    def stop(self) -> None:
-        self._stopped = True
-
-
-def _scheduler(outfit: Outfit, progress: Callable[[], None], fired: Callable[[Run], None]) -> _Idle:
-    return _Idle(progress)
-
-
 async def _apply_jobs(outfit: Outfit) -> None:
-    """The jobs of the settings file, all or none."""
+    """Let the jobs of the settings be on record, all or none. Raises ``InputError``."""
+    jobs = getattr(outfit.settings, "jobs", {})
+    if changed := await outfit.store.jobs.apply(list(jobs.values())):
+        log.info("jobs_applied", changed=list(changed))
 
 
 def _address(settings: Settings) -> Address | None:

@@ -135,3 +135,11 @@ Entry = (
     | Logged
 )
 """Anything that the recorder writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Which transaction of a run's recorder entries make up. Of one run each number is higher than the one before."""
+
+    run_id: int
+    number: int

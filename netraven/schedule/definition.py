@@ -84,6 +84,10 @@ def table_of(job: Job) -> dict[str, Any]:
     All of it is text, numbers, lists and booleans, as JSON and TOML have them.
     """
     schedule, selector = job.schedule, job.selector
+    if selector.names or selector.retry_of is not None:
+        raise InputError(
+            f"job {job.name!r}: a job selects devices by patterns of their names, tags and platforms"
+        )
     full = {
         "what": job.what.value,
         "tags": sorted(selector.tags),

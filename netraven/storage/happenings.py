@@ -108,14 +108,23 @@ async def of_run(connection: AsyncConnection, subscriptions: Sequence[Subscripti
     status = select(runs.c.status).where(runs.c.id == run.id).with_for_update()
     if (await connection.execute(status)).scalar_one_or_none() != RunStatus.RUNNING.value:
         return
+    await _put(connection, subscriptions, [_end_of(run)])
+
+
+async def of_missed_run(connection: AsyncConnection, subscriptions: Sequence[Subscription], run: Run) -> None:
+    """Of a run that never was: its time went by."""
+    if subscriptions:
+        await _put(connection, subscriptions, [_end_of(run)])
+
+
+def _end_of(run: Run) -> Event:
     data = {
         "status": run.status.value,
         "counts": asdict(run.counts),
         "started_at": run.started_at.isoformat(),
         "error": run.error,
     }
-    at = run.finished_at or utcnow()
-    await _put(connection, subscriptions, [Event(EventKind.RUN_FINISHED, at, run.id, data=data)])
+    return Event(EventKind.RUN_FINISHED, run.finished_at or utcnow(), run.id, data=data)
 
 
 def _kind_of(status: Status, before: str | None) -> EventKind | None:

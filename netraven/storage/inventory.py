@@ -26,6 +26,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from netraven.errors import InputError
 from netraven.model import JUMP_HOST, Credential, Device, Run, Selector, Target, Verdict, utcnow
+from netraven.ports import Reading, at_once
 from netraven.storage import host_key_rules, host_keys, kept, learned, pairs, tags
 from netraven.storage.engine import Database
 from netraven.storage.sample import share_condition
@@ -117,9 +118,10 @@ class SqlInventory:
                 if len(page) < PAGE:
                     break
 
-    async def targets_of(self, run: Run) -> AsyncIterator[Target]:
+    async def targets_of(self, run: Run, *, reading: Reading = at_once) -> AsyncIterator[Target]:
         """The targets of a run that have no outcome in it yet, in the order in which they are to be visited."""
         last = 0
+
         of_run = (
             select(devices, run_targets.c.seq)
             .join(run_targets, run_targets.c.device_id == devices.c.id)
@@ -127,10 +129,14 @@ class SqlInventory:
             .order_by(run_targets.c.seq)
             .limit(PAGE)
         )
-        while True:
+
+        async def next_page() -> tuple[Sequence[Row[Any]], Sequence[Target]]:
             async with self._database.reading() as connection:
                 rows = (await connection.execute(of_run.where(run_targets.c.seq > last))).all()
-                page = await self._known(connection, rows)
+                return rows, await self._known(connection, rows)
+
+        while True:
+            rows, page = await reading(next_page)
             for target in page:
                 yield target
             if len(rows) < PAGE:

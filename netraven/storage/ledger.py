@@ -14,6 +14,7 @@ from netraven.model import (
     AttemptConcluded,
     AttemptStarted,
     AttemptWithdrawn,
+    Batch,
     ConnectionCut,
     Credential,
     Device,
@@ -27,9 +28,10 @@ from netraven.model import (
     RefusalConfirmed,
     Subscription,
 )
-from netraven.storage import attempts, happenings, host_keys, learned, outcomes, snapshots
+from netraven.storage import attempts, fence, happenings, host_keys, learned, outcomes, snapshots
 from netraven.storage.engine import Database
 from netraven.storage.faults import Undone
+from netraven.storage.owner import current_owner
 from netraven.storage.schema import credentials, devices, run_outcomes, runs
 from netraven.storage.snapshots import Taken, VersionWriter
 
@@ -47,15 +49,24 @@ class SqlLedger:
     """
 
     def __init__(
-        self, database: Database, versions: VersionWriter, *, subscriptions: Sequence[Subscription] = ()
+        self,
+        database: Database,
+        versions: VersionWriter,
+        *,
+        subscriptions: Sequence[Subscription] = (),
+        owner: str | None = None,
     ) -> None:
-        """``subscriptions``: what hooks want to be told of."""
+        """``subscriptions``: what hooks want to be told of. ``owner`` is this process unless a test says otherwise."""
         self._database = database
         self._versions = versions
         self.subscriptions = subscriptions
+        self._owner = owner or current_owner()
 
-    async def commit(self, entries: Sequence[Entry]) -> Sequence[Any]:
+    async def commit(self, entries: Sequence[Entry], *, of: Batch | None = None) -> Sequence[Any]:
         """Make all ``entries`` durable in one transaction, or none; answer each as its class says.
+
+        ``of``: what they are of a run that this process holds. The same batch again is answered from what is on record;
+        raises ``RunLost`` where the run is not held any more.
 
         Raises ``RowRefused`` (a ``DatabaseError``) where an entry does not fit the database, for instance because its
         device was removed meanwhile. Which entry, the message says when there was only one: commit the halves of a
@@ -64,19 +75,21 @@ class SqlLedger:
         try:
             for _ in range(_TRIES - 1):
                 with contextlib.suppress(Undone):
-                    return await self._commit(entries)
-            return await self._commit(entries)
+                    return await self._commit(entries, of)
+            return await self._commit(entries, of)
         except RowRefused as error:
             if len(entries) != 1:
                 raise
             raise RowRefused(f"{await self._what_is_wrong(entries[0]) or error}") from error
 
-    async def _commit(self, entries: Sequence[Entry]) -> Sequence[Any]:
-        batch = _Batch(entries)
+    async def _commit(self, entries: Sequence[Entry], of: Batch | None) -> Sequence[Any]:
+        batch = _Sorted(entries)
         captures = [
             await snapshots.take(entry, outcomes.finished_at(entry.outcome)) for entry in batch.finished
         ]
         async with self._database.writing() as connection:
+            if of is not None and await fence.written_before(connection, of, self._owner):
+                return await fence.answers(connection, entries)
             await batch.write(connection, self._versions, captures, self.subscriptions)
         return batch.answers
 
@@ -105,7 +118,7 @@ class SqlLedger:
         return None
 
 
-class _Batch:
+class _Sorted:
     """Entries sorted by kind, and the answers in the order in which the entries came."""
 
     def __init__(self, entries: Sequence[Entry]) -> None:

@@ -19,6 +19,7 @@ from netraven.model import (
     AttemptConcluded,
     AttemptStarted,
     AttemptWithdrawn,
+    Batch,
     ConnectionCut,
     Counts,
     Credential,
@@ -47,7 +48,7 @@ from netraven.model import (
     utcnow,
 )
 from netraven.platforms import Catalogue
-from netraven.ports import Sources
+from netraven.ports import Reading, Sources, at_once
 from netraven.storage.memory_guard_book import MemoryGuardBook
 from netraven.storage.sample import in_share
 
@@ -217,7 +218,7 @@ class MemoryStore:
         self.runs[run.id] = run
         return run
 
-    def targets_of(self, run: Run) -> AsyncIterator[Target]:
+    def targets_of(self, run: Run, *, reading: Reading = at_once) -> AsyncIterator[Target]:  # noqa: ARG002 - nothing of it can fail
         return self.targets(run.selector, unfinished_in=run.id, collected_only=True)
 
     async def counted(self, run: Run) -> Counts:
@@ -237,7 +238,12 @@ class MemoryStore:
 
     # Ledger
 
-    async def commit(self, entries: Sequence[Entry]) -> Sequence[Any]:
+    async def commit(
+        self,
+        entries: Sequence[Entry],
+        *,
+        of: Batch | None = None,  # noqa: ARG002 - no answer is lost here, and nobody else sees the run
+    ) -> Sequence[Any]:
         for entry in entries:
             if not isinstance(entry, Logged) and not self._known(entry):
                 raise RowRefused("the device or credential of an entry is not known")

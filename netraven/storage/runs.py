@@ -40,6 +40,7 @@ SILENCE = timedelta(seconds=90)
 """How long a run on another host may give no sign of life before it is taken for dead."""
 
 ACTIVE = (RunStatus.QUEUED.value, RunStatus.RUNNING.value)
+_RUNNING = RunStatus.RUNNING.value
 _COUNTS = ("devices", "collected", "failed", "skipped", "attempts")
 _DIED = "the process that ran it has ended without finishing it"
 
@@ -76,11 +77,15 @@ class SqlRuns:
         if run.begun:
             return run
         now = utcnow()
+        this, new = runs.c.id == run.id, runs.c.targets_at.is_(None)
         async with self._database.writing() as connection:
-            devices = await targets.write(connection, run, dead_after=dead_after)
-            values = {"targets_at": now, "started_at": now, "devices": devices}
-            mine = update(runs).where(runs.c.id == run.id, runs.c.targets_at.is_(None)).values(values)
-            await connection.execute(mine)
+            beginning = update(runs).where(this, new).values(targets_at=now, started_at=now)
+            if (await connection.execute(beginning)).rowcount:
+                devices = await targets.write(connection, run, dead_after=dead_after)
+                await connection.execute(update(runs).where(this).values(devices=devices))
+            else:  # it was, and the answer was lost
+                columns = select(runs.c.started_at, runs.c.devices).where(this)
+                now, devices = (await connection.execute(columns)).one()
         return replace(run, started_at=now, begun=True, counts=replace(run.counts, devices=devices))
 
     async def queued(self, limit: int) -> Sequence[Run]:
@@ -107,7 +112,7 @@ class SqlRuns:
     async def release(self, run: Run, counts: Counts) -> Run:
         """Put a run back that this process holds: another one, or this one later, goes on with what is left."""
         async with self._database.writing() as connection:
-            mine = (runs.c.id == run.id) & (runs.c.owner == self._owner)
+            mine = (runs.c.id == run.id) & (runs.c.owner == self._owner) & (runs.c.status == _RUNNING)
             values = {"status": RunStatus.QUEUED.value, "owner": "", "eta_at": None, **_numbers(counts)}
             if (await connection.execute(update(runs).where(mine).values(values))).rowcount:
                 await connection.execute(delete(device_sessions).where(device_sessions.c.run_id == run.id))
@@ -121,7 +126,7 @@ class SqlRuns:
         values: dict[str, Any] = {"heartbeat_at": utcnow()}
         if counts is not None:
             values |= {**_numbers(counts), "eta_at": eta_at}
-        mine = (runs.c.id == run.id) & (runs.c.owner == self._owner)
+        mine = (runs.c.id == run.id) & (runs.c.owner == self._owner) & (runs.c.status == _RUNNING)
         async with self._database.writing() as connection:
             return bool((await connection.execute(update(runs).where(mine).values(values))).rowcount)
 
@@ -131,9 +136,13 @@ class SqlRuns:
             return await _counted(connection, run)
 
     async def finish(self, run: Run, status: RunStatus, counts: Counts, error: str | None = None) -> Run:
-        """Put a run's end on record."""
+        """Put the end of a run on record that this process holds; the run as it is on record otherwise."""
         finished = replace(run, status=status, counts=counts, error=error, finished_at=utcnow(), eta_at=None)
+        locked = select(runs).where(runs.c.id == run.id).with_for_update()
         async with self._database.writing() as connection:
+            row = (await connection.execute(locked)).first()
+            if row is not None and (row.owner != self._owner or row.status != _RUNNING):
+                return run_of(row)
             await happenings.of_run(connection, self.subscriptions, finished)
             await _write_end(connection, finished)
         return finished

@@ -15,6 +15,7 @@ from netraven.credentials.sealing import Keyring, load_keyring
 from netraven.errors import KeyringError
 from netraven.history.rulebook import RuleBook
 from netraven.model import (
+    Batch,
     Counts,
     Credential,
     Entry,
@@ -28,7 +29,7 @@ from netraven.model import (
     utcnow,
 )
 from netraven.platforms import Catalogue
-from netraven.ports import Sources
+from netraven.ports import Reading, Sources, at_once
 from netraven.storage import tallies
 from netraven.storage.acceptance import SqlAcceptance
 from netraven.storage.archives import SqlArchives
@@ -41,6 +42,7 @@ from netraven.storage.guard_book import SqlGuardBook
 from netraven.storage.history_keys import HistoryKeys
 from netraven.storage.importing import VersionImporter
 from netraven.storage.inventory import SqlInventory
+from netraven.storage.jobs import SqlJobs
 from netraven.storage.key_records import SqlHostKeys
 from netraven.storage.ledger import SqlLedger
 from netraven.storage.logs import SqlLogs
@@ -90,6 +92,7 @@ class SqlStore:
         self.ledger = SqlLedger(database, writer, subscriptions=subscriptions)
         self.guard_book = SqlGuardBook(database)
         self.runs = SqlRuns(database, subscriptions=subscriptions)
+        self.jobs = SqlJobs(database, subscriptions=subscriptions)
         self.outbox = SqlOutbox(database)
         self.daemons = SqlDaemons(database)
         self.figures = SqlFigures(database)
@@ -159,7 +162,7 @@ class SqlStore:
 
     def tell_nobody(self) -> None:
         """What happens from here on goes on record, and no hook is told of it."""
-        self.ledger.subscriptions = self.runs.subscriptions = ()
+        self.ledger.subscriptions = self.runs.subscriptions = self.jobs.subscriptions = ()
 
     # Inventory
 
@@ -211,15 +214,15 @@ class SqlStore:
 
     # Ledger
 
-    async def commit(self, entries: Sequence[Entry]) -> Sequence[Any]:
-        answers = await self.ledger.commit(entries)
+    async def commit(self, entries: Sequence[Entry], *, of: Batch | None = None) -> Sequence[Any]:
+        answers = await self.ledger.commit(entries, of=of)
         self.on_commit(entries)
         return answers
 
     # Runs
 
-    def targets_of(self, run: Run) -> AsyncIterator[Target]:
-        return self.inventory.targets_of(run)
+    def targets_of(self, run: Run, *, reading: Reading = at_once) -> AsyncIterator[Target]:
+        return self.inventory.targets_of(run, reading=reading)
 
     async def start(self, order: Order) -> Run:
         return await self.runs.start(order)

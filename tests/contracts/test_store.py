@@ -35,11 +35,13 @@ from netraven.model import (
     Tally,
     Target,
     Verdict,
+    What,
     utcnow,
 )
 from netraven.ports import Feature
 from netraven.storage.engine import Database
 from netraven.storage.memory import MemoryStore
+from netraven.storage.runs import SILENCE, SqlRuns
 from netraven.storage.sample import in_share
 from netraven.storage.store import SqlStore
 
@@ -400,6 +402,16 @@ async def test_a_run_starts_with_what_is_on_record_and_adds_to_it(store: Store) 
 # ---- Runs
 
 
+async def to_visit(store: Store, run: Run) -> list[str]:
+    return [target.device.name async for target in store.targets_of(run)]
+
+
+async def finish_device(store: Store, run: Run, name: str, status: Status = Status.COLLECTED) -> None:
+    reason = None if status in (Status.COLLECTED, Status.CHECKED) else "unreachable"
+    outcome = Outcome((await target(store, name)).device, status, START, 1, reason)
+    await store.commit([DeviceFinished(run.id, outcome)])
+
+
 async def test_a_run_from_its_start_to_its_end(store: Store) -> None:
     selector = Selector(frozenset({"edge"}), frozenset({"r2"}))
     run = await store.start(Order(selector=selector, strategy="priority", concurrency=7))
@@ -409,15 +421,100 @@ async def test_a_run_from_its_start_to_its_end(store: Store) -> None:
         "priority",
         7,
     )
-    assert run.counts == Counts(devices=1)
+    assert (run.counts, run.begun) == (Counts(), False)
     assert run.finished_at is None
     assert run.started_at.tzinfo is not None
-    await store.heartbeat(run)
+    begun = await store.begin(run, dead_after=3)
+    assert (begun.id, begun.status, begun.begun) == (run.id, RunStatus.RUNNING, True)
+    assert begun.counts == Counts(devices=1)
+    assert begun.started_at >= run.started_at
+    assert await store.heartbeat(begun)
+    assert await store.heartbeat(begun, Counts(1, 0, 0, 0, 1), START)
     counts = Counts(1, 1, 0, 0, 2)
-    done = await store.finish(run, RunStatus.COMPLETE, counts, None)
+    done = await store.finish(begun, RunStatus.COMPLETE, counts, None)
     assert (done.id, done.status, done.counts, done.error) == (run.id, RunStatus.COMPLETE, counts, None)
     assert done.finished_at is not None
     assert done.finished_at >= run.started_at
+
+
+@pytest.mark.parametrize("what", list(What))
+async def test_a_run_is_what_its_order_says(store: Store, what: What) -> None:
+    by = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)
+    order = Order(
+        what, Selector(platforms=frozenset({"cisco_nxos"})), "priority", 3, ("version",), 50, finish_by=by
+    )
+    run = await store.start(order)
+    for name in ("what", "selector", "strategy", "concurrency", "outputs", "priority", "finish_by"):
+        assert getattr(run, name) == getattr(order, name), name
+
+
+async def test_a_run_visits_what_its_selector_fits_and_has_no_outcome_yet(store: Store) -> None:
+    run = await store.begin(
+        await store.start(Order(selector=Selector(frozenset({"edge", "core"})))), dead_after=3
+    )
+    assert run.counts == Counts(devices=3)
+    assert await to_visit(store, run) == ["a1", "r10", "r2"]
+    await finish_device(store, run, "r10")
+    assert await to_visit(store, run) == ["a1", "r2"]
+    other = await store.begin(await store.start(Order()), dead_after=3)
+    assert await to_visit(store, other) == ["a1", "r10", "r2", "z9"], "what another run did does not count"
+    again = await store.begin(run, dead_after=3)
+    assert again.counts.devices == 3
+    assert await to_visit(store, again) == ["a1", "r2"], "its targets are written once"
+    for name in ("a1", "r2"):
+        await finish_device(store, run, name, Status.SKIPPED)
+    assert await to_visit(store, run) == []
+
+
+async def test_nothing_to_visit(store: Store) -> None:
+    run = await store.begin(await store.start(Order(selector=Selector(frozenset({"nothing"})))), dead_after=3)
+    assert (run.begun, run.counts) == (True, Counts())
+    assert await to_visit(store, run) == []
+
+
+async def test_a_run_that_is_let_go_is_put_back_or_ends(store: Store) -> None:
+    run = await store.begin(await store.start(Order()), dead_after=3)
+    await finish_device(store, run, "a1")
+    counts = Counts(4, 1)
+    let_go = await store.release(run, counts)
+    assert (let_go.id, let_go.counts) == (run.id, counts)
+    if isinstance(store, MemoryStore):  # nobody else could go on with it
+        assert let_go.status is RunStatus.INTERRUPTED
+        return
+    assert let_go.status is RunStatus.QUEUED
+    assert [r.id for r in await store.runs.queued(10)] == [run.id]
+    assert not await store.heartbeat(run), "it is nobody's now"
+    taken = await store.runs.claim(let_go)
+    assert taken is not None
+    assert (taken.id, taken.status, taken.begun, taken.counts) == (run.id, RunStatus.RUNNING, True, counts)
+    assert await store.runs.claim(let_go) is None, "only one process takes it"
+    assert await store.heartbeat(taken)
+    assert await to_visit(store, taken) == ["r10", "r2", "z9"]
+    assert await store.counted(taken) == counts
+
+
+@pytest.mark.parametrize("job", [None, 7])
+async def test_a_run_whose_process_died_ends_unless_a_job_wants_it(store: Store, job: int | None) -> None:
+    if isinstance(store, MemoryStore):
+        pytest.skip("what is in memory dies with its process")
+    elsewhere = SqlRuns(store.database, owner="otherhost/boot/1/1")
+    run = await elsewhere.begin(await elsewhere.start(Order(job_id=job, job=job and "nightly")), dead_after=3)
+    await finish_device(store, run, "a1", Status.CHECKED)
+    await finish_device(store, run, "r10", Status.FAILED)
+    assert await store.runs.recover(now=utcnow()) == [], "it may yet live"
+    assert [r.id for r in await store.runs.active()] == [run.id]
+    (found,) = await store.runs.recover(now=utcnow() + 2 * SILENCE)
+    assert found.counts == Counts(4, 1, 1)
+    if job is None:
+        assert (found.status, (await store.runs.get(run.id)).status) == (RunStatus.INTERRUPTED,) * 2
+        assert await store.runs.active() == []
+        return
+    assert found.status is RunStatus.QUEUED
+    assert not await elsewhere.heartbeat(run), "should it live after all, it learns that it lost the run"
+    taken = await store.runs.claim(found)
+    assert taken is not None
+    assert await to_visit(store, taken) == ["r2", "z9"]
+    assert await store.runs.recover(now=utcnow()) == [], "it is of this process now"
 
 
 async def test_runs_are_told_apart(store: Store) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from netraven.lab import LabDevice
-from netraven.model import RunStatus
+from netraven.model import Job, RunStatus, Schedule
 from tests.acceptance.installation import Installation, credential
 from tests.acceptance.processes import LabProcess, netraven
 from tests.daemon.processes import configure, queued, serving
@@ -265,3 +265,26 @@ async def test_a_database_of_another_version_is_not_waited_for(tmp_path: Path) -
     ended = await netraven("serve", config=installation.file)
     assert ended.code == 2
     assert "netraven db upgrade" in ended.err
+
+
+async def test_a_job_is_run_when_it_is_due(any_installation: Installation, tmp_path: Path) -> None:
+    """Each second, while the one before does not overlap; by two daemons it would be no more often."""
+    installation = any_installation
+    configure(installation)
+    async with LabProcess.running(tmp_path / "lab", fleet(2)) as lab:
+        await installation.stock(lab.csv, [credential("netops", "word")])
+        job = Job("often", schedule=Schedule(every=2.0, grace=1.0))
+        async with installation.open() as raven:
+            await raven.store.jobs.add(job)
+        async with serving(installation) as daemon:
+            await daemon.said("run_ended", 3)
+            assert await daemon.metric("jobs_enabled") in (1, None)
+            assert {line["job"] for line in daemon.events("run_taken")} == {"often"}
+            async with installation.open() as raven:
+                await raven.store.jobs.disable("often")
+                runs = [run for run in await raven.store.runs.list() if run.status is RunStatus.COMPLETE]
+            due = [run.due_at for run in runs]
+            assert len(due) == len(set(due)) >= 3
+            assert all(run.job == "often" and run.counts.collected == 2 for run in runs)
+            daemon.send(signal.SIGTERM)
+            assert await daemon.end() == 0

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from netraven.config import load_settings
 from netraven.config.reading import _NAMED, _SECTIONS
 from netraven.daemon.metrics import Metrics
+from tests.acceptance.system import program
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "config"
@@ -25,10 +24,6 @@ DASHBOARD = CONFIG / "grafana" / "netraven.json"
 RUNBOOK = ROOT / "docs" / "how-to" / "operate.md"
 WORST = 2.0
 """Exposure that `systemd-analyze security` may come to at the most, of 10."""
-
-needs_systemd = pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None, reason="systemd-analyze is not here (package systemd)"
-)
 
 
 def known_metrics() -> dict[str, set[str]]:
@@ -99,16 +94,15 @@ def test_the_settings_for_the_daemon_load_and_speak_of_every_section(tmp_path: P
     full.write_text(shown)
     assert load_settings(full, environ={}).database.url.startswith("postgresql+asyncpg://")
     spoken = set(re.findall(r"(?m)^\[(\w+)", shown))
-    assert spoken == {*_SECTIONS, *_NAMED}
+    assert spoken == {*_SECTIONS, *_NAMED, "jobs"}
 
 
-@needs_systemd
 def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     there = re.sub(r"(?m)^ExecStart=\S+", "ExecStart=/bin/true", UNIT.read_text(encoding="utf-8"))
     unit = tmp_path / UNIT.name
     unit.write_text(there)
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", unit],
+        [program("systemd-analyze", "systemd"), "verify", "--man=no", unit],
         capture_output=True,
         text=True,
         timeout=60,
@@ -117,7 +111,6 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@needs_systemd
 def test_the_unit_leaves_the_daemon_little(tmp_path: Path) -> None:
     done = subprocess.run(
         [

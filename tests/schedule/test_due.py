@@ -117,8 +117,7 @@ def test_any_line_is_due_as_the_oracle_says(line: str, zone: str, which: int, sh
 def _cron_or_none(line: str, place: ZoneInfo) -> Cron:
     try:
         return Cron(line, place)
-    except InputError as error:
-        assert "have no day" in str(error)
+    except InputError:  # 31 February
         reject()
 
 
@@ -242,7 +241,9 @@ def test_a_run_has_to_end_when_the_wall_clock_first_comes_to_it(zone: str, finis
     calendar = Calendar(Job("a", schedule=Schedule(every=3600, zone=zone, finish_by=finish)))
     for change in CHANGES[zone]:
         start = utc(*change)
-        reached = due_times(f"{minute} {hour} * * *", place, start - timedelta(days=1), start + timedelta(days=5))
+        reached = due_times(
+            f"{minute} {hour} * * *", place, start - timedelta(days=1), start + timedelta(days=5)
+        )
         for due in minutes(start, start + timedelta(days=2)):
             if due.minute % 20 == 0:
                 assert calendar.finish_by(due) == next(moment for moment in reached if moment > due)

@@ -45,7 +45,7 @@ async def test_a_dead_process_leaves_an_interrupted_run(store: SqlStore) -> None
     device, credential = await add_device(store), await add_credential(store)
     other = await add_device(store, "r2")
     dead = SqlRuns(store.database, owner=f"{host}/{pid}/{int(start or 0) + 1}")
-    run = await dead.start(Order(strategy="priority", concurrency=1))
+    run = await dead.begin(await dead.start(Order(strategy="priority", concurrency=1)), dead_after=3)
     await try_once(store, run, device, credential, Verdict.ACCEPTED)
     await store.commit([collected(run, device, credential), failed(run, other, credential)])
     await store.commit([AttemptStarted(run.id, other, credential, START, "")])
@@ -56,7 +56,7 @@ async def test_a_dead_process_leaves_an_interrupted_run(store: SqlStore) -> None
     (found,) = await store.runs.recover()
     assert await store.runs.get(run.id) == found
     assert found.finished_at == ended
-    assert (found.status, found.counts) == (RunStatus.INTERRUPTED, Counts(9, 1, 1, 0, 2))
+    assert (found.status, found.counts) == (RunStatus.INTERRUPTED, Counts(2, 1, 1, 0, 2))
     assert found.error
     verdicts = [(row["verdict"], row["error_type"]) async for row in store.logs.attempts()]
     assert sorted(verdicts, key=str) == [("accepted", None), ("no_verdict", "interrupted")]
