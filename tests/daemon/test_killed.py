@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from netraven.lab import fleet
-from tests.acceptance.installation import PATIENT, Installation, credential
+from tests.acceptance.installation import Installation, credential
 from tests.acceptance.processes import LabProcess
-from tests.acceptance.serving import LOCKS_AFTER, serving, survive
+from tests.daemon.processes import configure
+from tests.daemon.survival import LOCKS_AFTER, supervised, survive
 
 DEVICES, KILLS = 80, 4
 
@@ -25,12 +25,17 @@ async def test_a_killed_daemon_loses_nothing(any_installation: Installation, tmp
     async with LabProcess.running(tmp_path / "lab", made.devices, locks_after=LOCKS_AFTER) as lab:
         logins = [credential(one.name, one.password, priority=place) for place, one in enumerate(made.logins)]
         await installation.stock(lab.csv, logins)
-        installation.configure(replace(PATIENT, concurrency=12), window=2.0, daemon={"listen": ""})
-        async with serving(installation) as server:
+        configure(
+            installation,
+            "[realms.default]\nwindow = 2.0\n[jobs.all]\nconcurrency = 12",
+            listen="",
+        )
+        async with supervised(installation) as server:
+            await server.until_serving()
 
             async def run_now() -> None:
-                await installation.add_job("all")
-                await installation.run_job("all")
+                async with installation.open() as raven:
+                    await raven.store.jobs.run_now("all")
 
             survived = await survive(
                 lab, server, run_now, devices=DEVICES, kills=KILLS, chance=random.Random(seed)

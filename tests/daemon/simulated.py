@@ -1,4 +1,4 @@
-"""NetRaven with a clock that can be set: `python -m tests.acceptance.simulated FILE WORDS...`.
+"""NetRaven with a clock that can be set: `python -m tests.daemon.simulated FILE WORDS...`.
 
 ``FILE`` holds the seconds by which its time of day is ahead of this machine's, as a float of 8 bytes; whoever writes
 another number there sets the clock while it runs. What counts seconds (deadlines, leases) is left alone, as it is when

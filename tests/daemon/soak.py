@@ -19,10 +19,11 @@ from typing import Any
 
 from netraven.lab import AAA, Ill, Lab, LabDevice, WireLog
 from netraven.model import Secret
-from tests.acceptance.installation import PATIENT, Installation, credential, devices_of
+from tests.acceptance.installation import Installation, credential, devices_of
 from tests.acceptance.processes import PATIENCE
-from tests.acceptance.serving import LOCKS_AFTER, Server
-from tests.acceptance.simulated import Ahead
+from tests.daemon.processes import configure
+from tests.daemon.simulated import Ahead
+from tests.daemon.survival import LOCKS_AFTER, Server
 
 USER, SPARE = "svc", "spare"
 JOBS = {
@@ -66,7 +67,9 @@ class Soak:
     async def run(self) -> None:
         most = self.devices + self.grows_by * self.days
         fleet = [
-            LabDevice(f"r{n:04d}", {USER: self._password, SPARE: "spare-word"}, config_size=2_000, tags=("all",))
+            LabDevice(
+                f"r{n:04d}", {USER: self._password, SPARE: "spare-word"}, config_size=2_000, tags=("all",)
+            )
             for n in range(most)
         ]
         ahead = Ahead(self.folder / "ahead")
@@ -75,7 +78,7 @@ class Soak:
             inventory = lab.csv().splitlines()
             await self._stock(inventory[: self.devices + 1])
             program = (
-                "-X", "dev", "-W", "error::ResourceWarning", "-m", "tests.acceptance.simulated",
+                "-X", "dev", "-W", "error::ResourceWarning", "-m", "tests.daemon.simulated",
                 str(self.folder / "ahead"),
             )  # fmt: skip
             server = Server(self.installation, env={"PYTHONASYNCIODEBUG": "1"}, program=(_python(), *program))
@@ -101,9 +104,10 @@ class Soak:
     async def _stock(self, inventory: Sequence[str]) -> None:
         logins = [credential(USER, self._password), credential(SPARE, "spare-word", priority=200)]
         await self.installation.stock("\n".join(inventory) + "\n", logins)
-        self.installation.configure(
-            PATIENT, window=2.0, daemon={"listen": "", "drain": 5.0}, **{f"jobs.{k}": v for k, v in JOBS.items()}
-        )
+        lines = ["[realms.default]", "window = 2.0"]
+        for name, told in JOBS.items():
+            lines += [f"[jobs.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in told.items())]
+        configure(self.installation, "\n".join(lines), listen="", drain=5.0)
 
     async def _add_devices(self, inventory: Sequence[str]) -> None:
         async with self.installation.open() as raven:
@@ -112,8 +116,10 @@ class Soak:
     async def _one_day(self, day: int, lab: Lab, server: Server, ahead: Ahead) -> None:
         """To each due time of the day in turn; what happens meanwhile is drawn."""
         calm = day >= self.days - self.quiet_last_days
-        event = "nothing" if calm else self.chance.choice(
-            ["kill", "deploy", "database", "rotate", "dead", "well", "nothing"]
+        event = (
+            "nothing"
+            if calm
+            else self.chance.choice(["kill", "deploy", "database", "rotate", "dead", "well", "nothing"])
         )
         restarts = server.starts
         if self._known != self._password:
@@ -163,12 +169,15 @@ class Soak:
         lab.log.clear()
 
     async def _next_due(self) -> datetime | None:
-        from netraven.storage.engine import Database
-        from netraven.storage.schema import jobs
         from sqlalchemy import func, select
 
+        from netraven.storage.engine import Database
+        from netraven.storage.schema import jobs
+
         async with await Database.open(self.installation.url) as database, database.reading() as connection:
-            found: datetime | None = (await connection.execute(select(func.min(jobs.c.next_run_at)))).scalar_one()
+            found: datetime | None = (
+                await connection.execute(select(func.min(jobs.c.next_run_at)))
+            ).scalar_one()
             return found
 
     async def _idle(self, ahead: Ahead) -> bool:
@@ -219,7 +228,9 @@ class Soak:
         assert not server.complaints(), server.complaints()[:10]
         pending = "SELECT count(*) AS number FROM credential_attempts WHERE verdict = 'pending'"
         assert (await self.installation.rows(pending))[0]["number"] == 0
-        assert (await self.installation.rows("SELECT count(*) AS number FROM device_sessions"))[0]["number"] == 0
+        assert (await self.installation.rows("SELECT count(*) AS number FROM device_sessions"))[0][
+            "number"
+        ] == 0
 
 
 def _python() -> str:

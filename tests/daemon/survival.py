@@ -66,14 +66,29 @@ class Server:
         async with asyncio.timeout(patience):
             return await self.process.wait()
 
+    async def until_serving(self) -> None:
+        """Until it says so for the last time that it was started."""
+        deadline = time.monotonic() + PATIENCE
+        while self.log.read_text().count('"event": "serving"') < self.starts:
+            assert self.alive, self.log.read_text()[-2000:]
+            assert time.monotonic() < deadline, self.log.read_text()[-2000:]
+            await asyncio.sleep(0.05)
+
     def complaints(self) -> list[str]:
         """Lines of its log that no daemon should write, whatever happens to it."""
-        bad = ("Traceback", "was destroyed", "never awaited", "never retrieved", "ResourceWarning", "unclosed")
+        bad = (
+            "Traceback",
+            "was destroyed",
+            "never awaited",
+            "never retrieved",
+            "ResourceWarning",
+            "unclosed",
+        )
         return [line for line in self.log.read_text().splitlines() if any(word in line for word in bad)]
 
 
 @asynccontextmanager
-async def serving(installation: Installation, *words: str, **env: str) -> AsyncIterator[Server]:
+async def supervised(installation: Installation, *words: str, **env: str) -> AsyncIterator[Server]:
     server = Server(installation, words, env)
     await server.start()
     try:
