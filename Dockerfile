@@ -4,6 +4,7 @@
 #   docker build -t netraven .
 #   docker run --rm netraven demo
 #   docker run --rm -v netraven:/var/lib/netraven netraven init
+#   docker run --detach --stop-timeout 60 -v netraven:/var/lib/netraven netraven
 
 FROM python:3.13-slim AS builder
 
@@ -55,8 +56,10 @@ USER 10001:10001
 VOLUME /var/lib/netraven
 WORKDIR /var/lib/netraven
 
-HEALTHCHECK --interval=60s --timeout=20s --start-period=30s --retries=3 CMD ["netraven", "db", "check"]
+# Of the daemon, on its own port; a container that runs another command is gone before it counts.
+HEALTHCHECK --interval=60s --timeout=10s --start-period=120s --retries=3 CMD ["python", "-c", \
+    "from urllib.request import urlopen; urlopen('http://127.0.0.1:9180/healthz', timeout=5)"]
 
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["netraven"]
-CMD ["--help"]
+CMD ["serve"]

@@ -46,6 +46,7 @@ from netraven.model import (
     Run,
     Selector,
     Target,
+    What,
     utcnow,
 )
 from netraven.outlets import Outlets
@@ -244,11 +245,18 @@ class NetRaven:
         outputs: Iterable[str] = (),
         observer: Observer | None = None,
         on_outcome: Callable[[Outcome], None] = lambda _: None,
+        what: What = What.CONFIGURATION,
     ) -> Run:
-        """The same without keeping the outcomes: memory does not grow with the fleet. ``on_outcome`` is told each."""
+        """The same without keeping the outcomes: memory does not grow with the fleet. ``on_outcome`` is told each.
+
+        ``what``: a check in place of collecting; a device that is well then has the status ``checked``.
+        """
+        if not what.visits:
+            raise InputError(f"{what.value} visits no device: it is a job's, or a command of its own")
         outputs = tuple(outputs)
         self._check_outputs(outputs)
         order = Order(
+            what=what,
             selector=_selector(tags, names),
             concurrency=self._settings.concurrency if concurrency is None else concurrency,
             strategy=strategy or self._settings.strategy,
@@ -258,7 +266,7 @@ class NetRaven:
             running = self._running
             await self._check(order.selector)
             running.check(order)
-            await running.prepare(order.selector)
+            await running.prepare(order.selector, what)
             run = await running.execute(
                 await self._store.start(order), observer=observer, on_outcome=on_outcome
             )

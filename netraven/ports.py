@@ -25,6 +25,7 @@ from netraven.model import (
     HostKey,
     Job,
     JobStanding,
+    Load,
     Order,
     Origin,
     Pair,
@@ -34,6 +35,7 @@ from netraven.model import (
     RunStatus,
     Secret,
     Selector,
+    SkipReason,
     SshOffer,
     StoredVersion,
     Tally,
@@ -153,11 +155,22 @@ class Runs(Protocol):
         some time, the slowest come first.
         """
 
-    def targets_of(self, run: Run, *, reading: Reading = at_once) -> AsyncIterator[Target]:
-        """Its targets that have no outcome yet, in that order; read lazily. ``reading`` calls what reads a page."""
+    def targets_of(
+        self, run: Run, *, resumed: bool = False, reading: Reading = at_once
+    ) -> AsyncIterator[Target]:
+        """Its targets that have no outcome yet, in that order; read lazily. ``reading`` calls what reads a page.
+
+        ``resumed``: another process has had the run before, and what it offered to them comes with them.
+        """
 
     async def counted(self, run: Run) -> Counts:
-        """The run in numbers, as far as it is on record."""
+        """The outcomes of the run that are on record, in numbers."""
+
+    async def skipped(self, run: Run, reason: SkipReason) -> int:
+        """How many of its devices were skipped for this reason so far."""
+
+    async def load(self, run: Run, *, dead_after: int, dead_seconds: float) -> Load:
+        """What visits of those that have no outcome yet usually take; of a dead device so many seconds."""
 
     async def heartbeat(self, run: Run, counts: Counts | None = None, eta_at: datetime | None = None) -> bool:
         """Give a sign of life, with how far the run has come. False: another process has taken it over."""
@@ -363,6 +376,12 @@ class Session(Protocol):
         carries what was complete by then (``captured``).
         """
 
+    async def prove(self, *, enable: str | None) -> None:
+        """Come as far as collecting does before its first output: to the prompt, and to the privileges it needs.
+
+        Raises a ``DeviceFailure`` with ``logged_in`` set.
+        """
+
     def facts(self, captures: Sequence[Capture]) -> Mapping[str, str]:
         """What the outputs tell of the device: ``version``, ``serial``, ``model``."""
 
@@ -443,6 +462,12 @@ class Transport(Protocol):
         self, target: Target, login: Login, via: Tunnel | None = None
     ) -> AbstractAsyncContextManager[Tunnel]:
         """Connect and log in to a jump host, in the same way; no shell is opened."""
+
+    async def knock(self, target: Target, via: Tunnel | None = None) -> str:
+        """Connect, and wait for the device's first words, which are returned made harmless; nothing is sent.
+
+        Raises ``Unreachable``, or ``Negotiation`` where somebody else answers.
+        """
 
 
 Clock = Callable[[], float]

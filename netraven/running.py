@@ -9,27 +9,32 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
+from netraven import chores
 from netraven.assembly import needs_key, policy_of
 from netraven.collect.access import AccessRules
+from netraven.collect.breaker import Breaker
 from netraven.collect.collector import Collector, Limits, Means
-from netraven.collect.fleet import Fleet
+from netraven.collect.fleet import Fleet, Terms
+from netraven.collect.floor import Floor
 from netraven.collect.guard import Guard, Patience
 from netraven.collect.jump_hosts import JumpHosts, JumpLimits
 from netraven.collect.login import Record
 from netraven.collect.outage import LEAVING, Outage, Patient
+from netraven.collect.pace import Pace
 from netraven.collect.recorder import Recorder
 from netraven.collect.retry import RetryPolicy
-from netraven.config import CollectSettings, JumpSettings, RealmSettings
+from netraven.config import CollectSettings, JumpSettings, RealmSettings, RetentionSettings
 from netraven.credentials.evidence import Knowledge
 from netraven.credentials.matching import CredentialIndex
 from netraven.credentials.strategy import strategy_named
 from netraven.errors import DatabaseError, InputError, NetRavenError, RunLost
 from netraven.model import (
     Counts,
+    Load,
     Logged,
     Order,
     Outcome,
@@ -39,12 +44,13 @@ from netraven.model import (
     SkipReason,
     Status,
     Target,
+    What,
     utcnow,
 )
 from netraven.ports import Inventory, Ledger, Runs, Secrets, Transport
 from netraven.storage.owner import current_owner
 
-HEARTBEAT = 15.0
+HEARTBEAT = 5.0
 """Seconds between two signs of life of a run; one that gives none for 90 s is taken for dead by other hosts."""
 
 
@@ -76,6 +82,9 @@ class Running:
     realms: Mapping[str, RealmSettings]
     access: AccessRules
     jump: JumpSettings
+    retention: RetentionSettings = RetentionSettings()
+    floor: Floor = field(default_factory=Floor)
+    """What these runs share with others of the process."""
 
     def check(self, order: Order | Run) -> None:
         """Raises ``InputError`` for what no run can be made of."""
@@ -83,11 +92,18 @@ class Running:
             raise InputError(f"concurrency must be a whole number of at least 1, not {order.concurrency!r}")
         strategy_named(order.strategy, refused_backoff=self.settings.refused_backoff)
 
-    async def prepare(self, selector: Selector) -> None:
-        """Make sure of what a run needs before it begins. Raises ``KeyringError`` where secrets have no key."""
+    async def prepare(self, selector: Selector, what: What = What.CONFIGURATION) -> None:
+        """Make sure of what a run needs before it begins. Raises ``KeyringError`` where secrets have no key.
+
+        Whoever only knocks needs secrets for jump hosts alone, and none where there are none.
+        """
+        if not what.visits:
+            return
         await self.store.prepare_run()
-        devices = await self.store.count(selector, collected_only=True)
-        if needs_key(await self.store.credentials()) or (devices and self.store.encrypts):
+        stores = what is What.CONFIGURATION and self.store.encrypts
+        stores = stores and await self.store.count(selector, collected_only=True) > 0
+        offers = what.logs_in or bool(await jump_hosts(self.store, self.access))
+        if stores or (offers and needs_key(await self.store.credentials())):
             self.store.require_key()
 
     async def execute(
@@ -104,8 +120,10 @@ class Running:
         ``resumable``: where it is cancelled, or what happens cannot be recorded any more, it is put back with what is
         left to do, and else marked as interrupted. ``patient``: while the database is away the run waits for it, and
         does not end. Raises what ended it; ``RunLost`` where the run is another process's by now, which then is left
-        alone.
+        alone. A run that visits no device is a chore (``netraven.chores``), which nobody observes.
         """
+        if not run.what.visits:
+            return await chores.do(run, self.store, self.retention, resumable=resumable)
         outage = Outage(math.inf if patient else 0.0, leaving=LEAVING, run=run.id)
         store = Patient(self.store, outage)
         tally = _Tally(run.counts)
@@ -115,8 +133,13 @@ class Running:
             chosen = strategy_named(run.strategy, refused_backoff=self.settings.refused_backoff)
             credentials = await store.credentials()
             resumed = run.begun
-            run = await store.begin(run, dead_after=_DEAD_AFTER)
-            tally = _Tally(await store.counted(run) if resumed else run.counts)
+            run = await store.begin(run, dead_after=self.settings.dead_after)
+            load = await self._load(store, run)
+            if resumed:
+                without = await store.skipped(run, SkipReason.NO_CREDENTIALS)
+                tally = _Tally(await store.counted(run), without)
+            else:
+                tally = _Tally(run.counts)
             knowledge = Knowledge(await store.learned())
             guard = Guard(
                 Patient(self.store.guard_book, outage),
@@ -129,13 +152,13 @@ class Running:
                     max(self.settings.login_timeout, self.access.longest("login_timeout")),
                     self.settings.login_grace,
                 ),
+                floor=self.floor,
             )
             on_the_way = await outage.over(lambda: jump_hosts(self.store, self.access))
-            hosts = JumpHosts(on_the_way, self.access, self._jump_limits)
+            hosts = JumpHosts(on_the_way, self.access, self._jump_limits, self.floor)
             async with (
                 Recorder(store, run=run) as recorder,
                 _hurried(outage),
-                self._alive(store, run, tally, recorder),
                 guard,
                 hosts,
                 _hurried(outage),
@@ -150,16 +173,31 @@ class Running:
                         self.access,
                         hosts,
                         run.outputs or None,
+                        run.what,
                     ),
-                    record=Record(run.id, recorder, knowledge, time.monotonic),
+                    record=Record(
+                        run.id,
+                        recorder,
+                        knowledge,
+                        time.monotonic,
+                        run.what,
+                        self.settings.device_timeout,
+                    ),
                     limits=Limits(
                         self.settings.device_timeout,
                         RetryPolicy(self.settings.retries),
                         self.settings.patience,
+                        self.settings.connect_timeout,
+                        self._breaker,
                         outage=outage,
                     ),
                 )
-                fleet = Fleet(collector, concurrency=run.concurrency)
+                fleet = Fleet(
+                    collector,
+                    concurrency=run.concurrency,
+                    floor=self.floor,
+                    terms=self._terms(run, resumable=resumable),
+                )
                 if observer is not None:
                     collector.on_notice = observer.noticed
                     observer.run_started(run, fleet)
@@ -176,17 +214,31 @@ class Running:
                     devices=run.counts.devices,
                     credentials=len(credentials),
                     strategy=run.strategy,
+                    what=run.what.value,
                 )
 
                 def targets() -> AsyncIterator[Target]:
-                    found: AsyncIterator[Target] = self.store.targets_of(run, reading=outage.over)
+                    found: AsyncIterator[Target] = self.store.targets_of(
+                        run, resumed=resumed, reading=outage.over
+                    )
                     return found
 
-                try:
-                    await _until_stopped(recorder, fleet.run(targets(), finished, targets))
-                finally:
-                    run_log.finished(collector, tally.counts)
-            status = tally.status(credentials=bool(credentials))
+                pace = Pace(
+                    load,
+                    fleet,
+                    self.floor,
+                    finish_by=run.finish_by,
+                    late=partial(_late, collector),
+                    clock=time.monotonic,
+                )
+                visited = False
+                async with self._alive(store, run, tally, recorder, pace):
+                    try:
+                        visited = await _until_stopped(recorder, fleet.run(targets(), finished, targets))
+                    finally:
+                        run_log.finished(collector, tally.counts, visited=visited)
+            if visited:
+                status = tally.status(credentials=bool(credentials) or not run.what.logs_in)
         except BaseExceptionGroup as group:
             failure = _first(group)
             raise failure from None
@@ -196,15 +248,37 @@ class Running:
         finally:
             if status is None:
                 outage.hurry()
-            run = await self._end(store, run, status, tally.counts, failure, resumable=resumable)
+            run = await self._end(store, run, status, tally, failure, resumable=resumable)
         return run
+
+    async def _load(self, store: Any, run: Run) -> Load:
+        """What is left of the run, and how long it usually takes."""
+        if run.what is What.CONFIGURATION:
+            told = {"dead_after": self.settings.dead_after, "dead_seconds": self._breaker.connect_timeout}
+            load: Load = await store.load(run, **told)
+            return load
+        counts = await store.counted(run)  # what is known of collecting says nothing of a check
+        return Load(run.counts.devices - counts.collected - counts.failed - counts.skipped)
+
+    def _terms(self, run: Run, *, resumable: bool) -> Terms:
+        terms = Terms(run.priority, resumable=resumable)
+        if run.what is What.CONFIGURATION:
+            terms = replace(terms, usual=self._breaker.usual_seconds)
+        if run.finish_by is None:
+            return terms
+        left = (run.finish_by - utcnow()).total_seconds()
+        return replace(terms, closes_at=asyncio.get_running_loop().time() + left, closes=run.finish_by)
+
+    @property
+    def _breaker(self) -> Breaker:
+        return Breaker(self.settings.dead_after, self.settings.dead_connect_timeout)
 
     async def _end(
         self,
         store: Any,
         run: Run,
         status: RunStatus | None,
-        counts: Counts,
+        tally: _Tally,
         failure: BaseException | None,
         *,
         resumable: bool,
@@ -213,10 +287,12 @@ class Running:
         if isinstance(failure, RunLost):
             return run
         if status is None and resumable:
-            ending = store.release(run, counts)
+            ending = store.release(run, tally.counts)
         else:
-            error = None if failure is None or isinstance(failure, asyncio.CancelledError) else str(failure)
-            ending = store.finish(run, status or RunStatus.INTERRUPTED, counts, error)
+            error = tally.why(run)
+            if failure is not None and not isinstance(failure, asyncio.CancelledError):
+                error = str(failure)
+            ending = store.finish(run, status or RunStatus.INTERRUPTED, tally.counts, error)
         try:
             ended: Run = await asyncio.shield(ending)
         except DatabaseError:
@@ -227,20 +303,20 @@ class Running:
 
     @property
     def _jump_limits(self) -> JumpLimits:
-        told = self.jump
-        return JumpLimits(
-            told.max_logins, told.max_sessions, told.retry_after, RetryPolicy(self.settings.retries)
-        )
+        return JumpLimits(self.jump.retry_after, RetryPolicy(self.settings.retries))
 
     @asynccontextmanager
-    async def _alive(self, store: Any, run: Run, tally: _Tally, recorder: Recorder) -> AsyncIterator[None]:
+    async def _alive(
+        self, store: Any, run: Run, tally: _Tally, recorder: Recorder, pace: Pace
+    ) -> AsyncIterator[None]:
         async def beat() -> None:
             while True:
-                await asyncio.sleep(HEARTBEAT)
+                eta_at = pace.look()
                 with contextlib.suppress(NetRavenError):  # the recorder is who notices a lost database
-                    if not await store.heartbeat(run, tally.counts):
+                    if not await store.heartbeat(run, tally.counts, eta_at):
                         recorder.stop(RunLost(f"run {run.id} is not this process's any more"))
                         return
+                await asyncio.sleep(HEARTBEAT)
 
         beating = asyncio.create_task(beat(), name="netraven-heartbeat")
         try:
@@ -250,7 +326,8 @@ class Running:
             await asyncio.wait([beating])
 
 
-_DEAD_AFTER = 3
+def _late(collector: Collector, data: Mapping[str, object]) -> None:
+    collector.notice("run_will_be_late", data)
 
 
 @asynccontextmanager
@@ -263,7 +340,7 @@ async def _hurried(outage: Outage) -> AsyncIterator[None]:
         raise
 
 
-async def _until_stopped(recorder: Recorder, work: Coroutine[Any, Any, None]) -> None:
+async def _until_stopped(recorder: Recorder, work: Coroutine[Any, Any, bool]) -> bool:
     """Do ``work``, and cancel it as soon as nothing can be recorded any more, whatever it is waiting for."""
 
     async def watch() -> None:
@@ -272,8 +349,9 @@ async def _until_stopped(recorder: Recorder, work: Coroutine[Any, Any, None]) ->
 
     async with asyncio.TaskGroup() as both:
         watching = both.create_task(watch(), name="netraven-recorder-watch")
-        await work
+        done = await work
         watching.cancel()
+    return done
 
 
 async def jump_hosts(store: Any, access: AccessRules) -> Mapping[str, Target]:
@@ -294,25 +372,28 @@ class _RunLog:
     def __call__(self, message: str, **data: Any) -> None:
         self._recorder.post(Logged(self._run.id, utcnow(), "info", message, data=data))
 
-    def finished(self, collector: Collector, counts: Counts) -> None:
+    def finished(self, collector: Collector, counts: Counts, *, visited: bool) -> None:
         collector.warn()
-        self("run_finished", **asdict(counts))
+        self("run_finished" if visited else "run_stopped", **asdict(counts))
 
 
 class _Tally:
     """A run in numbers as it goes on, beginning with what is on record of it."""
 
-    def __init__(self, before: Counts) -> None:
+    def __init__(self, before: Counts, without_credentials: int = 0) -> None:
         self._before = before
         self._by_status: Counter[Status] = Counter()
         self._attempts = 0
-        self._without = 0
+        self._without = without_credentials
         """Devices that no credential could be offered to, whatever is held or not."""
+        self._closed = 0
+        """Devices that there was no time for."""
 
     def add(self, outcome: Outcome) -> None:
         self._by_status[outcome.status] += 1
         self._attempts += outcome.attempts
         self._without += outcome.reason == SkipReason.NO_CREDENTIALS
+        self._closed += outcome.reason == SkipReason.WINDOW
 
     @property
     def counts(self) -> Counts:
@@ -324,6 +405,13 @@ class _Tally:
             skipped=self._before.skipped + self._by_status[Status.SKIPPED],
             attempts=self._before.attempts + self._attempts,
         )
+
+    def why(self, run: Run) -> str | None:
+        """Why the run has not got through, where that lies in the run."""
+        if not self._closed or run.finish_by is None:
+            return None
+        devices = f"{self._closed} device{'s' if self._closed > 1 else ''}"
+        return f"it had to be finished by {run.finish_by:%Y-%m-%d %H:%M} UTC, and there was no time for {devices}"
 
     def status(self, *, credentials: bool) -> RunStatus:
         counts = self.counts

@@ -43,6 +43,15 @@ class FakeAttempt:
     verdict: Verdict
 
 
+FAKE_GREETING = "SSH-2.0-fake"
+"""What each device says of itself."""
+
+
+def _early(failure: DeviceFailure) -> bool:
+    """Whether it comes before a secret is asked for."""
+    return not (failure.logged_in or isinstance(failure, AuthNoVerdict))
+
+
 class FakeTransport:
     """A ``ports.Transport`` over a dict of devices by name. ``attempts`` is what reached them, in order."""
 
@@ -65,11 +74,15 @@ class FakeTransport:
             finally:
                 tunnel.die()
 
+    async def knock(self, target: Target, via: Tunnel | None = None) -> str:
+        device = self.devices[target.device.name]
+        if device.fails is not None and _early(device.fails):
+            raise device.fails
+        return FAKE_GREETING
+
     @asynccontextmanager
     async def _logged_in(self, device: FakeDevice, target: Target, login: Login) -> AsyncIterator[None]:
-        if device.fails is not None and not (
-            device.fails.logged_in or isinstance(device.fails, AuthNoVerdict)
-        ):
+        if device.fails is not None and _early(device.fails):
             raise device.fails
         on_record = target.host_keys or await login.new_host_key(device.host_key)
         if device.host_key not in on_record:
@@ -122,6 +135,10 @@ class _FakeSession:
 
     def facts(self, captures: Sequence[Capture]) -> Mapping[str, str]:
         return {}
+
+    async def prove(self, *, enable: str | None) -> None:
+        if self._device.fails is not None:
+            raise self._device.fails
 
     async def capture(self, *, enable: str | None, kinds: Sequence[str] | None = None) -> Sequence[Capture]:
         if self._device.fails is not None:

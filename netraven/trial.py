@@ -108,6 +108,9 @@ class _TrialTransport:
     ) -> AbstractAsyncContextManager[Tunnel]:
         return self._transport.tunnel(target, login, via)
 
+    async def knock(self, target: Target, via: Tunnel | None = None) -> str:
+        return await self._transport.knock(target, via)
+
 
 class _TrialSession:
     platform_found: str | None = None
@@ -123,6 +126,10 @@ class _TrialSession:
         self._trial.dialogue.hide(enable)
         self._trial.captures = tuple(await self._session.capture(enable=enable, kinds=kinds))
         return ()
+
+    async def prove(self, *, enable: str | None) -> None:
+        self._trial.dialogue.hide(enable)
+        await self._session.prove(enable=enable)
 
 
 class _HeardLogin:

@@ -95,6 +95,13 @@ def postgresql_server() -> Iterator[str]:
     if given := os.environ.get("NETRAVEN_TEST_PG_URL"):
         yield given.replace("postgresql+asyncpg://", "postgresql://")
         return
+    with _bundled() as server:
+        yield server.get_uri()
+
+
+@contextlib.contextmanager
+def _bundled() -> Iterator[Any]:
+    """A server of the development requirements, in a directory of its own."""
     parent = Path(tempfile.gettempdir())
     if len(str(parent)) > 60:  # a socket's path has to fit in 107 bytes
         parent = Path("/tmp")
@@ -112,9 +119,46 @@ def postgresql_server() -> Iterator[str]:
             pytest.fail(reason)
         pytest.skip(reason)
     try:
-        yield server.get_uri()
+        yield server
     finally:
         _stop(directory)
+
+
+class OwnServer:
+    """A PostgreSQL server of a test's own, with a migrated database, that the test may stop."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self.server_url: str = server.get_uri()
+        self.url = _named(self.server_url, "own")
+
+    async def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """SIGINT is its "fast" shutdown, SIGQUIT its "immediate" one."""
+        pid = self._server.get_pid()
+        os.kill(pid, how)
+        async with asyncio.timeout(20):
+            while _is_there(pid):
+                await asyncio.sleep(0.02)
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self._server.ensure_postgres_running)
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.fixture
+def own_server() -> Iterator[OwnServer]:
+    with _bundled() as server:
+        own = OwnServer(server)
+        _execute(own.server_url, "CREATE DATABASE own")
+        _apart(lambda: create_and_upgrade(own.url))
+        yield own
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from netraven.config import (
-    AccessSettings,
     CollectSettings,
     DaemonSettings,
     GitSettings,
@@ -23,6 +22,7 @@ from netraven.config import (
     SecretsSettings,
     Settings,
     SshSettings,
+    TagSettings,
     VaultSettings,
     load_settings,
     reading,
@@ -215,8 +215,8 @@ def test_ways_to_devices_are_told_for_tags_and_for_single_devices(folder: Path) 
     environ = {"NETRAVEN_TAGS__OLD__LEGACY": "false", "NETRAVEN_TAGS__NEW__JUMP": "outer, inner"}
     settings = load_settings(environ=environ)
     assert settings.tags == {
-        "old": AccessSettings(legacy=False, jump=("outer", "inner"), connect_timeout=30.0),
-        "new": AccessSettings(jump=("outer", "inner")),
+        "old": TagSettings(legacy=False, jump=("outer", "inner"), connect_timeout=30.0),
+        "new": TagSettings(jump=("outer", "inner")),
     }
     assert settings.devices["r1.example"].told == {"transport": "telnet", "telnet_port": 2323}
 
@@ -298,7 +298,7 @@ def test_what_is_wrong_in_the_environment_is_named(folder: Path, name: str, valu
         ("[colect]\n", r"unknown section \[colect\], did you mean 'collect'\?"),
         (
             "[zzzzzz]\n",
-            r"unknown section \[zzzzzz\]. Known are: collect, daemon, database, devices, git, history, hooks, jump, "
+            r"unknown section \[zzzzzz\]. Known are: collect, daemon, database, devices, git, history, hooks, jobs, jump, "
             "log, platforms, realms, retention, secrets, ssh, tags, vault",
         ),
         ("collect = 5\n", r"collect must be a section: \[collect\]"),

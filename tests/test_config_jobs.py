@@ -40,7 +40,11 @@ def write(file: Path, name: str, text: str) -> Path:
 
 def test_jobs_stand_in_the_settings_and_in_files_of_a_folder(file: Path) -> None:
     write(file, "b.toml", '[core]\ntags = ["core"]\nevery = "6h"\n')
-    write(file, "a.toml", '# two\n[alive]\nwhat = "reachability"\nevery = "15m"\n["by hand"]\noutputs = ["version"]\n')
+    write(
+        file,
+        "a.toml",
+        '# two\n[alive]\nwhat = "reachability"\nevery = "15m"\n["by hand"]\noutputs = ["version"]\n',
+    )
     write(file, ".hidden.toml", "not TOML")
     write(file, "readme.txt", "not TOML either")
     settings = load(file)
@@ -90,7 +94,11 @@ GOOD = '[good]\nevery = "1h"\n'
         ('[x]\ncron = "@daily"\nevery = "1h"\n', 5, "cron and every exclude each other"),
         ('[x]\ncron = "0 12 * * *"\nstart_after = "22:00"\nfinish_by = "04:00"\n', 5, "no due time"),
         ('[x]\nstrategy = "last-godo"\n', 4, "did you mean 'last-good'?"),
-        ('[x]\noutputs = ["runing"]\n', 4, "no platform has an output of the kind 'runing', did you mean 'running'?"),
+        (
+            '[x]\noutputs = ["runing"]\n',
+            4,
+            "no platform has an output of the kind 'runing', did you mean 'running'?",
+        ),
         ('[x]\nplatforms = ["cisco_iosxee"]\n', 4, "unknown platform 'cisco_iosxee'"),
         ('[x]\nnot_platforms = ["cisco_iosxee"]\n', 4, "unknown platform 'cisco_iosxee'"),
         ('[" x"]\nevery = "1h"\n', 3, "must not start or end with a space"),
@@ -107,7 +115,9 @@ def test_a_mistake_names_file_and_line_and_no_job_counts(file: Path, text: str, 
 
 def test_a_mistake_in_the_settings_themselves(file: Path) -> None:
     file.write_text(SETTINGS + 'jitter = "later"\n')
-    with pytest.raises(SettingsError, match=r"netraven.toml, line 7: job 'nightly': jitter: 'later' is no span"):
+    with pytest.raises(
+        SettingsError, match=r"netraven.toml, line 7: job 'nightly': jitter: 'later' is no span"
+    ):
         load(file)
 
 
@@ -137,16 +147,21 @@ def test_two_of_one_name_are_an_error_that_names_both_places(file: Path) -> None
     second = write(file, "b.toml", "\n" + GOOD)
     with pytest.raises(SettingsError) as caught:
         load(file)
-    assert str(caught.value).startswith(f"{second}, line 2: there is a job 'good' already, in {first}, line 1")
+    assert str(caught.value).startswith(
+        f"{second}, line 2: there is a job 'good' already, in {first}, line 1"
+    )
     second.unlink()
     third = write(file, "c.toml", "[nightly]\n")
     with pytest.raises(SettingsError) as caught:
         load(file)
-    assert str(caught.value).startswith(f"{third}, line 1: there is a job 'nightly' already, in {file}, line 4")
+    assert str(caught.value).startswith(
+        f"{third}, line 1: there is a job 'nightly' already, in {file}, line 4"
+    )
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"[x\n", "is not valid TOML"), (b"[x]\n# \xff\n", "not UTF-8"), (b"[x]\n[x]\n", "TOML")]
+    ("content", "said"),
+    [(b"[x\n", "is not valid TOML"), (b"[x]\n# \xff\n", "not UTF-8"), (b"[x]\n[x]\n", "TOML")],
 )
 def test_a_file_that_cannot_be_read(file: Path, content: bytes, said: str) -> None:
     wrong = write(file, "wrong.toml", "")

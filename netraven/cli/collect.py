@@ -16,7 +16,7 @@ from netraven.cli.screen import note, print_json, warn
 from netraven.cli.slips import warn_of_slips
 from netraven.credentials.strategy import strategy_named
 from netraven.errors import NetRavenError
-from netraven.model import RunStatus
+from netraven.model import RunStatus, What
 from netraven.plain import plain, plain_line
 
 SPARE_FILES = 64
@@ -76,6 +76,7 @@ async def run_and_watch(
     concurrency: int,
     strategy: str | None = None,
     outputs: Sequence[str] = (),
+    what: What = What.CONFIGURATION,
 ) -> RunFacts:
     """Run with progress on stderr. Being cancelled ends the run, not the caller: what was done is reported."""
     watching = watcher()
@@ -89,6 +90,7 @@ async def run_and_watch(
                 concurrency=concurrency,
                 strategy=strategy,
                 outputs=outputs,
+                what=what,
                 observer=watching,
             )
     except asyncio.CancelledError:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from netraven.cli.context import Context
+from netraven.cli.kinds import well
 from netraven.cli.notices import unchecked as said_unchecked
 from netraven.cli.screen import (
     ROWS,
@@ -176,7 +177,7 @@ async def show(context: Context, *, name: str, as_json: bool) -> int:
     ]
     if last:
         row = last[0]
-        how = "collected" if row["successful"] else f"{row['error_type']}: {row['error_message']}"
+        how = well(row["what"]) if row["successful"] else f"{row['error_type']}: {row['error_message']}"
         facts.append(
             ("last run", f"{row['run']}, {clock(row['timestamp'])} UTC, {took(row['duration_ms'])}: {how}")
         )

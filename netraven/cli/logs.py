@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from netraven.cli.context import Context
+from netraven.cli.kinds import well
 from netraven.cli.screen import ROWS, Table, clock, console, print_json_list, say, took
 from netraven.errors import InputError
 
@@ -88,7 +89,7 @@ def _connections(rows: list[Row]) -> Table:
             clock(row["timestamp"]),
             row["run"],
             row["device"],
-            "collected" if row["successful"] else row["error_type"] or "failed",
+            well(row["what"]) if row["successful"] else row["error_type"] or "failed",
             took(row["duration_ms"]),
             row["credential"],
             row["credential_username"],

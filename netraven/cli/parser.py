@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from netraven.cli.check_words import check_commands, report_commands
 from netraven.cli.config_words import config_commands
 from netraven.cli.git_words import git_commands, import_git_verb
 from netraven.cli.history_words import archive_verbs, prune_command
@@ -87,8 +88,10 @@ def _top() -> Parser:
     _credentials(commands)
     _secrets(commands)
     _collecting(commands)
+    check_commands(commands)
     _serving(commands)
     _reading(commands)
+    report_commands(commands)
     config_commands(commands)
     git_commands(commands)
     _history(commands)

@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from netraven.cli.kinds import kind_of
 from netraven.cli.notices import STANDING, said
 from netraven.cli.screen import cell, console, counted, note, took
-from netraven.model import Outcome, Run, Status, utcnow
+from netraven.model import Outcome, Run, Status, What, utcnow
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -28,6 +29,7 @@ EVERY = 10.0
 _PER_SECOND = 4
 _WINDOW = 15.0
 """Seconds that the shown rate looks back."""
+_STOPPING = "stopping: sessions are being closed, what was done is kept"
 _LAST = 5
 """Failures that stay in sight."""
 
@@ -64,7 +66,7 @@ class Tally:
         self.began = time.monotonic()
 
     def device_finished(self, outcome: Outcome) -> None:
-        if outcome.status is Status.COLLECTED:
+        if outcome.status in (Status.COLLECTED, Status.CHECKED):
             self.collected += 1
         elif outcome.status is Status.FAILED:
             self.failed += 1
@@ -78,6 +80,11 @@ class Tally:
 
     def tell(self, sentence: str) -> None:
         """Something that a person should know now."""
+
+    @property
+    def well(self) -> str:
+        """What a device is that went well."""
+        return kind_of(What.CONFIGURATION if self.run is None else self.run.what).well
 
     @property
     def waiting(self) -> int:
@@ -106,7 +113,7 @@ class Tally:
         return f"{rate:.1f}{a_second}, {took(seconds * 1000) if seconds >= 100 else f'{seconds} s'} left"
 
     def counts(self) -> str:
-        said = f"{self.collected:,} collected, {self.failed:,} failed"
+        said = f"{self.collected:,} {self.well}, {self.failed:,} failed"
         return f"{said}, {self.skipped:,} skipped" if self.skipped else said
 
 
@@ -135,7 +142,7 @@ class Quiet(Tally):
         note(sentence)
 
     def stopping(self) -> None:
-        note("stopping: sessions are being closed, what was collected is kept")
+        note(_STOPPING)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -191,7 +198,7 @@ class Display(Tally):
         )
         yield Segment.line()
         line = Text().append(f"{self.done:,} of {self.total:,}  ", style="bold")
-        line.append(f"{self.collected:,} collected", style="green")
+        line.append(f"{self.collected:,} {self.well}", style="green")
         line.append(f"  {self.failed:,} failed", style="red" if self.failed else "dim")
         if self.skipped:
             line.append(f"  {self.skipped:,} skipped", style="yellow")
@@ -205,7 +212,7 @@ class Display(Tally):
                 (cell(outcome.reason, "red"), cell(outcome.device.name), cell(outcome.detail or "", "dim"))
             )
         if self._stopping:
-            yield Text("stopping: sessions are being closed, what was collected is kept", style="bold yellow")
+            yield Text(_STOPPING, style="bold yellow")
 
 
 def watcher() -> Quiet | Display:

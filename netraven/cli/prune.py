@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from netraven.chores import prune as run_prune
 from netraven.cli.context import Context
 from netraven.cli.entry import DONE, NOT_ALL
 from netraven.cli.progress import paced
 from netraven.cli.screen import counted, print_json, say, size, warn
-from netraven.errors import KeyringError
 from netraven.history.retention import Limits
 from netraven.model import utcnow
 from netraven.plain import plain_line
@@ -24,13 +24,11 @@ async def prune(context: Context, *, dry_run: bool, as_json: bool) -> int:
             found, staying = await store.pruning.preview(limits, told.log_days, now)
             packed = {"texts": await store.packing.preview(staying)}
         else:
-            progress = paced()
-            found = await store.pruning.run(limits, told.log_days, now, progress)
-            try:
-                done = await store.packing.run(progress)
-                packed = {name: getattr(done, name) for name in _PACKED}
-            except KeyringError as error:
-                packed, why_not = None, str(error)
+            report = await run_prune(store, told, now, paced())
+            found, why_not = report.pruned, report.why_not
+            packed = None
+            if report.packed is not None:
+                packed = {name: getattr(report.packed, name) for name in _PACKED}
     gone = {name: getattr(found, name) for name in ("versions", "devices", "texts", "bytes")}
     configured = bool(limits or told.log_days)
     if as_json:

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
+from netraven.chores import PRUNED, STALE
 from netraven.cli.context import Context
+from netraven.cli.kinds import headline, kind_of, said_of_chore
 from netraven.cli.notices import EVENTS, Guarded, in_review
 from netraven.cli.screen import ROWS, Table, cell, clock, console, counted, percent, stamp, took
-from netraven.model import Run, RunStatus, Selector
+from netraven.model import Run, RunStatus, Selector, What
 from netraven.plain import plain_line
 
 if TYPE_CHECKING:
@@ -43,14 +45,11 @@ MEANINGS = {
 }
 """What each failure class and each reason to skip a device means, in a few words."""
 
-_HEADLINES = {
-    RunStatus.RUNNING: "is still going on",
-    RunStatus.COMPLETE: "everything was collected",
-    RunStatus.PARTIAL: "not everything was collected",
-    RunStatus.FAILED: "nothing was collected",
-    RunStatus.INTERRUPTED: "was interrupted; what was collected is kept",
-    RunStatus.NO_DEVICES: "there was no device to collect",
-    RunStatus.NO_CREDENTIALS: "no device has a credential that matches",
+_WELL = ("collected", "checked")
+_UNWELL = {
+    What.CONFIGURATION: "was not collected",
+    What.REACHABILITY: "was not reached",
+    What.CREDENTIALS: "did not open",
 }
 
 
@@ -65,6 +64,8 @@ class RunFacts:
     """Nothing could be offered, and not for want of credentials that match: their secrets could not be read."""
     guarded: Guarded = field(default_factory=Guarded)
     """What the lockout guard did."""
+    done: Mapping[str, Any] | None = None
+    """What a run has come to that visits no device, as its log has it."""
     waiting: Mapping[str, str] = field(default_factory=dict)
     """Of some devices whose host key has changed, the fingerprint of the one that waits to be accepted."""
 
@@ -78,12 +79,14 @@ class RunFacts:
         changed = [str(d["name"]) for d in outcomes if d["reason"] == "host_key_changed"][:10]
         selector = Selector(names=frozenset(changed))
         waiting = [r async for r in store.host_keys.list(selector, state="refused")] if changed else []
+        chore = [] if run.what.visits else await store.logs.events(run_id, [STALE, PRUNED])
         return cls(
             run,
             outcomes,
             await store.logs.credential_use(run_id),
             unreadable,
             in_review(await store.logs.events(run_id, EVENTS)),
+            chore[-1]["data"] if chore else None,
             {record.device: record.key.fingerprint for record in waiting},
         )
 
@@ -91,12 +94,19 @@ class RunFacts:
         run = self.run
         return {
             "run": run.id,
+            "what": run.what.value,
             "started_at": stamp(run.started_at),
             "finished_at": None if run.finished_at is None else stamp(run.finished_at),
             "status": run.status.value,
             "counts": asdict(run.counts),
             "devices": list(self.devices),
+            "done": None if self.done is None else dict(self.done),
         }
+
+    @property
+    def unwell(self) -> list[dict[str, Any]]:
+        """The devices that were neither collected nor found well."""
+        return [d for d in self.devices if d["status"] not in _WELL]
 
     def reasons(self, status: str) -> list[tuple[str, int]]:
         found = Counter(str(d["reason"]) for d in self.devices if d["status"] == status)
@@ -110,6 +120,9 @@ def print_report(context: Context, facts: RunFacts, *, each_device: bool = False
     """``each_device``: also name the devices that were not collected."""
     where = console()
     _headline(where, facts)
+    if not facts.run.what.visits:
+        _chore(where, context, facts)
+        return
     _host_keys(where, context, facts)
     _numbers(where, facts)
     if facts.run.error:
@@ -121,6 +134,20 @@ def print_report(context: Context, facts: RunFacts, *, each_device: bool = False
     _look_further(where, context, facts, each_device=each_device)
 
 
+def _chore(where: Console, context: Context, facts: RunFacts) -> None:
+    if facts.run.error:
+        _line(where, Text("\nNot all was done: ").append_text(cell(facts.run.error)))
+    if facts.done is not None:
+        _line(where)
+        for sentence in said_of_chore(facts.run.what, facts.done):
+            _line(where, cell(sentence))
+    _line(where)
+    _line(where, "To look further:")
+    where.print(f"  {plain_line(context.command('log', 'job', '--run', facts.run.id), 1000)}", soft_wrap=True)
+    if facts.run.what is What.STALE:
+        where.print(f"  {plain_line(context.command('report', 'stale'), 1000)}", soft_wrap=True)
+
+
 def _line(where: Console, text: Text | str = "") -> None:
     where.print(text, soft_wrap=not where.is_terminal)
 
@@ -128,25 +155,25 @@ def _line(where: Console, text: Text | str = "") -> None:
 def _headline(where: Console, facts: RunFacts) -> None:
     run = facts.run
     style = {"complete": "bold green", "partial": "bold yellow"}.get(run.status.value, "bold red")
-    if run.status is RunStatus.RUNNING:
+    if run.status in (RunStatus.RUNNING, RunStatus.QUEUED):
         style = "bold"
-    what = _HEADLINES[run.status]
+    what = headline(run.what, run.status)
     if facts.unreadable:
         what = "no stored secret that matches could be read; nothing was sent"
-    headline = Text().append(f"Run {run.id}: {what}", style=style)
+    line = Text().append(f"Run {run.id}: {what}", style=style)
     if run.finished_at is not None:
         seconds = (run.finished_at - run.started_at).total_seconds()
-        headline.append(f"  ({took(round(seconds * 1000))}, from {clock(run.started_at)} UTC)", style="dim")
-    _line(where, headline)
+        line.append(f"  ({took(round(seconds * 1000))}, from {clock(run.started_at)} UTC)", style="dim")
+    _line(where, line)
 
 
 def _numbers(where: Console, facts: RunFacts) -> None:
     counts = facts.run.counts
     rows = [("devices", counts.devices, "", "")]
     changed = sum(1 for d in facts.devices if d["changed"])
-    rows.append(
-        ("collected", counts.collected, f"{changed:,} new or changed" if counts.collected else "", "green")
-    )
+    collects = facts.run.what is What.CONFIGURATION
+    about = f"{changed:,} new or changed" if collects and counts.collected else ""
+    rows.append((kind_of(facts.run.what).well, counts.collected, about, "green"))
     rows.append(("failed", counts.failed, "", "red" if counts.failed else ""))
     rows += [(f"  {why}", number, MEANINGS.get(why, ""), "red") for why, number in facts.reasons("failed")]
     if counts.skipped:
@@ -155,7 +182,7 @@ def _numbers(where: Console, facts: RunFacts) -> None:
             (f"  {why}", number, MEANINGS.get(why, ""), "yellow") for why, number in facts.reasons("skipped")
         ]
     waiting = counts.devices - counts.collected - counts.failed - counts.skipped
-    if waiting > 0 and facts.run.status is not RunStatus.RUNNING:
+    if waiting > 0 and facts.run.status not in (RunStatus.RUNNING, RunStatus.QUEUED):
         rows.append(("not visited", waiting, "", "yellow"))
     _line(where)
     print_numbers(where, rows)
@@ -208,12 +235,18 @@ def _host_keys(where: Console, context: Context, facts: RunFacts) -> None:
 
 
 def _not_collected(where: Console, facts: RunFacts) -> None:
-    missing = [d for d in facts.devices if d["status"] != "collected"]
+    missing = facts.unwell
     if not missing:
         return
     _line(where)
     table = Table(
-        "not collected", "why", "credential", "took", "detail", right=("took",), spare=("took", "credential")
+        kind_of(facts.run.what).unwell,
+        "why",
+        "credential",
+        "took",
+        "detail",
+        right=("took",),
+        spare=("took", "credential"),
     )
     for device in missing[:ROWS]:
         table.add(
@@ -231,6 +264,9 @@ def _not_collected(where: Console, facts: RunFacts) -> None:
 def _credentials(where: Console, facts: RunFacts) -> None:
     _line(where)
     if not facts.uses:
+        if not facts.run.what.logs_in:
+            _line(where, "No secret was sent.")
+            return
         _line(where, "No credential was offered to any device.")
         return
     numbers = ("offered", "accepted", "refused", "no verdict", "rate now")
@@ -266,10 +302,10 @@ def _guarded(where: Console, facts: RunFacts) -> None:
 
 
 def _look_further(where: Console, context: Context, facts: RunFacts, *, each_device: bool) -> None:
-    run, missing = facts.run, [d for d in facts.devices if d["status"] != "collected"]
+    run, missing = facts.run, facts.unwell
     commands: list[tuple[str, str]] = []
     if not each_device and missing:
-        commands.append((context.command("run", "show", run.id), "each device that was not collected"))
+        commands.append((context.command("run", "show", run.id), f"each device that {_UNWELL[run.what]}"))
     if any(d["reason"] != "no_credentials" for d in facts.devices):
         commands.append((context.command("log", "connections", "--run", run.id), "one line for each device"))
     refused = next((d for d in missing if d["attempts"]), None)
@@ -322,7 +358,7 @@ def _look_at_holds(context: Context, facts: RunFacts, commands: list[tuple[str, 
 
 
 def one_line(run: Run) -> str:
-    counts = run.counts
+    counts, well = run.counts, kind_of(run.what).well
     skipped = f", {counts.skipped:,} skipped" if counts.skipped else ""
-    collected = f"{counts.collected:,} of {counted(counts.devices, 'device')} collected"
+    collected = f"{counts.collected:,} of {counted(counts.devices, 'device')} {well}"
     return f"run {run.id}: {collected}, {counts.failed:,} failed{skipped}"

@@ -22,6 +22,7 @@ async def show_all(
         await print_json_list(
             {
                 "run": run.id,
+                "what": run.what.value,
                 "started_at": run.started_at,
                 "finished_at": run.finished_at,
                 "status": run.status.value,
@@ -34,9 +35,9 @@ async def show_all(
     if not runs:
         say("no runs on record")
         return 0
-    numbers = ("run", "took", "devices", "collected", "failed", "skipped", "offered")
-    columns = ("run", "started (UTC)", "took", "status", *numbers[2:])
-    table = Table(*columns, right=numbers, spare=("offered", "skipped", "took", "started (UTC)"))
+    numbers = ("run", "took", "devices", "well", "failed", "skipped", "offered")
+    columns = ("run", "what", "started (UTC)", "took", "status", *numbers[2:])
+    table = Table(*columns, right=numbers, spare=("offered", "skipped", "took", "what", "started (UTC)"))
     for run in runs:
         lasted = (
             None
@@ -45,7 +46,7 @@ async def show_all(
         )
         counts = run.counts
         table.add(
-            run.id, clock(run.started_at), took(lasted), run.status.value.replace("_", " "),
+            run.id, run.what.value, clock(run.started_at), took(lasted), run.status.value.replace("_", " "),
             counts.devices, counts.collected, counts.failed, counts.skipped, counts.attempts,
         )  # fmt: skip
     table.print(console())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 
 from netraven.credentials.lockout import Ask, Flight
@@ -11,6 +10,7 @@ from netraven.model import Credential, SkipReason, Verdict
 if TYPE_CHECKING:
     from netraven.collect.desk import Desk
     from netraven.collect.guard import Guard
+    from netraven.collect.places import Places
     from netraven.collect.visit import Visit
 
 
@@ -66,7 +66,7 @@ class Admission:
         self.sent = self.opened
         self._guard = guard
         self._desk = desk
-        self._slots: asyncio.Semaphore | None = None
+        self._local: Places | None = None
         self._closed = False
 
     @property
@@ -82,9 +82,9 @@ class Admission:
     async def permit(self) -> None:
         """Wait until the secret may be sent. Raises :class:`Withheld` where it may not."""
         if self._desk is None:
-            slots = self._guard.local_slots(self.credential.realm)
-            await slots.acquire()
-            self._slots = slots
+            places = self._guard.local_places(self.credential.realm)
+            await places.acquire()
+            self._local = places
         elif self.flight is None:
             self.flight = await self._guard.permit(self._desk, self)
         self.sent = self._guard.now().tick
@@ -95,23 +95,23 @@ class Admission:
         return self._desk is None or self.flight is None or self._guard.stands(self._desk, self.flight)
 
     def accepted(self) -> None:
-        self._give_back_slot()
+        self._give_back_place()
         if self._desk is not None:
             self._guard.accepted(self._desk, self)
 
     def failed(self, verdict: Verdict) -> bool:
         """The secret was refused or not answered. Whether its own fault is what it says: see ``Guard.failed``."""
-        self._give_back_slot()
+        self._give_back_place()
         return self._desk is None or self._guard.failed(self._desk, self, verdict)
 
     def close(self) -> None:
         """The login is over, however it ended. Twice is harmless."""
-        self._give_back_slot()
+        self._give_back_place()
         if not self._closed and self._desk is not None:
             self._closed = True
             self._guard.closed(self._desk, self)
 
-    def _give_back_slot(self) -> None:
-        if self._slots is not None:
-            self._slots.release()
-            self._slots = None
+    def _give_back_place(self) -> None:
+        if self._local is not None:
+            self._local.release()
+            self._local = None

@@ -12,6 +12,7 @@ from functools import partial
 
 from netraven.collect.access import AccessRules
 from netraven.collect.admission import Admission, Withheld
+from netraven.collect.breaker import Breaker
 from netraven.collect.entrance import Entrance
 from netraven.collect.guard import Guard
 from netraven.collect.jump_hosts import Hold, JumpHosts, Way
@@ -38,11 +39,13 @@ from netraven.errors import (
 from netraven.events import events
 from netraven.model import (
     AUTO,
+    JUMP_HOST,
     Capture,
     Choice,
     Credential,
     Device,
     DeviceFinished,
+    DeviceLeft,
     Logged,
     Outcome,
     PlatformFound,
@@ -51,6 +54,7 @@ from netraven.model import (
     Status,
     Target,
     Verdict,
+    What,
     utcnow,
 )
 from netraven.ports import Clock, Secrets, Session, Strategy, Transport, Tunnel
@@ -72,6 +76,9 @@ class Limits:
     device_timeout: float = 300.0
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     patience: float = 600.0
+    connect_timeout: float = 10.0
+    """Where settings say nothing of the device."""
+    breaker: Breaker = Breaker()
     clock: Clock = time.monotonic
     outage: Outage = field(default_factory=Outage)
 
@@ -89,6 +96,8 @@ class Means:
     jump_hosts: JumpHosts = field(default_factory=JumpHosts)
     outputs: tuple[str, ...] | None = None
     """The kinds of output that this run collects, whatever settings say."""
+    what: What = What.CONFIGURATION
+    """What is done with a device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +106,8 @@ class Gathered:
 
     captures: tuple[Capture, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
+    said: str | None = None
+    """Its first words, where nothing else was asked of it."""
 
 
 _LOOK_AGAIN = 0.25
@@ -127,28 +138,49 @@ class Collector:
         self._run_id = record.run_id
         self.recorder = self._recorder = record.recorder
         self._retry = limits.retry
+        self._breaker = limits.breaker
+        self._connect_timeout = limits.connect_timeout
         self._device_timeout = limits.device_timeout
         self.guard.log_in = self.control
-        self.guard.tell(confirmed=self._confirmed, noticed=self._noticed)
+        self.guard.tell(confirmed=self._confirmed, noticed=self.notice)
         means.jump_hosts.let_through = self.let_through
-        means.jump_hosts.noticed = self._noticed
+        means.jump_hosts.noticed = self.notice
         self.on_notice: Callable[[str, Mapping[str, object]], None] = lambda _event, _data: None
         self._standing: dict[str, set[str]] = {}
         """Devices that something has to be said of once the run is over, by event."""
 
     def begin(self, target: Target) -> Visit:
         """A device's visit, with what settings say of the way to it."""
-        return Visit(self._reached(target), self.clock)
+        target = self._reached(target)
+        if self._breaker.is_open(target):
+            target = replace(target, access=self._breaker.way_to(target, self._connect_timeout))
+        visit = Visit(target, self.clock)
+        if target.earlier:
+            visit.resume(target.earlier)
+        return visit
 
     def _reached(self, target: Target) -> Target:
         access = self._means.access.of(target.device)
-        if access.host_keys == "off":
+        unseen = self._means.what is What.REACHABILITY and target.device.platform != JUMP_HOST
+        if access.host_keys == "off" and not unseen:
             self._stands("host_keys_off", target.device)
         return replace(target, access=access)
 
     async def visit(self, visit: Visit) -> Outcome | Later:
         """Try the device once. Raises only what ends the run (``NetRavenError``) and cancellation."""
         await self._outage.up.wait()
+        visit.entered = self.clock()
+        result = await self._visit(visit)
+        if visit.claimed and not isinstance(result, Outcome):
+            self.leave(visit)
+        return result
+
+    def leave(self, visit: Visit) -> None:
+        """The device may be visited by other runs meanwhile."""
+        visit.claimed = False
+        self._recorder.post(DeviceLeft(self._run_id, visit.device))
+
+    async def _visit(self, visit: Visit) -> Outcome | Later:
         outages = self._outage.number
         try:
             try:
@@ -168,7 +200,7 @@ class Collector:
                 return Again(
                     visit, 0.0
                 )  # it may only have waited for the database: no retry is spent on that
-            wait = self._retry.wait(failure, visit.tries)
+            wait = None if self._breaker.is_open(visit.target) else self._retry.wait(failure, visit.tries)
             if wait is not None:
                 visit.tries += 1
                 _log.info(
@@ -183,7 +215,8 @@ class Collector:
             return await self._finish(
                 visit, visit.outcome(Status.SKIPPED, SkipReason.NO_CREDENTIALS, self.entrance.why_none(visit))
             )
-        return await self._finish(visit, visit.outcome(Status.COLLECTED), gathered)
+        status = Status.COLLECTED if self._means.what is What.CONFIGURATION else Status.CHECKED
+        return await self._finish(visit, visit.outcome(status, detail=gathered.said), gathered)
 
     async def control(self, target: Target, credential: Credential, admission: Admission) -> Verdict | None:
         """Log in and out, to ask whether the account is well; the verdict, None where nothing was sent."""
@@ -201,11 +234,16 @@ class Collector:
             async with asyncio.timeout(target.access.device_timeout or self._device_timeout):
                 async with self._means.transport.open(target, login, via):
                     pass
+        except Put:
+            return None  # another run is in session with the device
         except (DeviceFailure, TimeoutError, Withheld) as failure:
             _log.info("control_login_failed", device=target.device.name, error=str(failure))
         except BaseException:
             login.abandon("interrupted")
             raise
+        finally:
+            if visit.claimed:
+                self.leave(visit)
         if login.succeeded:
             return Verdict.ACCEPTED
         login.abandon(InternalFault.reason)
@@ -217,7 +255,8 @@ class Collector:
         self._record.knowledge.learn(device, credential, Verdict.REFUSED)
         self._recorder.post(RefusalConfirmed(device, credential, utcnow()))
 
-    def _noticed(self, event: str, data: Mapping[str, object]) -> None:
+    def notice(self, event: str, data: Mapping[str, object]) -> None:
+        """Put something into the run's log that a person should know, and tell whoever watches."""
         self._recorder.post(Logged(self._run_id, utcnow(), "warning", event, data=data))
         self.on_notice(event, data)
 
@@ -225,7 +264,7 @@ class Collector:
         """Say, once the run is over, what should not stay as it is: host keys that nobody looks at, telnet."""
         for event, devices in self._standing.items():
             names = sorted(devices)
-            self._noticed(event, {"count": len(names), "devices": names[:_NAMED]})
+            self.notice(event, {"count": len(names), "devices": names[:_NAMED]})
 
     def _stands(self, event: str, device: Device) -> None:
         self._standing.setdefault(event, set()).add(device.name)
@@ -238,12 +277,21 @@ class Collector:
         if visit.finished is not None:
             return visit.finished
         outcome = visit.outcome(Status.SKIPPED, SkipReason.INTERRUPTED, "the run was interrupted")
-        self._recorder.post(DeviceFinished(self._run_id, outcome))
+        self._recorder.post(DeviceFinished(self._run_id, outcome, what=self._record.what))
         return outcome
+
+    async def closed(self, visit: Visit, why: str) -> Outcome:
+        """The outcome of a device that the run has no time for any more; what it had come to already stands."""
+        if visit.finished is not None:
+            return visit.finished
+        return await self._finish(visit, visit.outcome(Status.SKIPPED, SkipReason.WINDOW, why))
 
     async def _finish(self, visit: Visit, outcome: Outcome, gathered: Gathered = Gathered()) -> Outcome:
         visit.finished = outcome
-        entry = DeviceFinished(self._run_id, outcome, gathered.captures, gathered.facts)
+        took = round((self.clock() - visit.entered) * 1000) if visit.entered else None
+        entry = DeviceFinished(
+            self._run_id, outcome, gathered.captures, gathered.facts, self._record.what, took
+        )
         try:
             finished: Outcome = await self._recorder.record(entry)
         except RowRefused as error:
@@ -268,7 +316,7 @@ class Collector:
         )
         visit.finished = lost
         with contextlib.suppress(RowRefused):
-            await self._recorder.record(DeviceFinished(self._run_id, lost))
+            await self._recorder.record(DeviceFinished(self._run_id, lost, what=self._record.what))
         return lost
 
     async def _one_try(self, visit: Visit) -> Gathered | None:
@@ -296,6 +344,9 @@ class Collector:
         use = partial(self._log_in_and_capture, way=way)
         try:
             async with asyncio.timeout(seconds):
+                if self._means.what is What.REACHABILITY:
+                    via = way.tunnel if way is not None else None
+                    return Gathered(said=await self._means.transport.knock(visit.target, via))
                 return await self.entrance.through(visit, use)
         except TimeoutError as error:
             raise self._out_of_time(visit, seconds) from error
@@ -370,8 +421,12 @@ class Collector:
 
     async def _gather(self, visit: Visit, session: Session, login: RecordedLogin) -> Gathered:
         enable = login.offer.secret.enable if login.succeeded else None
-        kinds = self._means.outputs or visit.target.access.outputs
-        captures = tuple(await session.capture(enable=enable, kinds=kinds))
+        captures: tuple[Capture, ...] = ()
+        if self._means.what is What.CREDENTIALS:
+            await session.prove(enable=enable)
+        else:
+            kinds = self._means.outputs or visit.target.access.outputs
+            captures = tuple(await session.capture(enable=enable, kinds=kinds))
         if session.platform_found is not None and session.platform_found != visit.target.detected:
             self._recorder.post(PlatformFound(visit.device, session.platform_found))
-        return Gathered(captures, session.facts(captures))
+        return Gathered(captures, session.facts(captures) if captures else {})

@@ -23,6 +23,8 @@ from netraven.collect import moments
 from netraven.collect.admission import Admission, Withheld
 from netraven.collect.desk import AccountName, Desk, Waiting
 from netraven.collect.driving import TEND, Driving
+from netraven.collect.floor import Floor
+from netraven.collect.places import Places
 from netraven.collect.realm_watch import RealmWatch
 from netraven.collect.visit import Visit
 from netraven.credentials.evidence import Knowledge
@@ -40,6 +42,11 @@ SUCCESSOR = 1.0
 """Seconds that a pile-up waits for a device to offer the account's other secret before a control login is made."""
 TARGETS = 3
 """Devices that a control login is tried at, where nothing could be sent to the first ones."""
+
+RECENT = 16
+"""Devices that a secret opened lately, of those the free ones are asked first: who is in session is not disturbed."""
+IN_SESSION = 10.0
+"""Seconds that a control login waits for a device that is in session."""
 
 LogIn = Callable[[Target, Credential, Admission], Awaitable[Verdict | None]]
 """Logs in and out; the verdict, None where nothing was sent."""
@@ -60,7 +67,7 @@ class Patience:
 class Guard:
     """Permits for the secrets of one run. An async context manager.
 
-    ``rules``: what is known of a realm.
+    ``rules``: what is known of a realm. ``floor``: what this run shares with others of the process.
     """
 
     def __init__(
@@ -74,8 +81,10 @@ class Guard:
         find_proven: FindProven,
         patience: Patience = Patience(),
         now: MomentClock = moments.now,
+        floor: Floor | None = None,
     ) -> None:
         self.now = now
+        self._floor = floor or Floor()
         self._grace = patience.grace
         self.log_in: LogIn | None = None
         self._rules = rules
@@ -83,7 +92,6 @@ class Guard:
         self._find_proven = find_proven
         self._credentials = {secret_key(c): c for c in credentials}
         self._proven: dict[str, deque[Target]] = {}
-        self._local: dict[str, asyncio.Semaphore] = {}
         self._tending: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
@@ -239,11 +247,9 @@ class Guard:
         self._driving.want(desk)
         return desk.news
 
-    def local_slots(self, realm: str) -> asyncio.Semaphore:
+    def local_places(self, realm: str) -> Places:
         """How many secrets of a realm without a common budget may be on their way."""
-        if realm not in self._local:
-            self._local[realm] = asyncio.Semaphore(self._rules(realm).most_in_flight)
-        return self._local[realm]
+        return self._floor.local_places(realm, self._rules(realm).most_in_flight)
 
     def settle(self, visit: Visit | None = None) -> None:
         """Nothing more is coming that could tell: what is still doubtful was the secrets' own fault. ``visit``: of
@@ -364,7 +370,7 @@ class Guard:
         if flight.landed:
             return
         flight.landed = True
-        self._realms.realm(desk.realm).in_flight -= 1
+        self._floor.flights[desk.realm] -= 1
         if desk.account is not None:  # else another guard drives it, and has counted this one already
             if verdict is None:
                 desk.account.withdraw(flight)
@@ -381,7 +387,7 @@ class Guard:
         self._landed(desk, admission.flight, Verdict.ACCEPTED)
         if admission.ask.fallback:
             self._superseded(desk, admission)
-        targets = self._proven.setdefault(admission.ask.secret, deque(maxlen=TARGETS))
+        targets = self._proven.setdefault(admission.ask.secret, deque(maxlen=RECENT))
         targets.appendleft(admission.visit.target)
         self._realms.succeeded(desk, admission)
         self._pump_realm(desk)
@@ -415,7 +421,7 @@ class Guard:
     def _pump_realm(self, desk: Desk) -> None:
         """A permit came back: the account's next one, and the next of accounts that the realm's limit kept waiting."""
         self._pump(desk)
-        if self._realms.realm(desk.realm).in_flight + 1 >= desk.policy.most_in_flight:
+        if self._floor.flights[desk.realm] + 1 >= desk.policy.most_in_flight:
             for other in self._driving.of_realm(desk.realm):
                 if other is not desk:
                     self._pump(other)
@@ -425,7 +431,7 @@ class Guard:
         account = desk.account
         if account is None or not desk.waiting or self._driving.lapsing(desk):
             return
-        now, control, realm = self.now(), "", self._realms.realm(desk.realm)
+        now, control, flights = self.now(), "", self._floor.flights
         kept: deque[Waiting] = deque()
         in_vain: set[Ask] = set()  # grants only make it fuller: who asks the same has the same answer
         while desk.waiting:
@@ -437,9 +443,9 @@ class Guard:
                 kept.append(waiting)
                 continue
             decision = account.decide(ask, now)
-            if decision.may is May.GRANT and realm.in_flight < desk.policy.most_in_flight:
+            if decision.may is May.GRANT and flights[desk.realm] < desk.policy.most_in_flight:
                 waiting.answer.set_result(account.grant(ask))
-                realm.in_flight += 1
+                flights[desk.realm] += 1
                 desk.piled_up_at = None
             elif decision.may in (May.HELD, May.LATER):
                 waiting.answer.set_exception(self._withheld(desk, ask, decision))
@@ -482,9 +488,12 @@ class Guard:
         """Where a control login may be made: what the secret opened in this run, then what it opened before."""
         recent = list(self._proven.get(key, ()))
         known = {target.device.name for target in recent}
-        if len(recent) < TARGETS:
+        if sum(not self._in_session(target) for target in recent) < TARGETS:
             recent += [t for t in await self._find_proven(credential) if t.device.name not in known]
-        return recent[:TARGETS]
+        return sorted(recent, key=self._in_session)[:TARGETS]
+
+    def _in_session(self, target: Target) -> bool:
+        return target.device.name in self._floor.in_session
 
     async def _control(self, desk: Desk, key: str) -> bool | None:
         """Log in to a device that this very secret opened. None where nothing could be sent."""
@@ -492,13 +501,15 @@ class Guard:
         if credential is None or self.log_in is None:
             return None
         for target in await self._proven_targets(key, credential):
+            if not await self._floor.free(target.device, IN_SESSION):
+                continue
             if desk.account is None or self._driving.lapsing(desk):
                 return None
             ask = Ask(key, proven_here=True, known=True)
             flight = desk.account.grant_control(ask, self.now())
             if flight is None:
                 return None
-            self._realms.realm(desk.realm).in_flight += 1
+            self._floor.flights[desk.realm] += 1
             visit = Visit(target, time.monotonic)
             admission = Admission(self, visit, credential, ask, desk, flight=flight)
             try:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 
 from netraven.collect.access import AccessRules
 from netraven.collect.admission import Withheld
+from netraven.collect.floor import Floor
+from netraven.collect.places import Places
 from netraven.collect.retry import RetryPolicy
 from netraven.errors import DeviceFailure, InputError, InternalFault, NetRavenError, Unreachable
 from netraven.events import events
@@ -29,12 +31,8 @@ LetThrough = Callable[[Target, Tunnel | None, Hold], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class JumpLimits:
-    """For each jump host: devices that log in through it at once, devices in session, and the seconds after which one
-    that could not be reached is tried again.
-    """
+    """``retry_after``: seconds after which a jump host that could not be reached is tried again."""
 
-    logins: int = 20
-    sessions: int = 200
     retry_after: float = 30.0
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
@@ -42,9 +40,9 @@ class JumpLimits:
 class Way:
     """A device's way through its last jump host, with its place among those that log in through it."""
 
-    def __init__(self, tunnel: Tunnel, logins: asyncio.Semaphore) -> None:
+    def __init__(self, tunnel: Tunnel, logins: Places) -> None:
         self.tunnel = tunnel
-        self._logins: asyncio.Semaphore | None = logins
+        self._logins: Places | None = logins
 
     def logged_in(self) -> None:
         """The device is in, or out: the place is free. Twice is harmless."""
@@ -56,7 +54,7 @@ class Way:
 class JumpHosts:
     """Every jump host of a run, opened when the first device wants it. An async context manager.
 
-    ``targets``: the jump hosts that rules name, by device name.
+    ``targets``: the jump hosts that rules name, by device name. ``floor``: has the places, which runs share.
     """
 
     def __init__(
@@ -64,13 +62,14 @@ class JumpHosts:
         targets: Mapping[str, Target] | None = None,
         rules: AccessRules = AccessRules(),
         limits: JumpLimits = JumpLimits(),
+        floor: Floor | None = None,
     ) -> None:
+        self._floor = floor or Floor()
         self._targets = dict(targets or {})
         self._devices: Mapping[str, Device] = {name: t.device for name, t in self._targets.items()}
         self._rules = rules
         self._limits = limits
         self._hosts: dict[tuple[str, ...], _JumpHost] = {}
-        self._places: dict[str, tuple[asyncio.Semaphore, asyncio.Semaphore]] = {}
         self._told: set[str] = set()
         """What is wrong with ways that settings describe, and was noticed."""
         self.let_through: LetThrough | None = None
@@ -91,7 +90,7 @@ class JumpHosts:
         Raises ``Unreachable`` where there is no way.
         """
         host = self._host_of(target)
-        logins, sessions = self._places_of(host.name)
+        logins, sessions = self._floor.jump_places(host.name)
         async with sessions:
             tunnel = await host.tunnel()
             await logins.acquire()
@@ -129,14 +128,6 @@ class JumpHosts:
                 data = {"jump_host": name, "error_type": "settings", "detail": said}
                 self.noticed("jump_host_unreachable", data)
             raise Unreachable(said) from None
-
-    def _places_of(self, name: str) -> tuple[asyncio.Semaphore, asyncio.Semaphore]:
-        if name not in self._places:
-            self._places[name] = (
-                asyncio.Semaphore(self._limits.logins),
-                asyncio.Semaphore(self._limits.sessions),
-            )
-        return self._places[name]
 
     # ---- what a jump host needs
 

@@ -43,6 +43,6 @@ Later = Again | Parked | Doubtful | Deferred
 class Put(Exception):
     """The device is put aside for now."""
 
-    def __init__(self, later: Parked | Doubtful) -> None:
+    def __init__(self, later: Again | Parked | Doubtful) -> None:
         super().__init__()
         self.later = later

@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from netraven.collect.admission import Admission, Withheld
+from netraven.collect.later import Again, Put
 from netraven.collect.recorder import Recorder
 from netraven.collect.visit import Visit
 from netraven.credentials.evidence import Knowledge
 from netraven.errors import AuthRefused, DeviceFailure
+from netraven.events import events
 from netraven.model import (
     AttemptConcluded,
     AttemptStarted,
@@ -23,9 +25,15 @@ from netraven.model import (
     Secret,
     SshOffer,
     Verdict,
+    What,
     utcnow,
 )
 from netraven.ports import Clock
+
+_log = events("netraven.collect")
+
+ELSEWHERE = 3.0
+"""Seconds after which a device is looked at again that another run is in session with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +53,10 @@ class Record:
     recorder: Recorder
     knowledge: Knowledge
     clock: Clock
+    what: What = What.CONFIGURATION
+    """What the run does with its devices."""
+    session_seconds: float = 300.0
+    """How long a session may take, where settings say nothing of the device."""
 
 
 NextOffer = Callable[[Offer], Awaitable[Offer | None]]
@@ -91,14 +103,28 @@ class RecordedLogin:
     async def secret(self) -> Secret:
         choice, credential = self.offer.choice, self.offer.choice.credential
         recorder = self._record.recorder
-        started = AttemptStarted(self._record.run_id, self._visit.device, credential, utcnow(), choice.reason)
+        started = AttemptStarted(
+            self._record.run_id,
+            self._visit.device,
+            credential,
+            utcnow(),
+            choice.reason,
+            self._visit.target.access.device_timeout or self._record.session_seconds,
+        )
         alone = self.offer.admission.alone
         if alone:  # whoever holds up all others is on record when it is sent, and not while it waits
             await self.offer.admission.permit()
             started = replace(started, at=utcnow())
-        attempt: int = await recorder.record(
-            started, undo=lambda attempt_id: AttemptWithdrawn(attempt_id, credential), urgent=alone
+        self._visit.claimed = True  # from now on, whatever becomes of the answer
+        attempt: int | None = await recorder.record(
+            started,
+            undo=lambda key: None if key is None else AttemptWithdrawn(key, credential),
+            urgent=alone,
         )
+        if attempt is None:
+            self._visit.claimed = False
+            _log.info("device_in_session_elsewhere", device=self._visit.device.name, wait_s=ELSEWHERE)
+            raise Put(Again(self._visit, ELSEWHERE))
         try:
             if not alone:
                 await self.offer.admission.permit()

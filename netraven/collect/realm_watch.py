@@ -53,8 +53,6 @@ class Realm:
     """No control login is possible: whoever comes next has to tell whether the realm is well."""
     asking: AccountName | None = None
     """The account that is being tried to that end."""
-    in_flight: int = 0
-    """Secrets without a verdict, of all accounts."""
     probe: asyncio.Task[None] | None = None
     unwritten: bool = False
     """Whether the pause, or its end, is not on record yet."""

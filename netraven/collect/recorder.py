@@ -97,7 +97,7 @@ class Recorder:
         return asyncio.get_running_loop().time() - self._behind_since
 
     async def record(
-        self, entry: Entry, *, undo: Callable[[Any], Entry] | None = None, urgent: bool = False
+        self, entry: Entry, *, undo: Callable[[Any], Entry | None] | None = None, urgent: bool = False
     ) -> Any:
         """Write ``entry``; returns the ledger's answer once it is durable. ``urgent``: others wait for what follows.
 
@@ -156,9 +156,11 @@ class Recorder:
         _seen(answer)
         self._room.release()
 
-    def _undo(self, undo: Callable[[Any], Entry], answer: asyncio.Future[Any]) -> None:
+    def _undo(self, undo: Callable[[Any], Entry | None], answer: asyncio.Future[Any]) -> None:
         if not answer.cancelled() and answer.exception() is None:
-            self.post(undo(answer.result()))
+            entry = undo(answer.result())
+            if entry is not None:
+                self.post(entry)
 
     async def _write(self) -> None:
         company = 1

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
-from netraven.model import Credential, Device, Outcome, Pair, SkipReason, Status, Target, utcnow
+from netraven.model import (
+    Credential,
+    Device,
+    Earlier,
+    Outcome,
+    Pair,
+    SkipReason,
+    Status,
+    Target,
+    Verdict,
+    utcnow,
+)
 from netraven.ports import Clock
 
 
@@ -42,6 +53,14 @@ class Visit:
     began: float = 0.0
     clear_text: bool = False
     """Whether it was talked to over telnet."""
+    inside: bool = False
+    """Whether the device is in session on the process's floor."""
+    claimed: bool = False
+    """Whether the device may be on record as in session with this run."""
+    resumed: int = 0
+    """How many of its attempts were made before this process took the run over."""
+    entered: float = 0.0
+    """When the present try began."""
     stage: Literal["before", "offered", "session"] = "before"
     """How far the present try has come: nothing offered, a secret without a verdict, logged in."""
     finished: Outcome | None = None
@@ -70,6 +89,16 @@ class Visit:
         self.refused[credential.key] = credential
         pair = self.pair(credential)
         self.lost_proven = self.lost_proven or (pair is not None and pair.proven)
+
+    def resume(self, earlier: Iterable[Earlier]) -> None:
+        """What another process offered to the device in this run counts as if it had been offered here."""
+        for attempt in earlier:
+            self.offers.append(attempt.credential)
+            if attempt.verdict is Verdict.REFUSED:
+                self.refused[attempt.credential.key] = attempt.credential
+                pair = self.pair(attempt.credential)
+                self.lost_proven = self.lost_proven or (pair is not None and pair.last_success is not None)
+        self.resumed = len(self.offers)
 
     def excuse(self, credential: Credential) -> None:
         """What the device said of the secret does not count: its AAA service is unwell."""
@@ -109,6 +138,6 @@ class Visit:
         """The credentials that were offered, in the order of their first attempts."""
         found: list[Credential] = []
         for credential in self.offers:
-            if credential not in found:
+            if all(credential.key != other.key for other in found):
                 found.append(credential)
         return found

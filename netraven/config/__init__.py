@@ -20,6 +20,7 @@ from netraven.config.sections import (
     SecretsSettings,
     Settings,
     SshSettings,
+    TagSettings,
     VaultSettings,
     realm_named,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "SecretsSettings",
     "Settings",
     "SshSettings",
+    "TagSettings",
     "VaultSettings",
     "find_file",
     "load_settings",

@@ -64,7 +64,9 @@ class JobFiles:
             except InputError as error:
                 place.fail((name, *_key_of(name, table, str(error))), str(error), error)
             if name in self.places:
-                place.fail((name,), f"there is a job {name!r} already, in {self.places[name]}: rename one of the two")
+                place.fail(
+                    (name,), f"there is a job {name!r} already, in {self.places[name]}: rename one of the two"
+                )
             try:
                 check_job(job, self.platforms)
             except InputError as error:

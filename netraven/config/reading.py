@@ -33,6 +33,7 @@ from netraven.config.sections import (
     SecretsSettings,
     Settings,
     SshSettings,
+    TagSettings,
     VaultSettings,
 )
 from netraven.errors import SettingsError
@@ -47,7 +48,7 @@ _HOOKS = "hooks"
 _JOBS = "jobs"
 _NAMED = {_REALMS: "realm", "tags": "tag", "devices": "device", _HOOKS: "hook"}
 """Sections of sections, one for each name."""
-_NAMED_KINDS: dict[str, type[Any]] = {_REALMS: RealmSettings, _HOOKS: HookSettings}
+_NAMED_KINDS: dict[str, type[Any]] = {_REALMS: RealmSettings, "tags": TagSettings, _HOOKS: HookSettings}
 _EXAMPLES = {_REALMS: "THRESHOLD", _HOOKS: "URL"}
 _SECTIONS: dict[str, type[Any]] = {
     "database": DatabaseSettings,
@@ -88,7 +89,7 @@ def load_settings(path: str | Path | None = None, environ: Mapping[str, str] | N
     realms = _realms(named.pop(_REALMS), str(file))
     hooks = _hooks(named.pop(_HOOKS), str(file))
     access: dict[str, Any] = {
-        section: {name: AccessSettings(**values) for name, values in given.items()}
+        section: {name: _NAMED_KINDS.get(section, AccessSettings)(**values) for name, values in given.items()}
         for section, given in named.items()
     }
     for name, section in _SECTIONS.items():

@@ -82,6 +82,10 @@ class CollectSettings:
     """How long servers wait for a login before they hang up."""
     outputs: tuple[str, ...] = ()
     """The kinds of output to collect from every device; empty: what each platform says, which is ``running``."""
+    dead_after: int = field(default=3, metadata={"least": 1})
+    """A device that could not be reached in so many runs in a row is visited last, once, and not waited for long."""
+    dead_connect_timeout: float = field(default=3.0, metadata={"least": 0.001})
+    """Seconds that such a device is given to answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,8 +173,14 @@ class AccessSettings:
     @property
     def told(self) -> dict[str, Any]:
         """What is said, by key."""
-        pairs = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(self))
+        pairs = ((f.name, getattr(self, f.name)) for f in dataclasses.fields(AccessSettings))
         return {name: value for name, value in pairs if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class TagSettings(AccessSettings):
+    max_sessions: int | None = field(default=None, metadata={"kind": int, "least": 1})
+    """Devices of the tag in session at once, in one process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,7 +399,7 @@ class Settings:
     git: GitSettings = GitSettings()
     realms: Mapping[str, RealmSettings] = field(default_factory=dict)
     """``[realms.NAME]``, those that settings speak of."""
-    tags: Mapping[str, AccessSettings] = field(default_factory=dict)
+    tags: Mapping[str, TagSettings] = field(default_factory=dict)
     """``[tags.NAME]``: of two tags that a device carries, the one that stands later wins."""
     devices: Mapping[str, AccessSettings] = field(default_factory=dict)
     """``[devices.NAME]``: what is said of one device wins over its tags."""

@@ -65,6 +65,7 @@ class Outfit:
             settings.realms,
             access_rules(settings),
             settings.jump,
+            settings.retention,
         )
         return cls(settings, platforms, store, running, git_exporter(settings, store, platforms))
 

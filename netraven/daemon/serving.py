@@ -402,8 +402,7 @@ class Daemon:
 
 async def _apply_jobs(outfit: Outfit) -> None:
     """Let the jobs of the settings be on record, all or none. Raises ``InputError``."""
-    jobs = getattr(outfit.settings, "jobs", {})
-    if changed := await outfit.store.jobs.apply(list(jobs.values())):
+    if changed := await outfit.store.jobs.apply(list(outfit.settings.jobs.values())):
         log.info("jobs_applied", changed=list(changed))
 
 

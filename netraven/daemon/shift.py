@@ -12,9 +12,9 @@ from typing import Any
 from netraven.collect.fleet import Fleet
 from netraven.daemon.metrics import Metrics
 from netraven.daemon.outfit import Outfit
-from netraven.errors import DatabaseError, NetRavenError, RecorderStopped
+from netraven.errors import DatabaseError, NetRavenError, RecorderStopped, RunLost
 from netraven.events import bind, events
-from netraven.model import Outcome, Run, RunStatus, What
+from netraven.model import Outcome, Run, RunStatus
 from netraven.ports import Sleep
 
 POLL = 1.0
@@ -168,6 +168,9 @@ class Shift:
         log.info("run_taken", what=run.what.value, resumed=run.begun)
         try:
             ended = await self._execute(watch, outfit)
+        except RunLost as error:
+            log.warning("run_lost", error=str(error))
+            return
         except (DatabaseError, RecorderStopped) as error:
             log.warning("run_put_back", error=str(error))
             self._to_put_back.append(watch.run)
@@ -189,10 +192,10 @@ class Shift:
 
     async def _execute(self, watch: Watch, outfit: Outfit) -> Run:
         run = watch.run
-        if run.what is What.CONFIGURATION:
+        if run.what.visits:
             outfit.running.check(run)
-            await outfit.running.prepare(run.selector)
-        return await outfit.running.execute(run, observer=watch, resumable=True)
+            await outfit.running.prepare(run.selector, run.what)
+        return await outfit.running.execute(run, observer=watch, resumable=True, patient=True)
 
     async def _fail(self, run: Run, outfit: Outfit, why: str) -> None:
         """It cannot be made, now or later: it is not put back, or it would be taken again each second."""

@@ -9,6 +9,7 @@ from netraven.model.entries import (
     Batch,
     ConnectionCut,
     DeviceFinished,
+    DeviceLeft,
     Entry,
     HostKeyRefused,
     HostKeySeen,
@@ -26,6 +27,7 @@ from netraven.model.facts import (
     Credential,
     CredentialMetrics,
     Device,
+    Earlier,
     HostKey,
     Outcome,
     Pair,
@@ -41,7 +43,7 @@ from netraven.model.facts import (
     utcnow,
 )
 from netraven.model.hooks import HookStanding, Pause, Subscription
-from netraven.model.jobs import DeviceStanding, Job, JobStanding, Order, Origin, Schedule
+from netraven.model.jobs import DeviceStanding, Job, JobStanding, Load, Order, Origin, Schedule, StaleDevice
 from netraven.model.runs import SELECTING, Counts, Run, RunStatus, Selector, What
 from netraven.model.versions import Delivery, Event, EventKind, StoredVersion, Version
 
@@ -64,7 +66,9 @@ __all__ = [
     "Delivery",
     "Device",
     "DeviceFinished",
+    "DeviceLeft",
     "DeviceStanding",
+    "Earlier",
     "Entry",
     "Event",
     "EventKind",
@@ -78,6 +82,7 @@ __all__ = [
     "HostKeySeen",
     "Job",
     "JobStanding",
+    "Load",
     "Logged",
     "OfferSeen",
     "Order",
@@ -97,6 +102,7 @@ __all__ = [
     "Selector",
     "SkipReason",
     "SshOffer",
+    "StaleDevice",
     "Status",
     "StoredVersion",
     "Subscription",

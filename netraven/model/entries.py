@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from netraven.model.facts import Capture, Credential, Device, HostKey, Outcome, SshOffer, Verdict
+from netraven.model.runs import What
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,9 @@ class PlatformFound:
 
 @dataclass(frozen=True, slots=True)
 class AttemptStarted:
-    """A secret is about to be offered. The store answers with the attempt's id (int)."""
+    """A secret is about to be offered. The store answers with the attempt's id (int), or with None: another run is in
+    session with the device, and nothing is on record.
+    """
 
     run_id: int
     device: Device
@@ -54,6 +57,8 @@ class AttemptStarted:
     at: datetime
     reason: str
     """Why the strategy offered this credential now."""
+    seconds: float = 300.0
+    """How long the session may take that it opens: for so long the device is this run's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,18 @@ class DeviceFinished:
     """Also of a device that failed, where some of its outputs were complete."""
     facts: Mapping[str, str] = field(default_factory=dict)
     """What the outputs tell of the device: ``version``, ``serial``, ``model``."""
+    what: What = What.CONFIGURATION
+    """What the run does with its devices."""
+    took_ms: int | None = None
+    """What the visit took without what was waited for outside; None: it was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLeft:
+    """The run is in no session with the device any more, and has not come to an end with it."""
+
+    run_id: int
+    device: Device
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +149,7 @@ Entry = (
     | RefusalConfirmed
     | ConnectionCut
     | DeviceFinished
+    | DeviceLeft
     | Logged
 )
 """Anything that the recorder writes."""

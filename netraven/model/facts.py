@@ -182,6 +182,14 @@ class Unaccepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Earlier:
+    """An attempt that is on record: the credential as far as the attempt tells of it, and what came of it."""
+
+    credential: Credential
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
     """Devices that accepted and that refused a secret version, faded by age: a device counts half after a while."""
 
@@ -247,6 +255,12 @@ class Target:
     trust: Trust = Trust()
     access: Access = Access()
     """How it is reached, as settings say; filled in by the run."""
+    dead_in_row: int = 0
+    """How many runs in a row could not reach it."""
+    duration_ms: int | None = None
+    """What a visit usually takes that goes well."""
+    earlier: tuple[Earlier, ...] = ()
+    """What was offered to it in this very run before another process took the run over, in order."""
 
 
 @dataclass(frozen=True, slots=True)

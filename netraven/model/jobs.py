@@ -119,3 +119,46 @@ class DeviceStanding:
     """How many runs in a row could not reach it."""
     duration_ms: int | None = None
     """What a visit takes that goes well, on a moving average."""
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Devices, and what their visits usually take together; of ``known`` of them that is known."""
+
+    devices: int = 0
+    known: int = 0
+    seconds: float = 0.0
+    longest: float = 0.0
+    """What the slowest of them takes."""
+
+    def with_one(self, seconds: float | None) -> Load:
+        known = seconds is not None
+        taken = seconds or 0.0
+        return Load(self.devices + 1, self.known + known, self.seconds + taken, max(self.longest, taken))
+
+    def without(self, done: Load) -> Load:
+        return Load(
+            max(0, self.devices - done.devices),
+            max(0, self.known - done.known),
+            max(0.0, self.seconds - done.seconds),
+            self.longest,
+        )
+
+    def work(self, average: float) -> float:
+        """Seconds of visits, one that nothing is known of as long as the average."""
+        return self.seconds + (self.devices - self.known) * average
+
+
+@dataclass(frozen=True, slots=True)
+class StaleDevice:
+    """A device that was not collected for long; ``collected_at`` None: never."""
+
+    name: str
+    platform: str
+    """What it was found to be, where it says ``auto``."""
+    tags: frozenset[str]
+    collected_at: datetime | None
+    tried_at: datetime | None
+    """When a run last tried to; None: none ever did."""
+    reason: str | None
+    """Why that did not come to a collection."""

@@ -86,6 +86,16 @@ class What(StrEnum):
     PRUNE = "prune"
     """Takes away what retention lets go."""
 
+    @property
+    def visits(self) -> bool:
+        """Whether devices are connected to."""
+        return self in (What.CONFIGURATION, What.REACHABILITY, What.CREDENTIALS)
+
+    @property
+    def logs_in(self) -> bool:
+        """Whether secrets are offered to them."""
+        return self in (What.CONFIGURATION, What.CREDENTIALS)
+
 
 class RunStatus(StrEnum):
     """``COMPLETE``: all collected; ``PARTIAL``: some; ``FAILED``: none."""

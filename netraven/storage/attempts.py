@@ -25,6 +25,7 @@ from netraven.model import (
     RefusalConfirmed,
     Verdict,
 )
+from netraven.storage import device_sessions
 from netraven.storage.schema import credential_attempts, credential_pairs, credentials
 from netraven.storage.types import Id, UtcDateTime
 
@@ -136,8 +137,18 @@ _LEARN = (
 )
 
 
-async def start(connection: AsyncConnection, entries: Sequence[AttemptStarted]) -> Sequence[int]:
-    """Put attempts on record as pending; their ids in the order of ``entries``."""
+async def start(connection: AsyncConnection, entries: Sequence[AttemptStarted]) -> Sequence[int | None]:
+    """Put attempts on record as pending; their ids in the order of ``entries``.
+
+    None where another run is in session with the device: nothing is on record of it.
+    """
+    elsewhere = await device_sessions.claim(connection, entries)
+    free = [entry for entry in entries if entry.device.id not in elsewhere] if elsewhere else entries
+    keys = iter(await _put(connection, free) if free else ())
+    return [None if entry.device.id in elsewhere else next(keys) for entry in entries]
+
+
+async def _put(connection: AsyncConnection, entries: Sequence[AttemptStarted]) -> Sequence[int]:
     ids = await _reserve(connection, len(entries))
     rows = [
         {

@@ -16,14 +16,21 @@ from typing import Any
 
 import aiosqlite
 
-PRAGMAS = ("busy_timeout = 30000", "synchronous = NORMAL", "foreign_keys = ON")
+BUSY_TIMEOUT = 30.0
+"""Seconds that a transaction waits for another process's to end."""
+PRAGMAS = ("synchronous = NORMAL", "foreign_keys = ON")
 
 
-async def connect(path: Path) -> aiosqlite.Connection:
-    """Open a connection in autocommit: transactions begin and end as ``engine`` says, not where the driver guesses."""
+async def connect(path: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> aiosqlite.Connection:
+    """Open a connection in autocommit: transactions begin and end as ``engine`` says, not where the driver guesses.
+
+    ``busy_timeout``: seconds that it waits for a lock that another process holds. The file has to be there: SQLite
+    would make an empty one in place of one that was moved away for a moment, and the connection would go on with that.
+    """
+    uri = f"{path.absolute().as_uri()}?mode=rw"
 
     def connector() -> sqlite3.Connection:
-        connection = sqlite3.connect(path, isolation_level=None, timeout=30.0)
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=busy_timeout)
         try:
             for pragma in PRAGMAS:
                 connection.execute(f"PRAGMA {pragma}")

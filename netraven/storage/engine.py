@@ -8,14 +8,14 @@ mode they neither wait for the writer nor stop it. PostgreSQL has one pool for b
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from sqlalchemy import event, inspect, text
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, ExceptionContext
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import AsyncAdaptedQueuePool
@@ -31,25 +31,34 @@ ANSWER_TIMEOUT = 60.0
 run that waited for it would hang. Migrations may take longer."""
 
 
+_READ_ONLY = "25006"
+"""SQLSTATE of a write where nothing can be written (PostgreSQL, Appendix A)."""
+
+
 class Database:
     """An open database of the right schema revision. Close it, or use it as ``async with await Database.open(url)``."""
 
-    def __init__(self, location: Location, *, connections: int = 5) -> None:
+    def __init__(
+        self, location: Location, *, connections: int = 5, busy_timeout: float = driver.BUSY_TIMEOUT
+    ) -> None:
         """Make the engines; nothing is opened yet. Everyone but ``migrate`` uses :meth:`open`."""
         self.location = location
         self._file: tuple[int, int] | None = None
         if location.path is not None:
-            self._writer = _sqlite_engine(location.path, begin="BEGIN IMMEDIATE", connections=1)
-            self._reader = _sqlite_engine(location.path, begin="BEGIN", connections=connections)
+            opening = partial(driver.connect, location.path, busy_timeout=busy_timeout)
+            self._writer = _sqlite_engine(opening, begin="BEGIN IMMEDIATE", connections=1)
+            self._reader = _sqlite_engine(opening, begin="BEGIN", connections=connections)
         else:
             self._writer = self._reader = _postgresql_engine(location, connections=connections)
 
     @classmethod
-    async def open(cls, url: str, *, connections: int = 5) -> Database:
+    async def open(
+        cls, url: str, *, connections: int = 5, busy_timeout: float = driver.BUSY_TIMEOUT
+    ) -> Database:
         """Open the database at ``url`` and make sure that it is there, writable and of this program's revision.
 
-        ``connections``: how many readers at once (PostgreSQL: readers and writers). Raises ``DatabaseError`` with what
-        to do, and never with the password.
+        ``connections``: how many readers at once (PostgreSQL: readers and writers). ``busy_timeout``: seconds that
+        SQLite waits for a lock. Raises ``DatabaseError`` with what to do, and never with the password.
         """
         location = locate(url)
         if location.path is not None and not location.path.exists():
@@ -60,7 +69,7 @@ class Database:
             location = replace(
                 location, connect_args={**location.connect_args, "command_timeout": ANSWER_TIMEOUT}
             )
-        database = cls(location, connections=connections)
+        database = cls(location, connections=connections, busy_timeout=busy_timeout)
         try:
             async with database.writing() as connection:
                 revision = await connection.run_sync(stored_revision)
@@ -149,10 +158,7 @@ class Database:
         return f"<Database {self.shown}>"
 
 
-def _sqlite_engine(path: Path, *, begin: str, connections: int) -> AsyncEngine:
-    async def connect() -> Any:
-        return await driver.connect(path)
-
+def _sqlite_engine(connect: Callable[[], Awaitable[Any]], *, begin: str, connections: int) -> AsyncEngine:
     engine = create_async_engine(
         "sqlite+aiosqlite://",
         async_creator=connect,
@@ -183,6 +189,12 @@ def _postgresql_engine(location: Location, *, connections: int) -> AsyncEngine:
         """Take a new connection where the server has hung up meanwhile: known without asking it."""
         if connection.driver_connection.is_closed():
             raise DisconnectionError
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def _leave_a_standby(context: ExceptionContext) -> None:
+        """A server that cannot be written was the right one before, perhaps: new connections find the one that is."""
+        if getattr(context.original_exception, "sqlstate", None) == _READ_ONLY:
+            context.is_disconnect = True
 
     return engine
 

@@ -200,14 +200,20 @@ _GUARDED = (
     .exists()
 )
 """An attempt that the lockout guard has not yet drawn its conclusion from: should it die, the next one reads it."""
-_later = run_outcomes.alias("later")
+_later, _later_run = run_outcomes.alias("later"), runs.alias("later_run")
 _LAST_OUTCOME = (
     run_outcomes.c.device_id.is_not(None)
     & ~select(_later.c.id)
-    .where(_later.c.device_id == run_outcomes.c.device_id, _later.c.id > run_outcomes.c.id)
+    .join(_later_run, _later_run.c.id == _later.c.run_id)
+    .where(
+        _later.c.device_id == run_outcomes.c.device_id,
+        _later.c.id > run_outcomes.c.id,
+        _later_run.c.what == runs.c.what,
+    )
+    .correlate(run_outcomes, runs)
     .exists()
 )
-"""How a device went last: what comes next is told as a failure again, or a recovery, by it."""
+"""How a device went last in a run of its kind: what comes next is told as a failure again, or a recovery, by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +233,7 @@ class Log:
         statement = select(*columns).where(*self.conditions).order_by(*self.order).limit(_ROWS)
         if "run_id" in self.table.c and self.table is not hook_deliveries:
             statement = statement.join(runs, runs.c.id == self.table.c.run_id).where(
-                runs.c.status != RunStatus.RUNNING.value
+                runs.c.status.not_in((RunStatus.QUEUED.value, RunStatus.RUNNING.value))
             )
         return statement if after is None else statement.where(tuple_(*self.order) > after)
 

@@ -17,7 +17,7 @@ from netraven.errors import DatabaseError, RowRefused
 
 # https://www.sqlite.org/rescode.html; an extended code starts with the name of its primary one.
 _SQLITE = {
-    "SQLITE_BUSY": "another process has kept it locked for more than 30 seconds",
+    "SQLITE_BUSY": "another process keeps it locked",
     "SQLITE_LOCKED": "another connection has locked it",
     "SQLITE_READONLY": "it is read-only: this user needs write permission on the file and on its directory",
     "SQLITE_CANTOPEN": "it cannot be opened: this user needs write permission on the file and on its directory",
@@ -67,7 +67,7 @@ def mapped(where: str) -> Iterator[None]:
         raise DatabaseError(f"database {where}: no connection came free in time") from error
     except DBAPIError as error:
         state = str(getattr(error.orig, "sqlstate", ""))
-        if state.startswith("22") or isinstance(getattr(error.orig, "__cause__", None), ValueError):
+        if state[:2] in ("22", "54") or isinstance(getattr(error.orig, "__cause__", None), ValueError):
             raise RowRefused(f"database {where}: a value does not fit its column") from error
         kind = Undone if state.startswith("40") else DatabaseError
         raise kind(f"database {where}: {_reason(error)}") from error

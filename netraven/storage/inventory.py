@@ -27,13 +27,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from netraven.errors import InputError
 from netraven.model import JUMP_HOST, Credential, Device, Run, Selector, Target, Verdict, utcnow
 from netraven.ports import Reading, at_once
-from netraven.storage import host_key_rules, host_keys, kept, learned, pairs, tags
+from netraven.storage import host_key_rules, host_keys, kept, learned, pairs, tags, targets
 from netraven.storage.engine import Database
 from netraven.storage.sample import share_condition
 from netraven.storage.schema import (
     credential_pairs,
     credential_tags,
     credentials,
+    device_standing,
     device_tags,
     devices,
     run_targets,
@@ -118,13 +119,19 @@ class SqlInventory:
                 if len(page) < PAGE:
                     break
 
-    async def targets_of(self, run: Run, *, reading: Reading = at_once) -> AsyncIterator[Target]:
-        """The targets of a run that have no outcome in it yet, in the order in which they are to be visited."""
+    async def targets_of(
+        self, run: Run, *, resumed: bool = False, reading: Reading = at_once
+    ) -> AsyncIterator[Target]:
+        """The targets of a run that have no outcome in it yet, in the order in which they are to be visited.
+
+        ``resumed``: with what was offered to them in this run before.
+        """
         last = 0
 
         of_run = (
-            select(devices, run_targets.c.seq)
+            select(devices, run_targets.c.seq, device_standing.c.dead_in_row, device_standing.c.duration_ms)
             .join(run_targets, run_targets.c.device_id == devices.c.id)
+            .outerjoin(device_standing, device_standing.c.device_id == devices.c.id)
             .where(run_targets.c.run_id == run.id, without_outcome(run.id))
             .order_by(run_targets.c.seq)
             .limit(PAGE)
@@ -133,7 +140,11 @@ class SqlInventory:
         async def next_page() -> tuple[Sequence[Row[Any]], Sequence[Target]]:
             async with self._database.reading() as connection:
                 rows = (await connection.execute(of_run.where(run_targets.c.seq > last))).all()
-                return rows, await self._known(connection, rows)
+                found = await self._known(connection, rows)
+                if resumed:
+                    before = await targets.earlier(connection, run, [row.id for row in rows])
+                    found = [replace(one, earlier=before.get(one.device.id or 0, ())) for one in found]
+                return rows, found
 
         while True:
             rows, page = await reading(next_page)
@@ -170,6 +181,8 @@ class SqlInventory:
                 learned.offer_of(row.ssh_offer),
                 row.detected_platform,
                 rules.trust_in(row.host, row.port, revoked.get(row.id, ())),
+                dead_in_row=row._mapping.get("dead_in_row") or 0,
+                duration_ms=row._mapping.get("duration_ms"),
             )
             for row in rows
         ]

@@ -19,6 +19,7 @@ from netraven.model import (
     Credential,
     Device,
     DeviceFinished,
+    DeviceLeft,
     Entry,
     HostKeyRefused,
     HostKeySeen,
@@ -28,7 +29,17 @@ from netraven.model import (
     RefusalConfirmed,
     Subscription,
 )
-from netraven.storage import attempts, fence, happenings, host_keys, learned, outcomes, snapshots
+from netraven.storage import (
+    attempts,
+    device_sessions,
+    device_standing,
+    fence,
+    happenings,
+    host_keys,
+    learned,
+    outcomes,
+    snapshots,
+)
 from netraven.storage.engine import Database
 from netraven.storage.faults import Undone
 from netraven.storage.owner import current_owner
@@ -136,6 +147,14 @@ class _Sorted:
         for place, value in zip(self._places[kind], values, strict=True):
             self.answers[place] = value
 
+    def _left_again(self) -> list[DeviceLeft]:
+        """Devices that were left after an attempt of the same batch: nobody has waited for that attempt."""
+        last = {self._entries[p].device.id: p for p in self._places.get(AttemptStarted, ())}  # type: ignore[union-attr]  # sorted by type
+        places = self._places.get(DeviceLeft, ())
+        return [
+            one for p, one in zip(places, self._of(DeviceLeft), strict=True) if p > last.get(one.device.id, p)
+        ]
+
     async def write(
         self,
         connection: AsyncConnection,
@@ -153,10 +172,17 @@ class _Sorted:
             await learned.offers(connection, offers)
         if found := self._of(PlatformFound):
             await learned.platforms(connection, found)
+        left = self._of(DeviceLeft)
+        if left:  # before anybody enters: it may be the same device that comes again
+            await device_sessions.release(connection, left)
         if started := self._of(AttemptStarted):
-            self._answer(AttemptStarted, await attempts.start(connection, started))
-            for start in started:
-                lessons.started(start)
+            keys = await attempts.start(connection, started)
+            self._answer(AttemptStarted, keys)
+            for start, key in zip(started, keys, strict=True):
+                if key is not None:
+                    lessons.started(start)
+            if left and (again := self._left_again()):
+                await device_sessions.release(connection, again)
         if withdrawn := self._of(AttemptWithdrawn):
             await attempts.withdraw(connection, withdrawn)
             for withdrawal in withdrawn:
@@ -178,6 +204,8 @@ class _Sorted:
             finished = [(e.run_id, outcome) for e, outcome in zip(self.finished, answers, strict=True)]
             await happenings.of_devices(connection, subscriptions, finished, before)
             await learned.facts(connection, self.finished)
+            await device_standing.note(connection, self.finished)
+            await device_sessions.release(connection, (e for e in self.finished if e.outcome.attempts))
         if logged := self._of(Logged):
             await outcomes.log(connection, logged)
         await lessons.write(connection)
@@ -194,6 +222,8 @@ def _subjects(entry: Entry) -> tuple[Device | None, Credential | None, int | Non
             return None, entry.credential, None
         case AttemptConcluded() | RefusalConfirmed():
             return entry.device, entry.credential, None
+        case DeviceLeft():
+            return entry.device, None, entry.run_id
         case DeviceFinished():
             return entry.outcome.device, entry.outcome.credential, entry.run_id
         case Logged():

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, Table, case, func, select, tuple_
 
-from netraven.model import Counts, Verdict
+from netraven.model import Counts, Status, Verdict
 from netraven.storage.engine import Database
 from netraven.storage.schema import (
     connection_logs,
@@ -18,6 +18,7 @@ from netraven.storage.schema import (
     devices,
     job_logs,
     run_outcomes,
+    runs,
 )
 
 PAGE = 1000
@@ -50,10 +51,16 @@ class _Log:
     table: Table
     time: str
     columns: dict[str, str]
+    of_run: tuple[str, ...] = ()
+    """Columns of the run that are shown with it."""
 
     def select(self) -> Select[Any]:
         named = [self.table.c[column].label(name) for name, column in self.columns.items()]
-        return select(*named, self.table.c.id.label("row_id"), self.table.c[self.time].label("row_time"))
+        named += [runs.c[column].label(column) for column in self.of_run]
+        rows = select(*named, self.table.c.id.label("row_id"), self.table.c[self.time].label("row_time"))
+        if not self.of_run:
+            return rows
+        return rows.select_from(self.table).join(runs, runs.c.id == self.table.c.run_id)
 
 
 _CONNECTIONS = _Log(
@@ -72,6 +79,7 @@ _CONNECTIONS = _Log(
         "credential_username": "credential_username",
         "retry_count": "retry_count",
     },
+    of_run=("what",),
 )
 _ATTEMPTS = _Log(
     credential_attempts,
@@ -194,7 +202,11 @@ class SqlLogs:
             rows = (await connection.execute(finished)).all()
         by_status = {status: number for status, number, _ in rows}
         return Counts(
-            devices=sum(by_status.values()), attempts=int(sum(offered for _, _, offered in rows)), **by_status
+            devices=sum(by_status.values()),
+            collected=by_status.get(Status.COLLECTED.value, 0) + by_status.get(Status.CHECKED.value, 0),
+            failed=by_status.get(Status.FAILED.value, 0),
+            skipped=by_status.get(Status.SKIPPED.value, 0),
+            attempts=int(sum(offered for _, _, offered in rows)),
         )
 
     async def _rows(self, log: _Log, wanted: LogFilter) -> AsyncIterator[Entry]:
@@ -257,4 +269,4 @@ class SqlLogs:
 
 
 def _shown(log: _Log, row: Any) -> Entry:
-    return {name: row[name] for name in log.columns}
+    return {name: row[name] for name in (*log.columns, *log.of_run)}

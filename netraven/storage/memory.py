@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+from netraven.collect.standing import after
 from netraven.credentials.evidence import Learned, faded, judged
 from netraven.credentials.source import parse_source
 from netraven.credentials.success_rate import fold
@@ -26,10 +27,13 @@ from netraven.model import (
     CredentialMetrics,
     Device,
     DeviceFinished,
+    DeviceLeft,
+    DeviceStanding,
     Entry,
     HostKey,
     HostKeyRefused,
     HostKeySeen,
+    Load,
     Logged,
     OfferSeen,
     Order,
@@ -41,6 +45,7 @@ from netraven.model import (
     RunStatus,
     Secret,
     Selector,
+    SkipReason,
     SshOffer,
     Target,
     Unaccepted,
@@ -100,6 +105,8 @@ class MemoryStore:
         self.offers: dict[str, SshOffer] = {}
         self.detected: dict[str, str] = {}
         self.facts: dict[str, dict[str, str]] = {}
+        self.standing = {name: DeviceStanding(name) for name in self.devices}
+        """How devices went lately, by name."""
         self.guard_book = MemoryGuardBook()
         self.encrypts = False
         self._last_attempt = 0
@@ -136,6 +143,8 @@ class MemoryStore:
                     self.tries_per_connection.get(name),
                     self.offers.get(name),
                     self.detected.get(name),
+                    dead_in_row=self.standing[name].dead_in_row,
+                    duration_ms=self.standing[name].duration_ms,
                 )
 
     async def credentials(self) -> Sequence[Credential]:
@@ -206,6 +215,7 @@ class MemoryStore:
             outputs=order.outputs,
             priority=order.priority,
             finish_by=order.finish_by,
+            options=order.options,
             begun=False,
         )
         self.runs[run.id] = run
@@ -213,16 +223,33 @@ class MemoryStore:
 
     async def begin(self, run: Run, *, dead_after: int) -> Run:  # noqa: ARG002 - as the port has it
         """Devices come in the order in which they were given; nothing is known of them from before."""
-        devices = await self.count(run.selector, collected_only=True)
+        devices = await self.count(run.selector, collected_only=True) if run.what.visits else 0
         run = replace(run, counts=Counts(devices=devices), begun=True)
         self.runs[run.id] = run
         return run
 
-    def targets_of(self, run: Run, *, reading: Reading = at_once) -> AsyncIterator[Target]:  # noqa: ARG002 - nothing of it can fail
+    def targets_of(
+        self,
+        run: Run,
+        *,
+        resumed: bool = False,  # noqa: ARG002 - nobody else has had it
+        reading: Reading = at_once,  # noqa: ARG002 - nothing of it can fail
+    ) -> AsyncIterator[Target]:
         return self.targets(run.selector, unfinished_in=run.id, collected_only=True)
 
     async def counted(self, run: Run) -> Counts:
         return run.counts
+
+    async def skipped(self, run: Run, reason: SkipReason) -> int:  # noqa: ARG002 - as the port has it
+        """Nobody else has had the run before."""
+        return 0
+
+    async def load(self, run: Run, *, dead_after: int, dead_seconds: float) -> Load:
+        load = Load()
+        async for target in self.targets_of(run):
+            usual = None if target.duration_ms is None else target.duration_ms / 1000
+            load = load.with_one(dead_seconds if target.dead_in_row >= dead_after else usual)
+        return load
 
     async def release(self, run: Run, counts: Counts) -> Run:
         """Nobody else could go on with it."""
@@ -255,7 +282,14 @@ class MemoryStore:
                 return entry.device.name in self.devices and entry.credential.id in self._ids
             case AttemptConcluded() | AttemptWithdrawn():
                 return entry.attempt_id in self.attempts
-            case HostKeySeen() | HostKeyRefused() | OfferSeen() | PlatformFound() | ConnectionCut():
+            case (
+                HostKeySeen()
+                | HostKeyRefused()
+                | OfferSeen()
+                | PlatformFound()
+                | ConnectionCut()
+                | DeviceLeft()
+            ):
                 return entry.device.name in self.devices
             case RefusalConfirmed():
                 return entry.device.name in self.devices and entry.credential.id in self._ids
@@ -339,6 +373,8 @@ class MemoryStore:
             digest = hashlib.sha256(capture.data).hexdigest()
             snapshot = outcome.snapshot or digest
             outcome = replace(outcome, snapshot=snapshot, changed=bool(outcome.changed) or changed)
+        name = outcome.device.name
+        self.standing[name] = after(self.standing[name], entry)
         self.outcomes.append(outcome)
         self._done.add((entry.run_id, outcome.device.name))
         return outcome

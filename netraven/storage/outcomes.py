@@ -17,6 +17,7 @@ from netraven.storage.snapshots import Taken, VersionWriter
 _OUTCOME = insert(run_outcomes)
 _CONNECTION = insert(connection_logs)
 _JOB = insert(job_logs)
+_WELL = (Status.COLLECTED, Status.CHECKED)
 
 
 def finished_at(outcome: Outcome) -> datetime:
@@ -45,9 +46,7 @@ async def finish(
     await connection.execute(_OUTCOME, [_outcome_row(run_id, outcome) for run_id, outcome in pairs])
     if rows := [_connection_row(run_id, outcome) for run_id, outcome in pairs if _connected(outcome)]:
         await connection.execute(_CONNECTION, rows)
-    if rows := [
-        _job_row(run_id, outcome) for run_id, outcome in pairs if outcome.status is not Status.COLLECTED
-    ]:
+    if rows := [_job_row(run_id, outcome) for run_id, outcome in pairs if outcome.status not in _WELL]:
         await connection.execute(_JOB, rows)
     return answers
 
@@ -102,7 +101,7 @@ def _connection_row(run_id: int, outcome: Outcome) -> dict[str, Any]:
         "run_id": run_id,
         "device_id": outcome.device.id,
         "device_name": outcome.device.name,
-        "successful": outcome.status is Status.COLLECTED,
+        "successful": outcome.status in _WELL,
         "duration_ms": outcome.duration_ms,
         "error_type": outcome.reason,
         "error_message": outcome.detail,

@@ -14,10 +14,13 @@ from netraven.errors import InputError
 from netraven.model import (
     SELECTING,
     Counts,
+    Event,
+    Load,
     Order,
     Run,
     RunStatus,
     Selector,
+    SkipReason,
     Status,
     Subscription,
     Verdict,
@@ -72,7 +75,8 @@ class SqlRuns:
         """Write the run's targets, in the order in which they are to be visited; the run with their number.
 
         Devices that could not be reached in the last ``dead_after`` runs come last; where the run has to be finished
-        by some time, the slowest come first. Again for a run that was begun is harmless: its targets stay.
+        by some time, the slowest come first. Again for a run that was begun is harmless: its targets stay. One that
+        visits no devices has none.
         """
         if run.begun:
             return run
@@ -81,7 +85,9 @@ class SqlRuns:
         async with self._database.writing() as connection:
             beginning = update(runs).where(this, new).values(targets_at=now, started_at=now)
             if (await connection.execute(beginning)).rowcount:
-                devices = await targets.write(connection, run, dead_after=dead_after)
+                devices = 0
+                if run.what.visits:
+                    devices = await targets.write(connection, run, dead_after=dead_after)
                 await connection.execute(update(runs).where(this).values(devices=devices))
             else:  # it was, and the answer was lost
                 columns = select(runs.c.started_at, runs.c.devices).where(this)
@@ -131,19 +137,44 @@ class SqlRuns:
             return bool((await connection.execute(update(runs).where(mine).values(values))).rowcount)
 
     async def counted(self, run: Run) -> Counts:
-        """A run in numbers, from what it has left on record so far."""
+        """The outcomes of the run that are on record, in numbers."""
+        offered = select(func.coalesce(func.sum(run_outcomes.c.attempts), 0))
         async with self._database.reading() as connection:
-            return await _counted(connection, run)
+            attempts = await connection.execute(offered.where(run_outcomes.c.run_id == run.id))
+            return replace(await _counted(connection, run), attempts=int(attempts.scalar_one()))
 
-    async def finish(self, run: Run, status: RunStatus, counts: Counts, error: str | None = None) -> Run:
-        """Put the end of a run on record that this process holds; the run as it is on record otherwise."""
+    async def skipped(self, run: Run, reason: SkipReason) -> int:
+        """How many of its devices were skipped for this reason so far."""
+        statement = select(func.count()).where(
+            run_outcomes.c.run_id == run.id, run_outcomes.c.reason == reason.value
+        )
+        async with self._database.reading() as connection:
+            return int((await connection.execute(statement)).scalar_one())
+
+    async def load(self, run: Run, *, dead_after: int, dead_seconds: float) -> Load:
+        """What visits of those that have no outcome yet usually take; of a dead device so many seconds."""
+        async with self._database.reading() as connection:
+            return await targets.load(connection, run, dead_after=dead_after, dead_seconds=dead_seconds)
+
+    async def finish(
+        self,
+        run: Run,
+        status: RunStatus,
+        counts: Counts,
+        error: str | None = None,
+        happened: Sequence[Event] = (),
+    ) -> Run:
+        """Put the end of a run on record that this process holds; the run as it is on record otherwise.
+
+        ``happened``: what hooks are to be told of besides, because the run has ended.
+        """
         finished = replace(run, status=status, counts=counts, error=error, finished_at=utcnow(), eta_at=None)
         locked = select(runs).where(runs.c.id == run.id).with_for_update()
         async with self._database.writing() as connection:
             row = (await connection.execute(locked)).first()
             if row is not None and (row.owner != self._owner or row.status != _RUNNING):
                 return run_of(row)
-            await happenings.of_run(connection, self.subscriptions, finished)
+            await happenings.of_run(connection, self.subscriptions, finished, happened)
             await _write_end(connection, finished)
         return finished
 

@@ -19,11 +19,13 @@ from netraven.model import (
     Counts,
     Credential,
     Entry,
+    Load,
     Order,
     Run,
     RunStatus,
     Secret,
     Selector,
+    SkipReason,
     Subscription,
     Target,
     utcnow,
@@ -53,6 +55,7 @@ from netraven.storage.resealing import Resealing
 from netraven.storage.runs import SqlRuns
 from netraven.storage.seals import Seals
 from netraven.storage.snapshots import VersionWriter
+from netraven.storage.standing import SqlStanding
 from netraven.storage.turns import Turns
 from netraven.storage.versions import SqlVersions
 
@@ -95,6 +98,7 @@ class SqlStore:
         self.jobs = SqlJobs(database, subscriptions=subscriptions)
         self.outbox = SqlOutbox(database)
         self.daemons = SqlDaemons(database)
+        self.standing = SqlStanding(database)
         self.figures = SqlFigures(database)
         self.logs = SqlLogs(database)
         self.versions = SqlVersions(database, self.history_keys)
@@ -221,8 +225,10 @@ class SqlStore:
 
     # Runs
 
-    def targets_of(self, run: Run, *, reading: Reading = at_once) -> AsyncIterator[Target]:
-        return self.inventory.targets_of(run, reading=reading)
+    def targets_of(
+        self, run: Run, *, resumed: bool = False, reading: Reading = at_once
+    ) -> AsyncIterator[Target]:
+        return self.inventory.targets_of(run, resumed=resumed, reading=reading)
 
     async def start(self, order: Order) -> Run:
         return await self.runs.start(order)
@@ -235,6 +241,12 @@ class SqlStore:
 
     async def counted(self, run: Run) -> Counts:
         return await self.runs.counted(run)
+
+    async def skipped(self, run: Run, reason: SkipReason) -> int:
+        return await self.runs.skipped(run, reason)
+
+    async def load(self, run: Run, *, dead_after: int, dead_seconds: float) -> Load:
+        return await self.runs.load(run, dead_after=dead_after, dead_seconds=dead_seconds)
 
     async def heartbeat(self, run: Run, counts: Counts | None = None, eta_at: datetime | None = None) -> bool:
         return await self.runs.heartbeat(run, counts, eta_at)

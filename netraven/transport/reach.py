@@ -30,6 +30,30 @@ class Reach:
         way = self._telnet if target.access.transport == "telnet" else self._ssh
         return way.tunnel(target, login, via)
 
+    async def knock(self, target: Target, via: Tunnel | None = None) -> str:
+        """Telnet is knocked at where a login would be tried over it, and nowhere else."""
+        if target.access.transport == "telnet":
+            return await self._telnet.knock(target, via)
+        try:
+            return await self._ssh.knock(target, via)
+        except (NobodyListens, NoSshServer) as failure:
+            without_ssh = self._not_over_ssh(target, failure)
+        try:
+            return await self._telnet.knock(target, via)
+        except Unreachable as failure:
+            raise Unreachable(f"SSH: {without_ssh.detail}; telnet: {failure.detail}") from failure
+
+    @staticmethod
+    def _not_over_ssh(target: Target, failure: NobodyListens | NoSshServer) -> NobodyListens | NoSshServer:
+        """What SSH came to, where telnet may be tried in its place; raises it where it may not."""
+        if target.access.transport == "ssh":
+            raise failure
+        if target.host_keys:  # whoever can block SSH must not be told the password for it
+            raise type(failure)(
+                f"{failure.detail}; not tried over telnet: it has shown an SSH host key before"
+            ) from failure
+        return failure
+
     async def _entered(
         self, stack: AsyncExitStack, target: Target, login: Login, via: Tunnel | None
     ) -> Session:
@@ -38,13 +62,7 @@ class Reach:
         try:
             return await stack.enter_async_context(self._ssh.open(target, login, via))
         except (NobodyListens, NoSshServer) as failure:
-            if target.access.transport == "ssh":
-                raise
-            if target.host_keys:  # whoever can block SSH must not be told the password for it
-                raise type(failure)(
-                    f"{failure.detail}; not tried over telnet: it has shown an SSH host key before"
-                ) from failure
-            without_ssh = failure
+            without_ssh = self._not_over_ssh(target, failure)
         try:
             return await stack.enter_async_context(self._telnet.open(target, login, via))
         except Unreachable as failure:

@@ -76,13 +76,22 @@ class ShellSession:
             driver = await self._opened(platform, prompt, enable)
             for output in outputs:
                 done += (await self._output(driver, platform, output),)  # kept, should a later one fail
-            if platform.logout is not None:
-                with contextlib.suppress(OSError):  # it has hung up by itself
-                    self._shell.write(f"{platform.logout}{platform.return_char}".encode())
+            self._log_out(platform)
         except DeviceFailure as failure:
             failure.captured = tuple(done)
             raise
         return tuple(done)
+
+    async def prove(self, *, enable: str | None) -> None:
+        """Come to the prompt, and to the privileges that collecting needs; raises as :meth:`capture`."""
+        platform, prompt = await self._known()
+        await self._opened(platform, prompt, enable)
+        self._log_out(platform)
+
+    def _log_out(self, platform: Platform) -> None:
+        if platform.logout is not None:
+            with contextlib.suppress(OSError):  # it has hung up by itself
+                self._shell.write(f"{platform.logout}{platform.return_char}".encode())
 
     async def _known(self) -> tuple[Platform, str]:
         """The platform, and the prompt at which the device stands where one has been seen."""

@@ -33,6 +33,7 @@ from netraven.transport.deadlines import Deadlines
 from netraven.transport.dialects import Dialects
 from netraven.transport.failures import Stage, login_failure, login_timeout, of_the_device, session_failure
 from netraven.transport.keys import OpenedKeys
+from netraven.transport.knock import at_ssh
 from netraven.transport.shell_login import ShellLogin, check_typed
 from netraven.transport.ssh_algorithms import Algorithms, algorithms_of, lacking, nothing_in_common
 from netraven.transport.ssh_client import Client, Connection, KeyMeans
@@ -153,6 +154,10 @@ class SshTransport:
                 yield tunnel
             finally:
                 await tunnel.leave()
+
+    async def knock(self, target: Target, via: Tunnel | None = None) -> str:
+        """The server's identification. Raises ``Unreachable`` or ``NoSshServer``."""
+        return await at_ssh(target, self._deadlines, via)
 
     @asynccontextmanager
     async def _connection(

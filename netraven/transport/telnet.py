@@ -25,6 +25,7 @@ from netraven.transport.addresses import connect
 from netraven.transport.channel import ShellChannel
 from netraven.transport.deadlines import Deadlines
 from netraven.transport.dialects import Dialects
+from netraven.transport.knock import at_telnet
 from netraven.transport.shell_login import ShellLogin, check_typed
 from netraven.transport.ssh import SshTunnel
 from netraven.transport.telnet_options import TelnetOptions
@@ -122,6 +123,10 @@ class TelnetTransport:
     ) -> AbstractAsyncContextManager[Tunnel]:
         """Nothing can be reached through telnet: raises ``Negotiation``."""
         raise Negotiation("a jump host is reached over SSH; telnet leads nowhere further")
+
+    async def knock(self, target: Target, via: Tunnel | None = None) -> str:
+        """What it prints first. Raises ``Unreachable``."""
+        return await at_telnet(target, self._deadlines, via)
 
 
 async def _connect(channel: TelnetChannel, target: Target, via: Tunnel | None, seconds: float) -> None:

@@ -62,7 +62,9 @@ def test_the_written_settings_are_the_defaults_and_show_every_key(empty: Path) -
     defaults = Settings()
     shown = tomllib.loads(re.sub(r"(?m)^# (\w+ = |\[(?:realms|tags|hooks|jobs))", r"\1", SETTINGS))
     assert shown["realms"] == {"default": asdict(RealmSettings())}
-    (empty / "shown.toml").write_text(re.sub(r"(?m)^# (\w+ = |\[(?:realms|tags|hooks|jobs))", r"\1", SETTINGS))
+    (empty / "shown.toml").write_text(
+        re.sub(r"(?m)^# (\w+ = |\[(?:realms|tags|hooks|jobs))", r"\1", SETTINGS)
+    )
     assert load_settings("shown.toml", environ={}).tags["dc1"].jump == ("outer", "inner")
     assert load_settings("shown.toml", environ={}).jobs["nightly"].schedule.finish_by == "06:00"
     for section in ("database", "secrets", "collect", "ssh", "jump", "daemon", "log"):

@@ -11,6 +11,7 @@ from netraven.collect.collector import Collector, Limits, Means
 from netraven.collect.fleet import Fleet
 from netraven.collect.guard import Guard
 from netraven.collect.login import Record
+from netraven.collect.outage import Outage, Patient
 from netraven.collect.recorder import Recorder
 from netraven.collect.retry import RetryPolicy
 from netraven.credentials.evidence import Knowledge
@@ -90,6 +91,7 @@ class _Slow:
     def __init__(self, session: Session, seconds: float) -> None:
         self._session, self._seconds = session, seconds
         self.facts = session.facts
+        self.prove = session.prove
 
     async def capture(self, *, enable: str | None, kinds: Sequence[str] | None = None) -> Sequence[Capture]:
         await asyncio.sleep(self._seconds)
@@ -112,6 +114,7 @@ class Rig:
         store: MemoryStore | None = None,
         secrets: Secrets | None = None,
         rules: Callable[[str], Policy] = lambda _realm: Policy(local=True),
+        outage: Outage | None = None,
     ) -> None:
         self.store = store or MemoryStore(devices, credentials)
         self.outcomes: list[Outcome] = []
@@ -122,16 +125,17 @@ class Rig:
         self._strategy = strategy or PriorityStrategy()
         self._secrets = secrets or self.store
         self.rules = rules
+        self._outage = outage or Outage()
 
     async def run(self, targets: AsyncIterator[Target] | None = None) -> list[Outcome]:
         loop = asyncio.get_running_loop()
         timeout, retry = self._limits
         run = await self.store.start(Order(strategy="priority", concurrency=1))
-        async with Recorder(self.store) as recorder:
+        async with Recorder(Patient(self.store, self._outage)) as recorder:
             credentials = await self.store.credentials()
             knowledge = Knowledge(await self.store.learned())
             guard = Guard(
-                self.store.guard_book,
+                Patient(self.store.guard_book, self._outage),
                 credentials,
                 rules=self.rules,
                 holder="rig",
@@ -142,10 +146,14 @@ class Rig:
             async with guard:
                 collector = Collector(
                     means=Means(
-                        CredentialIndex(credentials), self._strategy, self._secrets, self._transport, guard
+                        CredentialIndex(credentials),
+                        self._strategy,
+                        Patient(self._secrets, self._outage),
+                        self._transport,
+                        guard,
                     ),
                     record=Record(run.id, recorder, knowledge, loop.time),
-                    limits=Limits(timeout, retry, clock=loop.time),
+                    limits=Limits(timeout, retry, clock=loop.time, outage=self._outage),
                 )
                 self.fleet = Fleet(collector, concurrency=self._concurrency)
                 await self.fleet.run(

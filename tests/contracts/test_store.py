@@ -498,7 +498,8 @@ async def test_a_run_whose_process_died_ends_unless_a_job_wants_it(store: Store,
     if isinstance(store, MemoryStore):
         pytest.skip("what is in memory dies with its process")
     elsewhere = SqlRuns(store.database, owner="otherhost/boot/1/1")
-    run = await elsewhere.begin(await elsewhere.start(Order(job_id=job, job=job and "nightly")), dead_after=3)
+    order = Order(job_id=job, job=None if job is None else "nightly")
+    run = await elsewhere.begin(await elsewhere.start(order), dead_after=3)
     await finish_device(store, run, "a1", Status.CHECKED)
     await finish_device(store, run, "r10", Status.FAILED)
     assert await store.runs.recover(now=utcnow()) == [], "it may yet live"

@@ -113,6 +113,12 @@ class Serving:
 
         return await asyncio.to_thread(fetch)
 
+    async def becomes(self, path: str, status: int) -> None:
+        """Ask until it answers so."""
+        async with asyncio.timeout(PATIENCE):
+            while (await self.get(path))[0] != status:  # noqa: ASYNC110 - another process has no event to wait for
+                await asyncio.sleep(0.1)
+
     async def json(self, path: str) -> Any:
         return json.loads((await self.get(path))[1])
 
@@ -176,6 +182,6 @@ async def serving(
 
 async def queued(installation: Installation, names: Sequence[str] = (), **more: Any) -> Run:
     """A run that waits for a daemon."""
-    order = Order(selector=Selector(names=frozenset(names)), concurrency=50, **more)
+    order = Order(selector=Selector(names=frozenset(names)), **{"concurrency": 50, **more})
     async with installation.open() as raven:
         return await raven.store.runs.queue(order)

@@ -68,6 +68,7 @@ async def test_a_run_that_waits_is_taken_and_the_daemon_ends_when_told(
     assert await installation.count("daemons") == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signals", [1, 2])
 async def test_sigterm_drains_and_a_second_one_cuts(
     any_installation: Installation, tmp_path: Path, signals: int
@@ -146,6 +147,29 @@ async def test_settings_are_read_again_and_wrong_ones_change_nothing(
         assert await daemon.end() == 0
 
 
+async def test_jobs_of_settings_are_there_at_the_start_and_after_a_reload(installation: Installation) -> None:
+    """All of them or none: a file with one bad job changes nothing."""
+    nightly = '[jobs.nightly]\ncron = "0 2 * * *"\n'
+    hourly = '[jobs.hourly]\nevery = "1h"\n'
+
+    async def names() -> list[str]:
+        return [row["name"] for row in await installation.rows("SELECT name FROM jobs ORDER BY name")]
+
+    configure(installation, nightly)
+    async with serving(installation) as daemon:
+        assert await names() == ["nightly"]
+        configure(installation, hourly + '[jobs.bad]\ncron = "0 0 30 2 *"\n')
+        daemon.send(signal.SIGHUP)
+        wrong = await daemon.said("settings_wrong")
+        assert "bad" in wrong["error"]
+        assert await names() == ["nightly"]
+        configure(installation, hourly)
+        daemon.send(signal.SIGHUP)
+        await daemon.said("settings_read")
+        assert await names() == ["hourly"]
+        assert daemon.events("jobs_applied")[-1]["changed"] == ["hourly", "nightly"]
+
+
 async def test_a_second_daemon_hears_who_serves(any_installation: Installation) -> None:
     installation = any_installation
     configure(installation)
@@ -189,43 +213,73 @@ async def test_a_database_that_is_not_there_yet_is_waited_for(installation: Inst
         assert await daemon.end() == 0
 
 
-async def test_a_database_that_goes_away_and_comes_back(
-    any_installation: Installation, backend: str, request: pytest.FixtureRequest
+class Power:
+    """Takes the database of an installation away, and gives it back."""
+
+    def __init__(self, installation: Installation, request: pytest.FixtureRequest) -> None:
+        self._url = installation.url
+        self._file = Path(installation.url.partition("///")[2])
+        sqlite = "sqlite" in installation.url
+        self._server = None if sqlite else str(request.getfixturevalue("postgresql_server"))
+
+    @property
+    def _away(self) -> Path:
+        return self._file.with_name("elsewhere.db")
+
+    def cut(self) -> None:
+        if self._server is None:
+            self._file.rename(self._away)
+        else:
+            shut(self._url, self._server)
+
+    def back(self) -> None:
+        if self._server is None:
+            self._away.rename(self._file)
+        else:
+            let_in(self._url, self._server)
+
+
+@pytest.mark.slow
+async def test_a_run_waits_for_the_database_and_goes_on(
+    any_installation: Installation, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     installation = any_installation
     configure(installation)
-    away = installation.folder / "elsewhere.db"
+    power = Power(installation, request)
+    async with LabProcess.running(tmp_path / "lab", fleet(8, think=0.5)) as lab:
+        await installation.stock(lab.csv, [credential("netops", "word")])
+        async with serving(installation) as daemon:
+            run = await queued(installation, concurrency=2)
+            await lab.until(lambda: lab.count("disconnect") >= 2)
+            power.cut()
+            await daemon.said("database_lost")
+            await daemon.until(lambda: any("database" in line for line in daemon.heard))
+            await asyncio.sleep(1)
+            power.back()
+            ended = await daemon.ended(run)
+            assert (ended.status, ended.counts.collected) == (RunStatus.COMPLETE, 8)
+        assert len(lab.attempts()) == len(await installation.attempts())
 
-    def lose() -> None:
-        if backend == "sqlite":
-            (installation.folder.parent / "netraven.db").rename(away)
-        else:
-            shut(installation.url, request.getfixturevalue("postgresql_server"))
 
-    def give_back() -> None:
-        if backend == "sqlite":
-            away.rename(installation.folder.parent / "netraven.db")
-        else:
-            let_in(installation.url, request.getfixturevalue("postgresql_server"))
-
+@pytest.mark.slow
+async def test_a_database_that_goes_away_and_comes_back(
+    any_installation: Installation, request: pytest.FixtureRequest
+) -> None:
+    installation = any_installation
+    configure(installation)
+    power = Power(installation, request)
     async with serving(installation) as daemon:
         assert await daemon.json("/readyz") == {"ready": True, "why": []}
-        lose()
+        power.cut()
         lost = await daemon.said("database_lost")
         assert lost["level"] == "warning"
-        status, body = await daemon.get("/readyz")
-        assert (status, "database" in body) == (503, True)
+        await daemon.becomes("/readyz", 503)
         assert (await daemon.get("/healthz"))[0] == 200
         assert daemon.process.returncode is None
-        give_back()
+        power.back()
         await daemon.said("database_back")
 
-        async def ready() -> bool:
-            return (await daemon.get("/readyz"))[0] == 200
-
-        async with asyncio.timeout(30):
-            while not await ready():
-                await asyncio.sleep(0.2)
+        await daemon.becomes("/readyz", 200)
         daemon.send(signal.SIGTERM)
         assert await daemon.end() == 0
         assert len(daemon.events("database_lost")) == 1

@@ -21,7 +21,7 @@ import pytest
 from netraven import CollectSettings, Credential, Device, NetRaven
 from netraven.assembly import hook_ways
 from netraven.cli.parser import _top
-from netraven.config import AccessSettings, HookSettings, RealmSettings, load_settings
+from netraven.config import HookSettings, RealmSettings, TagSettings, load_settings
 from netraven.config.reading import _SECTIONS
 from netraven.errors import FAILURES
 from netraven.model import EventKind
@@ -172,7 +172,7 @@ def test_every_setting_is_documented_with_its_default() -> None:
         for name, section in {
             **_SECTIONS,
             "realms.NAME": RealmSettings,
-            "tags.NAME": AccessSettings,
+            "tags.NAME": TagSettings,
             "hooks.NAME": HookSettings,
         }.items()
         for f in fields(section)

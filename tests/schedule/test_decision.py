@@ -34,7 +34,12 @@ class Desk:
     def __post_init__(self) -> None:
         due = first_due(self.job, self.now)
         self.standing = JobStanding(
-            1, self.job, Origin.COMMAND, self.now, self.now, *((due.due_at, due.run_at) if due else (None, None))
+            1,
+            self.job,
+            Origin.COMMAND,
+            self.now,
+            self.now,
+            *((due.due_at, due.run_at) if due else (None, None)),
         )
 
     def look(self, now: datetime | None = None) -> Fire | Missed | Nothing:
@@ -63,7 +68,9 @@ def hourly(**more: object) -> Job:
 def test_it_is_run_when_it_is_due_and_not_before() -> None:
     desk = Desk(daily(), START)
     assert isinstance(desk.look(utc(2026, 3, 2, 1, 59, 59)), Nothing)
-    assert desk.look(utc(2026, 3, 2, 2)) == Fire(utc(2026, 3, 2, 2), None, 0, next_due(daily(), utc(2026, 3, 2, 2)))
+    assert desk.look(utc(2026, 3, 2, 2)) == Fire(
+        utc(2026, 3, 2, 2), None, 0, next_due(daily(), utc(2026, 3, 2, 2))
+    )
     assert isinstance(desk.look(), Nothing)
     assert desk.standing.due_at == utc(2026, 3, 3, 2)
 
@@ -176,7 +183,9 @@ jumps = st.lists(
 
 
 @settings(max_examples=150, deadline=None)
-@given(steps=jumps, every=st.sampled_from((60.0, 600.0, 3600.0, 7000.0)), jitter=st.sampled_from((0.0, 900.0)))
+@given(
+    steps=jumps, every=st.sampled_from((60.0, 600.0, 3600.0, 7000.0)), jitter=st.sampled_from((0.0, 900.0))
+)
 def test_however_the_clock_goes_no_due_time_is_taken_twice_and_they_come_in_order(
     steps: list[int], every: float, jitter: float
 ) -> None:

@@ -68,7 +68,10 @@ def test_every_key() -> None:
     )
     assert read_job("nightly", table_of(job)) == job
     assert set(table_of(job)) | {"every", "at", "older_than", "what"} == set(KEYS)
-    assert job_of("stale", {"what": "stale-report", "every": "1d", "older_than": "2d"}, now=NOW).older_than == 172_800
+    assert (
+        job_of("stale", {"what": "stale-report", "every": "1d", "older_than": "2d"}, now=NOW).older_than
+        == 172_800
+    )
 
 
 def test_nothing_told_is_everything_by_hand() -> None:
@@ -137,7 +140,11 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"every": "1h", "start_after": "1am"}, "start_after", "no time of day"),
     ({"every": "1h", "finish_by": dt.time(1, 2, 3)}, "finish_by", "no time of day"),
     ({"every": "1h", "start_after": "02:00", "finish_by": "2:00"}, "finish_by", "never opens"),
-    ({"cron": "0 3 * * *", "start_after": "04:00", "finish_by": "05:00"}, "start_after", "between 04:00 and 05:00"),
+    (
+        {"cron": "0 3 * * *", "start_after": "04:00", "finish_by": "05:00"},
+        "start_after",
+        "between 04:00 and 05:00",
+    ),
     (
         # Due once a year, right after the change of clocks: nobody means that.
         {"cron": "30 2 * * *", "zone": "Europe/Berlin", "start_after": "03:00", "finish_by": "04:00"},
@@ -160,7 +167,9 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("table", "key", "why"), REFUSED, ids=[f"{n}-{r[1]!a}" for n, r in enumerate(REFUSED)])
+@pytest.mark.parametrize(
+    ("table", "key", "why"), REFUSED, ids=[f"{n}-{r[1]!a}" for n, r in enumerate(REFUSED)]
+)
 def test_a_mistake_names_the_job_the_key_and_what_to_do(table: dict[str, Any], key: str, why: str) -> None:
     with pytest.raises(InputError) as raised:
         job_of("nightly", table, now=NOW)
@@ -220,7 +229,14 @@ def test_a_job_comes_back_from_its_table(job: Job) -> None:
 
 @pytest.mark.parametrize(
     ("text", "seconds"),
-    [("90m", 5400.0), ("6h", 21600.0), ("1d12h", 129600.0), ("1d 12h", 129600.0), ("30", 30.0), ("1.5H", 5400.0)],
+    [
+        ("90m", 5400.0),
+        ("6h", 21600.0),
+        ("1d12h", 129600.0),
+        ("1d 12h", 129600.0),
+        ("30", 30.0),
+        ("1.5H", 5400.0),
+    ],
 )
 def test_spans(text: str, seconds: float) -> None:
     assert seconds_of(text) == seconds

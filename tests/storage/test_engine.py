@@ -176,3 +176,18 @@ def test_server_urls_are_read_as_libpq_reads_them() -> None:
     assert "sslmode=require" in dsn
     assert location.connect_args["timeout"] == 3.0
     assert "secret" not in repr(location) + location.shown
+
+
+async def test_a_file_that_was_moved_away_for_a_moment_is_not_replaced_by_an_empty_one(tmp_path: Path) -> None:
+    url, path, aside = f"sqlite:///{tmp_path}/n%1.db", tmp_path / "n%1.db", tmp_path / "aside"
+    await create_and_upgrade(url)
+    async with await Database.open(url) as database:
+        path.rename(aside)
+        for _ in range(2):
+            with pytest.raises(DatabaseError, match="cannot be opened"):  # its first reader
+                async with database.reading() as connection:
+                    await connection.execute(text("SELECT count(*) FROM devices"))
+        assert not path.exists()
+        aside.rename(path)
+        async with database.reading() as connection:
+            assert (await connection.execute(text("SELECT count(*) FROM devices"))).scalar_one() == 0

@@ -143,7 +143,11 @@ async def test_a_run_has_what_the_job_says(store: SqlStore) -> None:
     runs = {run.job: run for run in await claim_all(store.jobs, now)}
     run, other = runs["nightly"], runs["stale"]
     assert run.status is RunStatus.QUEUED
-    assert (run.what, run.selector, run.outputs) == (What.CONFIGURATION, full().selector, ("running", "version"))
+    assert (run.what, run.selector, run.outputs) == (
+        What.CONFIGURATION,
+        full().selector,
+        ("running", "version"),
+    )
     assert (run.strategy, run.concurrency, run.priority) == ("priority", 7, 3)
     assert (other.strategy, other.concurrency, other.priority) == ("last-good", 33, 100)
     assert run.due_at == datetime(2026, 3, 2, 1, 30, tzinfo=UTC)
@@ -267,7 +271,10 @@ async def test_what_a_clock_noted_that_was_a_year_ahead_is_found(store: SqlStore
     for run in await claim_all(store.jobs, ahead + HOUR):
         await end(store, run)
     await claim_all(store.jobs, NOW)  # the clock has gone back
-    assert {s.job.name: s.due_at for s in await store.jobs.list()} == {"run": NOW + HOUR, "defined": NOW + HOUR}
+    assert {s.job.name: s.due_at for s in await store.jobs.list()} == {
+        "run": NOW + HOUR,
+        "defined": NOW + HOUR,
+    }
     assert await the_due(store.jobs, NOW) == []
 
     async with store.database.writing() as connection:
@@ -313,7 +320,9 @@ async def test_a_look_reads_the_jobs_that_are_due_and_no_others(store: SqlStore)
     assert len(statements) == 2
     async with store.database.writing() as connection:
         if not store.database.is_sqlite:
-            await connection.execute(text("SET enable_seqscan = off"))  # so few rows: it would read all of them
+            await connection.execute(
+                text("SET enable_seqscan = off")
+            )  # so few rows: it would read all of them
         for statement, parameters in statements:
             explain = "EXPLAIN QUERY PLAN " if store.database.is_sqlite else "EXPLAIN "
             rows = await connection.exec_driver_sql(explain + statement, parameters)

@@ -146,7 +146,11 @@ async def test_a_device_that_fails_fails_again_and_recovers(hooked: SqlStore) ->
     assert [event for event, _ in await told(hooked)] == [
         "failed", "failed-again", "failed-again", "recovered", "failed",
     ]  # fmt: skip
-    assert (await rows(hooked))[0].data == {"reason": "unreachable", "detail": "no route"}
+    assert (await rows(hooked))[0].data == {
+        "what": "configuration",
+        "reason": "unreachable",
+        "detail": "no route",
+    }
 
 
 async def test_a_device_that_recovers_with_a_change_says_first_that_it_is_back(hooked: SqlStore) -> None:

@@ -258,6 +258,7 @@ class _Via:
     def __init__(self, transport: TelnetTransport, tunnel: Tunnel) -> None:
         self._transport, self._tunnel = transport, tunnel
         self.tunnel = transport.tunnel
+        self.knock = transport.knock
 
     def open(
         self, target: Target, login: Login, via: Tunnel | None = None

@@ -1,0 +1,344 @@
+"""A run that may wait for its database: nothing is lost, nothing is written twice, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from netraven.collect.outage import LONGEST_PAUSE, Outage, Patient
+from netraven.collect.recorder import Recorder
+from netraven.errors import DatabaseError, RecorderStopped, RowRefused, RunLost, Unreachable
+from netraven.model import Batch, Entry, Order, Status, Verdict
+from netraven.testing import FakeDevice, MemoryStore
+from tests.collect.ledgers import NotedLedger, line
+from tests.collect.rig import RIGHT, SPARE, SVC, Rig, WatchedTransport, device
+from tests.collect.test_recorder import everyone
+from tests.virtual_time import in_virtual_time, now, settled
+
+GONE = DatabaseError("the server cannot be reached")
+
+
+def patient(**options: Any) -> Outage:
+    return Outage(math.inf, **options)
+
+
+class Away:
+    """A call that fails between two moments of the loop's clock."""
+
+    def __init__(self, since: float, until: float, *, answer: str = "here") -> None:
+        self.since, self.until, self.answer = since, until, answer
+        self.calls: list[float] = []
+
+    async def __call__(self) -> str:
+        self.calls.append(now())
+        if self.since <= now() < self.until:
+            raise GONE
+        return self.answer
+
+
+class AwayLedger(NotedLedger):
+    """Cannot be reached between two moments; notes which batch each transaction was."""
+
+    def __init__(self, since: float, until: float, **options: Any) -> None:
+        super().__init__(**options)
+        self.since, self.until = since, until
+        self.batches: list[Batch | None] = []
+
+    async def commit(self, entries: Sequence[Entry], *, of: Batch | None = None) -> Sequence[Any]:
+        self.batches.append(of)
+        if self.since <= now() < self.until:
+            raise GONE
+        return await super().commit(entries)
+
+
+# ---- one call
+
+
+@in_virtual_time
+async def test_a_call_is_made_again_until_the_database_is_back() -> None:
+    outage, call = patient(), Away(0, 60)
+    assert await outage.over(call) == "here"
+    assert 60 <= now() <= 60 + LONGEST_PAUSE
+    gaps = [later - earlier for earlier, later in zip(call.calls, call.calls[1:], strict=False)]
+    assert gaps[0] <= 0.2
+    assert max(gaps) <= LONGEST_PAUSE
+    assert len(call.calls) < 30
+
+
+@in_virtual_time
+async def test_without_patience_a_lost_database_is_told_at_once() -> None:
+    call = Away(0, 60)
+    with pytest.raises(DatabaseError, match="cannot be reached"):
+        await Outage().over(call)
+    assert (len(call.calls), now()) == (1, 0)
+
+
+@in_virtual_time
+async def test_patience_ends() -> None:
+    with pytest.raises(DatabaseError, match="cannot be reached"):
+        await Outage(30.0).over(Away(0, 1000))
+    assert now() == pytest.approx(30, abs=0.1)
+
+
+@in_virtual_time
+async def test_what_the_database_will_not_take_is_not_waited_for() -> None:
+    async def refuse() -> None:
+        raise RowRefused("no such device")
+
+    outage = patient()
+    with pytest.raises(RowRefused):
+        await outage.over(refuse)
+    assert outage.up.is_set()
+    assert now() == 0
+
+
+@in_virtual_time
+async def test_it_is_said_once_that_it_is_lost_and_once_that_it_is_back(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "netraven.collect")
+    outage = patient(run=7)
+    calls = [Away(0, 50) for _ in range(200)]
+    await asyncio.gather(*(outage.over(call) for call in calls))
+    said = [(record.message, vars(record)["run"]) for record in caplog.records]
+    assert said == [("database_lost", 7), ("database_back", 7)]
+    assert vars(caplog.records[1])["seconds"] >= 50
+    assert now() < 51 + LONGEST_PAUSE  # one that gets through calls the others
+    assert outage.number == 1
+
+
+@in_virtual_time
+async def test_a_database_that_is_read_and_not_written_is_lost_as_long(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A full disk, a standby: what reads goes well all the time, and says nothing of the others."""
+    caplog.set_level(logging.INFO, "netraven.collect")
+    outage = patient()
+    writing = asyncio.create_task(outage.over(Away(0, 50)))
+    await asyncio.sleep(1)
+    for _ in range(40):
+        assert await outage.over(Away(0, 0)) == "here"
+        assert not outage.up.is_set()
+        await asyncio.sleep(1)
+    await writing
+    assert outage.up.is_set()
+    assert [record.message for record in caplog.records] == ["database_lost", "database_back"]
+
+
+@in_virtual_time
+async def test_a_caller_that_goes_leaves_nobody_waiting() -> None:
+    outage = patient()
+    call = asyncio.create_task(outage.over(Away(0, math.inf)))
+    await asyncio.sleep(3)
+    assert not outage.up.is_set()
+    call.cancel()
+    await asyncio.wait([call])
+    assert outage.up.is_set()
+
+
+@in_virtual_time
+async def test_whoever_is_in_a_hurry_waits_so_long_and_no_longer() -> None:
+    outage = patient(leaving=10.0)
+
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    waiting = [asyncio.create_task(outage.over(call)) for call in (Away(0, math.inf), never)]
+    await asyncio.sleep(100)
+    outage.hurry()
+    answers = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [DatabaseError, DatabaseError]
+    assert now() == pytest.approx(110, abs=0.5)
+    with pytest.raises(DatabaseError):
+        await outage.over(never)
+    assert now() == pytest.approx(110, abs=0.5)
+
+
+# ---- the recorder
+
+
+@in_virtual_time
+async def test_what_waits_to_be_recorded_is_kept_until_it_can_be() -> None:
+    ledger = AwayLedger(1.0, 300.0)
+    outage = patient()
+    async with Recorder(Patient(ledger, outage), max_batch=10) as recorder:
+        await recorder.record(line("before"))
+        await asyncio.sleep(2)
+        waiting = asyncio.create_task(everyone(recorder, [str(n) for n in range(95)]))
+        await asyncio.sleep(100)
+        assert not outage.up.is_set()
+        assert not waiting.done()
+        answers = await waiting
+    assert all(type(answer) is int for answer in answers)
+    assert ledger.written == ["before", *(str(n) for n in range(95))]
+    assert now() < 300 + LONGEST_PAUSE + 1
+
+
+@in_virtual_time
+async def test_the_queue_does_not_grow_while_the_database_is_away() -> None:
+    ledger = AwayLedger(0.0, 300.0)
+    async with Recorder(Patient(ledger, patient()), max_batch=5, max_waiting=20) as recorder:
+        waiting = [asyncio.create_task(recorder.record(line(str(n)))) for n in range(500)]
+        await asyncio.sleep(200)
+        assert len(recorder._waiting) <= 20
+        await asyncio.gather(*waiting)
+    assert sorted(map(int, ledger.written)) == list(range(500))
+
+
+@in_virtual_time
+async def test_leaving_a_run_while_the_database_is_away_takes_so_long_and_no_longer(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ledger, outage = AwayLedger(0.0, math.inf), patient(leaving=10.0)
+    answers: list[Any] = []
+
+    async def run() -> None:
+        async with Recorder(Patient(ledger, outage)) as recorder:
+            waiting = asyncio.create_task(everyone(recorder, [str(n) for n in range(20)]))
+            try:
+                await asyncio.sleep(1000)
+            except asyncio.CancelledError:
+                outage.hurry()
+                raise
+            finally:
+                waiting.add_done_callback(lambda done: answers.extend(done.result()))
+
+    running = asyncio.create_task(run())
+    await asyncio.sleep(100)
+    running.cancel()
+    await asyncio.wait([running])
+    await settled()
+    assert running.cancelled()
+    assert now() == pytest.approx(110, abs=0.5)
+    assert [type(answer) for answer in answers] == [RecorderStopped] * 20
+    (given_up,) = [r for r in caplog.records if r.message == "entries_not_recorded"]
+    assert vars(given_up)["entries"] == 20
+
+
+@in_virtual_time
+async def test_a_batch_keeps_its_number_until_it_is_written_and_no_two_have_the_same() -> None:
+    ledger = AwayLedger(1.0, 30.0, refuses=lambda text: text in {"3", "11"})
+    run = await MemoryStore().start(Order(strategy="priority", concurrency=1))
+    async with Recorder(Patient(ledger, patient()), run=run, max_batch=16) as recorder:
+        await recorder.record(line("0"))
+        await asyncio.sleep(1)
+        await everyone(recorder, [str(n) for n in range(1, 40)])
+    numbers = [of.number for of in ledger.batches if of is not None]
+    assert len(numbers) == len(ledger.batches)
+    assert numbers == sorted(numbers)
+    assert numbers.count(2) > 3  # as often as it was tried while the database was away
+    assert [n for n in range(1, numbers[-1] + 1) if numbers.count(n) != 1] == [2]
+    assert sorted(map(int, ledger.written)) == sorted({*range(40)} - {3, 11})
+
+
+@in_virtual_time
+async def test_the_numbers_of_a_run_that_is_resumed_go_on() -> None:
+    from dataclasses import replace
+
+    ledger = AwayLedger(0, 0)
+    run = await MemoryStore().start(Order(strategy="priority", concurrency=1))
+    async with Recorder(ledger, run=replace(run, batch=41)) as recorder:
+        await recorder.record(line("a"))
+    assert ledger.batches == [Batch(run.id, 42)]
+
+
+@in_virtual_time
+async def test_a_run_that_was_lost_says_so_to_everybody() -> None:
+    ledger = NotedLedger(fails=(0, RunLost("run 1 is not this process's any more")))
+    async with Recorder(Patient(ledger, patient())) as recorder:
+        answers = await everyone(recorder, ["a", "b"])
+        assert [type(answer) for answer in answers] == [RunLost, RunLost]
+        with pytest.raises(RunLost):
+            recorder.check()
+    assert ledger.tried == 1
+
+
+@in_virtual_time
+async def test_a_recorder_that_is_stopped_writes_nothing_more() -> None:
+    ledger = NotedLedger(duration=5.0)
+    async with Recorder(ledger) as recorder:
+        waiting = asyncio.create_task(everyone(recorder, ["a"]))
+        await asyncio.sleep(1)
+        recorder.stop(RunLost("another process has it"))
+        assert [type(answer) for answer in await waiting] == [RunLost]
+        with pytest.raises(RunLost):
+            await recorder.record(line("b"))
+        recorder.post(line("c"))
+    assert now() < 2
+    assert ledger.written == []
+
+
+# ---- devices
+
+
+class AwayStore(MemoryStore):
+    """Whose ledger cannot be reached between two moments."""
+
+    away = (0.0, 0.0)
+
+    async def commit(self, entries: Sequence[Entry], *, of: Batch | None = None) -> Sequence[Any]:
+        if self.away[0] <= now() < self.away[1]:
+            raise GONE
+        return await super().commit(entries, of=of)
+
+
+def rig(names: Sequence[str], transport: WatchedTransport, **options: Any) -> tuple[Rig, AwayStore]:
+    store = AwayStore([device(name) for name in names], [SVC, SPARE])
+    return Rig((), (), transport, store=store, outage=patient(), **options), store
+
+
+@in_virtual_time
+async def test_no_visit_begins_while_the_database_is_away() -> None:
+    names = [f"r{n}" for n in range(40)]
+    transport = WatchedTransport({name: FakeDevice(RIGHT) for name in names}, seconds=1.0)
+    run, store = rig(names, transport, concurrency=5)
+    store.away = (2.5, 500.0)
+    outcomes = await run.run()
+    assert {outcome.status for outcome in outcomes} == {Status.COLLECTED}
+    assert sorted(outcome.device.name for outcome in outcomes) == sorted(names)
+    assert sorted(outcome.device.name for outcome in store.outcomes) == sorted(names)
+    during = [name for at, name, _ in transport.opened if 2.5 < at < 500]
+    assert len(during) <= 10  # those whose visit had begun, and those that began before anybody noticed
+    assert all(outcome.attempts == 1 for outcome in outcomes)
+    assert len(transport.opened) == len(names)
+
+
+@in_virtual_time
+async def test_a_device_that_waited_too_long_for_the_record_is_tried_again_without_a_retry() -> None:
+    transport = WatchedTransport({"r1": FakeDevice(RIGHT)}, seconds=1.0)
+    run, store = rig(["r1"], transport, device_timeout=10.0, retries=0)
+    store.away = (0.0, 300.0)
+    (outcome,) = await run.run()
+    assert (outcome.status, outcome.attempts) == (Status.COLLECTED, 1)
+    assert len(transport.opened) == 2  # it was given up in the outage, and visited once more after it
+    assert run.verdicts == [("svc", "accepted", None)]
+
+
+@in_virtual_time
+async def test_a_verdict_is_not_lost_however_long_the_database_is_away() -> None:
+    transport = WatchedTransport({"r1": FakeDevice({"spare": "right too"})}, seconds=30.0)
+    run, store = rig(["r1"], transport, device_timeout=10.0, retries=1)
+    running = asyncio.create_task(run.run())
+    store.away = (0.06, 300.0)  # the first attempt is on record by then
+    (outcome,) = await running
+    assert outcome.status is Status.FAILED  # each capture takes longer than the device is given
+    refused = [row for row in run.verdicts if row[1] == Verdict.REFUSED.value]
+    assert len(refused) == 1
+    assert "open" not in {verdict for _, verdict, _ in run.verdicts}
+
+
+@in_virtual_time
+async def test_a_device_that_is_unreachable_all_the_same_spends_its_retries() -> None:
+    dead = Unreachable("no answer")
+    transport = WatchedTransport({"r1": FakeDevice(RIGHT), "r2": FakeDevice(RIGHT, fails=dead)}, seconds=1.0)
+    run, store = rig(["r1", "r2"], transport, retries=2)
+    store.away = (0.0, 100.0)
+    outcomes = {outcome.device.name: outcome for outcome in await run.run()}
+    assert outcomes["r1"].status is Status.COLLECTED
+    assert outcomes["r2"].reason == "unreachable"
+    assert sum(name == "r2" for _, name, _ in transport.opened) <= 4
