@@ -47,7 +47,10 @@ class Sample:
 
 @dataclass(slots=True)
 class Soak:
-    """One soak. ``restart_database`` stops the database for some seconds and starts it again; None: it is left alone."""
+    """One soak. ``restart_database`` stops the database for some seconds and starts it again.
+
+    ``events``: what happens, one a day, in this order and then as it is drawn.
+    """
 
     installation: Installation
     folder: Path
@@ -56,6 +59,7 @@ class Soak:
     grows_by: int
     chance: random.Random
     restart_database: Callable[[], Awaitable[None]] | None = None
+    events: Sequence[str] = ()
     quiet_last_days: int = 0
     """The last so many days nothing happens, so that memory can be compared."""
     samples: list[Sample] = field(default_factory=list)
@@ -115,12 +119,7 @@ class Soak:
 
     async def _one_day(self, day: int, lab: Lab, server: Server, ahead: Ahead) -> None:
         """To each due time of the day in turn; what happens meanwhile is drawn."""
-        calm = day >= self.days - self.quiet_last_days
-        event = (
-            "nothing"
-            if calm
-            else self.chance.choice(["kill", "deploy", "database", "rotate", "dead", "well", "nothing"])
-        )
+        event = self._event(day)
         restarts = server.starts
         if self._known != self._password:
             await self._learn()
@@ -141,6 +140,13 @@ class Soak:
         ahead.set(max(midnight, ahead.now()))
         self._look(lab)
         await self._sample(day, server, restarted=server.starts != restarts)
+
+    def _event(self, day: int) -> str:
+        if day >= self.days - self.quiet_last_days:
+            return "nothing"
+        if day < len(self.events):
+            return self.events[day]
+        return self.chance.choice(["kill", "deploy", "database", "rotate", "dead", "well", "nothing"])
 
     async def _disturb(self, event: str, lab: Lab, server: Server) -> None:
         """In the middle of what runs now."""

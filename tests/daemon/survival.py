@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -180,23 +181,26 @@ def _sessions(lab: LabProcess, kills: Sequence[float]) -> tuple[int, int]:
     Each further session of a device has to follow one that was open when the daemon was killed.
     """
     opened: dict[int, tuple[str, float]] = {}
-    spans: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    asked = {event["connection"] for event in lab.events if event["event"] == "command"}
+    spans: dict[str, list[tuple[float, float, bool]]] = defaultdict(list)
     for event in lab.events:
+        number = event["connection"]
         if event["event"] == "session":
-            opened[event["connection"]] = (event["device"], event["at"])
-        elif event["event"] == "disconnect" and event["connection"] in opened:
-            device, since = opened.pop(event["connection"])
-            spans[device].append((since, event["at"]))
-    cut = 0
+            opened[number] = (event["device"], event["at"])
+        elif event["event"] == "disconnect" and number in opened:
+            device, since = opened.pop(number)
+            spans[device].append((since, event["at"], number in asked))
+    cut = twice = 0
     for device, sessions in spans.items():
         sessions.sort()
-        for place, (since, until) in enumerate(sessions):
-            killed = any(since <= kill <= until for kill in kills)
-            cut += killed
-            if place + 1 < len(sessions):
-                assert until <= sessions[place + 1][0], f"{device} was in two sessions at once"
-                assert killed, f"{device} was collected again, and was not in session at a kill"
-    return sum(len(sessions) > 1 for sessions in spans.values()), cut
+        for (_, until, _), (since, _, _) in pairwise(sessions):
+            assert until <= since, f"{device} was in two sessions at once"
+        collecting = [span for span in sessions if span[2]]  # others are control logins of the lockout guard
+        struck = [any(since <= kill <= until for kill in kills) for since, until, _ in collecting]
+        cut += sum(struck)
+        twice += len(collecting) > 1
+        assert all(struck[:-1]), f"{device} was collected again, and was not in session at a kill"
+    return twice, cut
 
 
 def _every_attempt_is_on_record(lab: LabProcess, ledger: Sequence[dict[str, Any]]) -> None:
