@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from benchmarks import cpu, guard, history, memory, recorder, scale, slow, storm, strategies
+from benchmarks import cpu, guard, history, memory, recorder, scale, schedule, slow, storm, strategies
 from benchmarks.bench import QUICK, Bench, Sizes
 from benchmarks.process import CORES, ENVIRONMENT
 from benchmarks.table import Answer
@@ -29,6 +29,7 @@ QUESTIONS: dict[str, Callable[[Bench], Answer]] = {
     "guard": guard.measure,
     "strategies": strategies.measure,
     "history": history.measure,
+    "schedule": schedule.measure,
 }
 
 

@@ -54,6 +54,9 @@ class Sizes:
     """Devices and versions of each, and ..."""
     asked: int = 1_000
     """... how often each question is put to them."""
+    jobs: int = 10_000
+    looks: int = 1_000
+    """Of the scheduler, a second apart."""
 
 
 QUICK = Sizes(
@@ -76,6 +79,8 @@ QUICK = Sizes(
     mixed=30,
     history=(20, 5),
     asked=10,
+    jobs=150,
+    looks=40,
 )
 
 

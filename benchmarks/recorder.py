@@ -31,17 +31,17 @@ def measure(bench: Bench) -> Answer:
     allowed = os.sched_getaffinity(0) if CORES.client is not None else set()
     pin(0, CORES.client)
     try:
-        asyncio.run(_on(answer, bench, "SQLite", _sqlite(bench)))
+        asyncio.run(_on(answer, bench, "SQLite", sqlite_of(bench)))
         if allowed:
             os.sched_setaffinity(0, allowed)
-        with _postgresql() as url:
+        with postgresql() as url:
             if url is None:
                 answer.rows.append(
                     Row("PostgreSQL", note="none given (NETRAVEN_TEST_PG_URL), none installed")
                 )
             else:
                 pin(0, CORES.client)
-                asyncio.run(_on(answer, bench, "PostgreSQL", _database_on(url)))
+                asyncio.run(_on(answer, bench, "PostgreSQL", database_on(url)))
     finally:
         if allowed:
             os.sched_setaffinity(0, allowed)
@@ -116,14 +116,14 @@ async def _throughput(
 
 
 @asynccontextmanager
-async def _sqlite(bench: Bench) -> AsyncIterator[str]:
+async def sqlite_of(bench: Bench) -> AsyncIterator[str]:
     folder = bench.new_folder("recorder")
     folder.mkdir()
     yield f"sqlite+aiosqlite:///{folder / 'netraven.db'}"
 
 
 @asynccontextmanager
-async def _database_on(server: str) -> AsyncIterator[str]:
+async def database_on(server: str) -> AsyncIterator[str]:
     """A database of our own on a PostgreSQL server, dropped afterwards."""
     import asyncpg
     from sqlalchemy.engine import make_url
@@ -144,7 +144,7 @@ async def _database_on(server: str) -> AsyncIterator[str]:
 
 
 @contextmanager
-def _postgresql() -> Iterator[str | None]:
+def postgresql() -> Iterator[str | None]:
     """The server that the environment names, else one of our own where the package for that is installed."""
     if given := os.environ.get("NETRAVEN_TEST_PG_URL"):
         yield given

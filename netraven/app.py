@@ -7,7 +7,7 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING, Any
 from netraven.assembly import (
     access_rules,
     courier,
+    floor_limits,
     git_exporter,
     guard_standing,
+    set_defaults,
     sources,
     sources_of,
     subscriptions,
     transport_for,
 )
 from netraven.collect.access import AccessRules
+from netraven.collect.floor import Floor, FloorLimits
 from netraven.config import (
     CollectSettings,
     JumpSettings,
@@ -40,10 +43,13 @@ from netraven.model import (
     AUTO,
     Credential,
     Device,
+    Job,
+    JobStanding,
     Logged,
     Order,
     Outcome,
     Run,
+    RunStatus,
     Selector,
     Target,
     What,
@@ -89,7 +95,12 @@ class NetRaven:
         jump: JumpSettings = JumpSettings(),
         platforms: Catalogue | None = None,
         outlets: Outlets = Outlets(),
+        floor: Floor | None = None,
     ) -> None:
+        """``floor``: what its runs share when several go on at once."""
+        self._floor = floor or Floor(
+            FloorLimits(settings.concurrency, {}, jump.max_logins, jump.max_sessions)
+        )
         self._outlets = outlets
         self.platforms = platforms or Catalogue()
         """The platforms that ship, and the user's."""
@@ -120,6 +131,7 @@ class NetRaven:
             encrypt=settings.history.encrypt,
             subscriptions=subscriptions(settings, platforms),
         ) as store:
+            set_defaults(store, settings)
             await store.runs.recover()
             raven = cls(
                 store=store,
@@ -129,6 +141,7 @@ class NetRaven:
                 access=access_rules(settings),
                 jump=settings.jump,
                 platforms=platforms,
+                floor=Floor(floor_limits(settings)),
                 outlets=Outlets(
                     git=git_exporter(settings, store, platforms),
                     courier=partial(courier, settings, store, platforms) if settings.hooks else None,
@@ -267,11 +280,114 @@ class NetRaven:
             await self._check(order.selector)
             running.check(order)
             await running.prepare(order.selector, what)
-            run = await running.execute(
-                await self._store.start(order), observer=observer, on_outcome=on_outcome
-            )
+            with self._floor.at_least(order.concurrency):
+                run = await running.execute(
+                    await self._store.start(order), observer=observer, on_outcome=on_outcome
+                )
             await self._keep(await self._outlets.export(), run, observer)
         return run
+
+    async def run_job(
+        self,
+        name: str,
+        *,
+        observer: Observer | None = None,
+        on_outcome: Callable[[Outcome], None] = lambda _: None,
+    ) -> Run:
+        """Run a job now and here, whatever its schedule says; one that waits, begun or not, is gone on with.
+
+        When cancelled it is put back with what is left: a daemon goes on with it, or this method called again. Raises
+        ``InputError`` where there is no such job, where a run of it goes on, and for what :meth:`run` does.
+        """
+        store = self._store_with_jobs()
+        standing = await store.jobs.get(name)
+        await self._ready(self._order_of(standing.job))
+        async with self._outlets.telling():
+            run = await self._claimed(standing)
+            run = await self._running.execute(run, observer=observer, on_outcome=on_outcome, resumable=True)
+            await self._keep(await self._outlets.export(), run, observer)
+        return run
+
+    async def retry(
+        self,
+        run_id: int,
+        *,
+        concurrency: int | None = None,
+        observer: Observer | None = None,
+        on_outcome: Callable[[Outcome], None] = lambda _: None,
+    ) -> Run:
+        """A new run of the same kind over the devices of a run that were not collected in it.
+
+        Raises ``InputError`` where there is no such run, where it has not ended, and where nothing is left of it.
+        """
+        order = await self._again(await self._store_with_jobs().runs.get(run_id))
+        if concurrency is not None:
+            order = replace(order, concurrency=concurrency)
+        await self._ready(order)
+        async with self._outlets.telling():
+            run = await self._store.start(order)
+            run = await self._running.execute(run, observer=observer, on_outcome=on_outcome)
+            await self._keep(await self._outlets.export(), run, observer)
+        return run
+
+    def _store_with_jobs(self) -> SqlStore:
+        if getattr(self._store, "jobs", None) is None:
+            raise InputError(
+                "without a database there are no jobs, and no past runs: open one with NetRaven.open"
+            )
+        return self.store
+
+    def _order_of(self, job: Job) -> Order:
+        return Order(
+            what=job.what,
+            selector=job.selector,
+            strategy=job.strategy or self._settings.strategy,
+            concurrency=job.concurrency or self._settings.concurrency,
+            outputs=job.outputs,
+        )
+
+    async def _claimed(self, standing: JobStanding) -> Run:
+        """A run of the job, held by this process."""
+        store = self._store_with_jobs()
+        waiting = standing.last_run
+        if waiting is None or waiting.status is not RunStatus.QUEUED:
+            waiting = await store.jobs.run_now(standing.job.name)
+        run = await store.runs.claim(waiting)
+        if run is None:
+            raise InputError(
+                f"run {waiting.id} of job {standing.job.name!r} was taken by another process meanwhile"
+            )
+        return run
+
+    async def _again(self, run: Run) -> Order:
+        if run.status in (RunStatus.QUEUED, RunStatus.RUNNING):
+            raise InputError(f"run {run.id} has not ended: what is left of it is known then")
+        if not run.what.visits:
+            raise InputError(
+                f"run {run.id} was no run over devices ({run.what.value}): there is nothing to retry"
+            )
+        if run.status is RunStatus.MISSED:
+            raise InputError(f"run {run.id} was missed, it had no devices: run its job instead")
+        selector = Selector(retry_of=run.id)
+        if not await self._store.count(selector, collected_only=True):
+            raise InputError(
+                f"run {run.id} has nothing to retry: no device is left that was not collected in it"
+            )
+        return Order(
+            what=run.what,
+            selector=selector,
+            strategy=run.strategy,
+            concurrency=run.concurrency,
+            outputs=run.outputs,
+            retry_of=run.id,
+            options=run.options,
+        )
+
+    async def _ready(self, order: Order) -> None:
+        """Make sure, before anything is on record, that such a run can be made."""
+        self._check_outputs(order.outputs)
+        self._running.check(order)
+        await self._running.prepare(order.selector, order.what)
 
     async def export_git(
         self, *, rebuild: bool = False, push: bool = True, progress: Progress | None = None
@@ -349,7 +465,15 @@ class NetRaven:
 
     @property
     def _running(self) -> Running:
-        return Running(self._store, self._transport, self._settings, self._realms, self._access, self._jump)
+        return Running(
+            self._store,
+            self._transport,
+            self._settings,
+            self._realms,
+            self._access,
+            self._jump,
+            floor=self._floor,
+        )
 
     async def _keep(self, lines: Iterable[Line], run: Run, observer: Observer | None) -> None:
         """Put lines into the run's log; what cannot be kept is only shown."""

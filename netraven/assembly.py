@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from netraven.collect import moments
 from netraven.collect.access import AccessRules
+from netraven.collect.floor import FloorLimits
 from netraven.config import (
     CollectSettings,
     HookSettings,
@@ -59,8 +60,16 @@ async def open_store(settings: Settings) -> AsyncIterator[SqlStore]:
         encrypt=settings.history.encrypt,
         subscriptions=subscriptions(settings, catalogue),
     ) as store:
+        set_defaults(store, settings)
         await store.runs.recover()
         yield store
+
+
+def set_defaults(store: SqlStore, settings: Settings) -> None:
+    """What runs of jobs have that say nothing of it."""
+    from netraven.storage.jobs import Defaults
+
+    store.jobs.defaults = Defaults(settings.collect.strategy, settings.collect.concurrency)
 
 
 def configurations(store: SqlStore, catalogue: Catalogue) -> Configurations:
@@ -293,6 +302,16 @@ def access_rules(settings: Settings) -> AccessRules:
     )
     told = [{name: rule.told for name, rule in rules.items()} for rules in (settings.tags, settings.devices)]
     return AccessRules(defaults, *told)
+
+
+def floor_limits(settings: Settings) -> FloorLimits:
+    """What settings allow all runs of a process together."""
+    return FloorLimits(
+        settings.collect.concurrency,
+        {name: told.max_sessions for name, told in settings.tags.items() if told.max_sessions is not None},
+        settings.jump.max_logins,
+        settings.jump.max_sessions,
+    )
 
 
 def transport_for(

@@ -135,6 +135,8 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
         "NETRAVEN_COLLECT__PATIENCE": "7",
         "NETRAVEN_COLLECT__LOGIN_GRACE": "60",
         "NETRAVEN_COLLECT__OUTPUTS": "running, version",
+        "NETRAVEN_COLLECT__DEAD_AFTER": "4",
+        "NETRAVEN_COLLECT__DEAD_CONNECT_TIMEOUT": "2",
         "NETRAVEN_SSH__HOST_KEYS": "strict",
         "NETRAVEN_SSH__AGENT_SOCKET": "/run/agent",
         "NETRAVEN_SSH__SOURCE_ADDRESS": "192.0.2.1",
@@ -298,8 +300,8 @@ def test_what_is_wrong_in_the_environment_is_named(folder: Path, name: str, valu
         ("[colect]\n", r"unknown section \[colect\], did you mean 'collect'\?"),
         (
             "[zzzzzz]\n",
-            r"unknown section \[zzzzzz\]. Known are: collect, daemon, database, devices, git, history, hooks, jobs, jump, "
-            "log, platforms, realms, retention, secrets, ssh, tags, vault",
+            r"unknown section \[zzzzzz\]. Known are: collect, daemon, database, devices, git, history, hooks, jobs, "
+            "jump, log, platforms, realms, retention, secrets, ssh, tags, vault",
         ),
         ("collect = 5\n", r"collect must be a section: \[collect\]"),
         ("[collect]\nconcurency = 5\n", r"unknown setting collect.concurency, did you mean 'concurrency'\?"),

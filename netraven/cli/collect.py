@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from netraven.app import NetRaven
 from netraven.assembly import needs_key
@@ -16,8 +16,9 @@ from netraven.cli.screen import note, print_json, warn
 from netraven.cli.slips import warn_of_slips
 from netraven.credentials.strategy import strategy_named
 from netraven.errors import NetRavenError
-from netraven.model import RunStatus, What
+from netraven.model import Run, RunStatus, What
 from netraven.plain import plain, plain_line
+from netraven.running import Observer
 
 SPARE_FILES = 64
 """Open files beside one socket for each session: database, logs, name lookups."""
@@ -51,6 +52,11 @@ async def collect(
             context, raven, tags=tags, names=names, concurrency=wanted, strategy=strategy, outputs=outputs
         )
         await note_what_waits(context, raven.store)
+    return tell(context, facts, as_json=as_json)
+
+
+def tell(context: Context, facts: RunFacts, *, as_json: bool) -> int:
+    """What a run came to, and the exit code that says it."""
     if as_json:
         print_json(facts.document())
         note(one_line(facts.run))
@@ -62,7 +68,7 @@ async def collect(
 
 
 def exit_code(facts: RunFacts) -> int:
-    if facts.run.status is RunStatus.INTERRUPTED:
+    if facts.run.status in (RunStatus.INTERRUPTED, RunStatus.QUEUED):  # queued: put back when it was stopped
         return 130
     return 0 if facts.run.status is RunStatus.COMPLETE else 1
 
@@ -79,20 +85,30 @@ async def run_and_watch(
     what: What = What.CONFIGURATION,
 ) -> RunFacts:
     """Run with progress on stderr. Being cancelled ends the run, not the caller: what was done is reported."""
+    concurrency = within_file_limit(concurrency)
+    return await watched(
+        context,
+        raven,
+        lambda observer: raven.run(
+            tags=tags,
+            names=names,
+            concurrency=concurrency,
+            strategy=strategy,
+            outputs=outputs,
+            what=what,
+            observer=observer,
+        ),
+    )
+
+
+async def watched(context: Context, raven: NetRaven, begin: Callable[[Observer], Awaitable[Run]]) -> RunFacts:
+    """The same with any run."""
     watching = watcher()
     context.when_stopping = watching.stopping
-    concurrency = within_file_limit(concurrency)
+    run: Run | None = None
     try:
         with watching:
-            await raven.run(
-                tags=tags,
-                names=names,
-                concurrency=concurrency,
-                strategy=strategy,
-                outputs=outputs,
-                what=what,
-                observer=watching,
-            )
+            run = await begin(watching)
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if watching.run is None or task is None:
@@ -107,9 +123,10 @@ async def run_and_watch(
         raise
     finally:
         context.when_stopping = None
-    if watching.run is None:
+    run = watching.run or run  # one that visits no device is not observed
+    if run is None:
         raise RuntimeError("a run ended that never began")
-    return await RunFacts.read(raven.store, watching.run.id)
+    return await RunFacts.read(raven.store, run.id)
 
 
 def within_file_limit(concurrency: int) -> int:

@@ -15,6 +15,7 @@ from netraven.cli.config_words import config_commands
 from netraven.cli.git_words import git_commands, import_git_verb
 from netraven.cli.history_words import archive_verbs, prune_command
 from netraven.cli.hook_words import hook_commands
+from netraven.cli.job_words import job_commands, status_command
 from netraven.cli.words import (
     KEEP_DAYS,
     Done,
@@ -88,8 +89,10 @@ def _top() -> Parser:
     _credentials(commands)
     _secrets(commands)
     _collecting(commands)
+    job_commands(commands)
     check_commands(commands)
     _serving(commands)
+    status_command(commands)
     _reading(commands)
     report_commands(commands)
     config_commands(commands)
@@ -445,13 +448,24 @@ def _serving(commands: Any) -> None:
 
 
 def _reading(commands: Any) -> None:
-    run = group(commands, "run", "past runs: list, show")
+    run = group(commands, "run", "past runs: list, show, retry")
     runs = verb(run, "list", "runs:show_all", "the runs, newest last")
     limits(runs)
     json_option(runs)
     one = verb(run, "show", "runs:show", "one run: numbers, what was not collected, what credentials did")
     one.add_argument("run", type=positive, metavar="RUN", help="its number")
     json_option(one)
+    again = verb(
+        run,
+        "retry",
+        "runs:retry",
+        "a new run of the devices that were not collected in one",
+        "The same outputs and the same strategy. Secrets that a device has refused are not offered to it again before\n"
+        "their time, as ever.",
+    )
+    again.add_argument("run", type=positive, metavar="RUN", help="its number")
+    again.add_argument("--concurrency", type=positive, metavar="N", help="devices in session at once")
+    json_option(again)
     log = group(commands, "log", "what happened: connections, attempts, job")
     for name, about in (
         ("connections", "one line for each device and run: how it went, with which credential"),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Self
 from netraven.cli.kinds import kind_of
 from netraven.cli.notices import STANDING, said
 from netraven.cli.screen import cell, console, counted, note, took
-from netraven.model import Outcome, Run, Status, What, utcnow
+from netraven.model import Counts, Outcome, Run, Status, What, utcnow
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -62,8 +62,20 @@ class Tally:
         self._marks: deque[tuple[float, int]] = deque()
 
     def run_started(self, run: Run, fleet: Fleet) -> None:
-        self.run, self.fleet, self.total = run, fleet, run.counts.devices
+        self.fleet = fleet
+        self.goes_on(run)
         self.began = time.monotonic()
+
+    def follows(self, run: Run) -> None:
+        """The run is another process's, and :meth:`goes_on` is told of it."""
+        self.goes_on(run)
+        self.began = time.monotonic()
+
+    def goes_on(self, run: Run, counts: Counts | None = None) -> None:
+        """A run that has come so far, by ``counts`` where they are newer than its own."""
+        counts = counts or run.counts
+        self.run, self.total = run, counts.devices
+        self.collected, self.failed, self.skipped = counts.collected, counts.failed, counts.skipped
 
     def device_finished(self, outcome: Outcome) -> None:
         if outcome.status in (Status.COLLECTED, Status.CHECKED):
@@ -90,6 +102,10 @@ class Tally:
     def waiting(self) -> int:
         """Devices that the lockout guard makes wait."""
         return self.fleet.waiting if self.fleet is not None else 0
+
+    @property
+    def in_session(self) -> int:
+        return self.fleet.in_session if self.fleet is not None else 0
 
     @property
     def done(self) -> int:
@@ -129,6 +145,13 @@ class Quiet(Tally):
 
     def run_started(self, run: Run, fleet: Fleet) -> None:
         super().run_started(run, fleet)
+        self._begin(run)
+
+    def follows(self, run: Run) -> None:
+        super().follows(run)
+        self._begin(run)
+
+    def _begin(self, run: Run) -> None:
         note(f"run {run.id}: {counted(self.total, 'device')}, up to {run.concurrency:,} at a time")
         self._ticking = asyncio.get_running_loop().create_task(self._tick())
 
@@ -192,7 +215,7 @@ class Display(Tally):
         if self.run is None:
             yield Text("reading devices and credentials", style="dim")
             return
-        in_session = self.fleet.in_session if self.fleet is not None else 0
+        in_session = self.in_session
         yield ProgressBar(
             total=max(1, self.total), completed=self.done, width=max(10, min(60, options.max_width - 20))
         )
@@ -202,7 +225,8 @@ class Display(Tally):
         line.append(f"  {self.failed:,} failed", style="red" if self.failed else "dim")
         if self.skipped:
             line.append(f"  {self.skipped:,} skipped", style="yellow")
-        line.append(f"  {in_session:,} in session", style="dim")
+        if self.fleet is not None:
+            line.append(f"  {in_session:,} in session", style="dim")
         if self.waiting:
             line.append(f"  {self.waiting:,} wait for the guard", style="yellow")
         line.append(f"  {self.pace('/s')}", style="dim")

@@ -41,7 +41,9 @@ MEANINGS = {
     "interrupted": "the run was stopped while the device was in session",
     "credentials_held": "what could open it is held, so that no account gets locked; nothing more was sent",
     "realm_paused": "the AAA service that judges its credentials looked unwell; nothing more was sent",
+    "window_closed": "its turn did not come before the time by which the run had to be finished",
     "refused_before": "refused all that matches, not long ago; nothing was sent again",
+    "window_closed": "the run had to be finished before it was through with it",
 }
 """What each failure class and each reason to skip a device means, in a few words."""
 
@@ -99,6 +101,7 @@ class RunFacts:
             "finished_at": None if run.finished_at is None else stamp(run.finished_at),
             "status": run.status.value,
             "counts": asdict(run.counts),
+            **origin(run),
             "devices": list(self.devices),
             "done": None if self.done is None else dict(self.done),
         }
@@ -116,10 +119,30 @@ class RunFacts:
         return [str(d["name"]) for d in self.devices if d["reason"] == reason]
 
 
+def origin(run: Run) -> dict[str, Any]:
+    """Where a run comes from and when it is to end, as JSON has it."""
+    return {
+        "job": run.job,
+        "due_at": run.due_at,
+        "finish_by": run.finish_by,
+        "eta_at": run.eta_at,
+        "missed": run.missed,
+        "retry_of": run.retry_of,
+    }
+
+
+def whence(run: Run) -> str:
+    """What a run is of, in a word or two."""
+    if run.job is not None:
+        return f"{run.what.value}, job {run.job}"
+    return f"{run.what.value}, {f'retry of {run.retry_of}' if run.retry_of is not None else 'by hand'}"
+
+
 def print_report(context: Context, facts: RunFacts, *, each_device: bool = False) -> None:
     """``each_device``: also name the devices that were not collected."""
     where = console()
     _headline(where, facts)
+    _origin(where, facts.run)
     if not facts.run.what.visits:
         _chore(where, context, facts)
         return
@@ -165,6 +188,23 @@ def _headline(where: Console, facts: RunFacts) -> None:
         seconds = (run.finished_at - run.started_at).total_seconds()
         line.append(f"  ({took(round(seconds * 1000))}, from {clock(run.started_at)} UTC)", style="dim")
     _line(where, line)
+
+
+def _origin(where: Console, run: Run) -> None:
+    said = [f"of the job {plain_line(run.job)}"] if run.job is not None else []
+    if run.retry_of is not None:
+        said.append(f"the devices that run {run.retry_of} had left")
+    if run.due_at is not None:
+        said.append(f"due {clock(run.due_at)} UTC")
+    if run.finish_by is not None:
+        said.append(f"to be finished by {clock(run.finish_by)} UTC")
+    if run.eta_at is not None:
+        late = run.finish_by is not None and run.eta_at > run.finish_by
+        said.append(f"expected to end {clock(run.eta_at)} UTC{', which is late' if late else ''}")
+    if run.missed:
+        said.append(f"{counted(run.missed, 'due time')} before it went by without a run")
+    for number, line in enumerate(_wrapped(where, Text("; ".join(said), style="dim"), 4) if said else ()):
+        _line(where, Text("    " if number else "  ").append_text(line))
 
 
 def _numbers(where: Console, facts: RunFacts) -> None:
@@ -309,6 +349,9 @@ def _look_further(where: Console, context: Context, facts: RunFacts, *, each_dev
     if any(d["reason"] != "no_credentials" for d in facts.devices):
         commands.append((context.command("log", "connections", "--run", run.id), "one line for each device"))
     refused = next((d for d in missing if d["attempts"]), None)
+    left = run.counts.devices - run.counts.collected
+    if left > 0 and run.status in (RunStatus.PARTIAL, RunStatus.FAILED, RunStatus.INTERRUPTED):
+        commands.append((context.command("run", "retry", run.id), "try those again that were not collected"))
     if refused is not None:
         words = ("log", "attempts", "--run", run.id, "--device", refused["name"])
         commands.append((context.command(*words), "what one device was offered, and its answers"))

@@ -7,8 +7,22 @@ from datetime import datetime
 
 from netraven.cli.context import Context
 from netraven.cli.logs import check_span
-from netraven.cli.report import RunFacts, print_report
+from netraven.cli.report import RunFacts, origin, print_report, whence
 from netraven.cli.screen import ROWS, Table, clock, console, print_json, print_json_list, say, took
+from netraven.model import RunStatus
+
+STYLES = {
+    RunStatus.COMPLETE: "",
+    RunStatus.PARTIAL: "yellow",
+    RunStatus.QUEUED: "cyan",
+    RunStatus.RUNNING: "bold",
+    RunStatus.INTERRUPTED: "magenta",
+    RunStatus.MISSED: "red",
+    RunStatus.FAILED: "red",
+    RunStatus.NO_DEVICES: "dim",
+    RunStatus.NO_CREDENTIALS: "red",
+}
+"""How the status of a run looks on a terminal; its word tells it everywhere."""
 
 
 async def show_all(
@@ -27,6 +41,7 @@ async def show_all(
                 "finished_at": run.finished_at,
                 "status": run.status.value,
                 "counts": asdict(run.counts),
+                **origin(run),
             }
             for run in runs
         )
@@ -37,7 +52,7 @@ async def show_all(
         return 0
     numbers = ("run", "took", "devices", "well", "failed", "skipped", "offered")
     columns = ("run", "what", "started (UTC)", "took", "status", *numbers[2:])
-    table = Table(*columns, right=numbers, spare=("offered", "skipped", "took", "what", "started (UTC)"))
+    table = Table(*columns, right=numbers, spare=("offered", "skipped", "took", "started (UTC)", "what"))
     for run in runs:
         lasted = (
             None
@@ -46,8 +61,9 @@ async def show_all(
         )
         counts = run.counts
         table.add(
-            run.id, run.what.value, clock(run.started_at), took(lasted), run.status.value.replace("_", " "),
+            run.id, whence(run), clock(run.started_at), took(lasted), run.status.value.replace("_", " "),
             counts.devices, counts.collected, counts.failed, counts.skipped, counts.attempts,
+            style=STYLES.get(run.status, ""),
         )  # fmt: skip
     table.print(console())
     if more:
@@ -63,3 +79,17 @@ async def show(context: Context, *, run: int, as_json: bool) -> int:
     else:
         print_report(context, facts, each_device=True)
     return 0
+
+
+async def retry(context: Context, *, run: int, concurrency: int | None, as_json: bool) -> int:
+    from netraven.app import NetRaven
+    from netraven.cli.collect import tell, watched, within_file_limit
+    from netraven.cli.hooks import note_what_waits
+
+    async with NetRaven.open(context.settings) as raven:
+        wanted = within_file_limit(concurrency) if concurrency is not None else None
+        facts = await watched(
+            context, raven, lambda observer: raven.retry(run, concurrency=wanted, observer=observer)
+        )
+        await note_what_waits(context, raven.store)
+    return tell(context, facts, as_json=as_json)

@@ -100,7 +100,7 @@ key_file = "netraven.key"
 # Who is told of what; one section for each.
 # [hooks.chat]
 # type = "webhook"         # or "command", "mail"
-# events = ["changed", "first-seen", "failed-again", "recovered", "run-finished"]
+# events = ["changed", "first-seen", "failed-again", "recovered", "run-finished", "stale-devices"]
 # url = "https://chat.example.net/hook"
 # secret = "env:HOOK_KEY"  # the key that it is signed with
 # tags = ["core"]          # and platforms = [...], pattern = "regular expression"

@@ -78,7 +78,7 @@ class Limits:
     patience: float = 600.0
     connect_timeout: float = 10.0
     """Where settings say nothing of the device."""
-    breaker: Breaker = Breaker()
+    breaker: Breaker = field(default_factory=Breaker)
     clock: Clock = time.monotonic
     outage: Outage = field(default_factory=Outage)
 
@@ -115,6 +115,10 @@ _LOOK_AGAIN = 0.25
 _HELD_UP = 30.0
 """Seconds that the devices behind a jump host wait for a credential of its that is kept back: they hold places of the
 run, so that what would let it go may never come."""
+_HELD_OPEN = 5.0
+"""Seconds that a session is kept open while what the device gave is put on record."""
+_GOODBYE = 10.0
+"""Seconds within which a session is closed, whatever was left of the device's time."""
 _IN_DOUBT = 3.0
 """Seconds after which a jump host's refusal stands, for the same reason."""
 
@@ -196,6 +200,8 @@ class Collector:
                 return Deferred(visit)
             return await self._finish(visit, visit.outcome(Status.SKIPPED, why.reason, why.why))
         except DeviceFailure as failure:
+            if visit.recording is not None:  # all was had, and then it hung up badly
+                return await visit.recording
             if failure.retriable and self._outage.number != outages:
                 return Again(
                     visit, 0.0
@@ -215,6 +221,11 @@ class Collector:
             return await self._finish(
                 visit, visit.outcome(Status.SKIPPED, SkipReason.NO_CREDENTIALS, self.entrance.why_none(visit))
             )
+        if visit.recording is not None:
+            return await visit.recording
+        return await self._finish_well(visit, gathered)
+
+    async def _finish_well(self, visit: Visit, gathered: Gathered) -> Outcome:
         status = Status.COLLECTED if self._means.what is What.CONFIGURATION else Status.CHECKED
         return await self._finish(visit, visit.outcome(status, detail=gathered.said), gathered)
 
@@ -341,12 +352,12 @@ class Collector:
 
     async def _in_time(self, visit: Visit, way: Way | None) -> Gathered | None:
         seconds = visit.target.access.device_timeout or self._device_timeout
-        use = partial(self._log_in_and_capture, way=way)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(seconds) as deadline:
                 if self._means.what is What.REACHABILITY:
                     via = way.tunnel if way is not None else None
                     return Gathered(said=await self._means.transport.knock(visit.target, via))
+                use = partial(self._log_in_and_capture, way=way, deadline=deadline)
                 return await self.entrance.through(visit, use)
         except TimeoutError as error:
             raise self._out_of_time(visit, seconds) from error
@@ -395,7 +406,7 @@ class Collector:
         return AuthNoVerdict(said) if visit.stage == "offered" else Unreachable(said)
 
     async def _log_in_and_capture(
-        self, visit: Visit, offer: Offer, round_: Round, *, way: Way | None
+        self, visit: Visit, offer: Offer, round_: Round, *, way: Way | None, deadline: asyncio.Timeout
     ) -> Gathered:
         async with self.entrance.logging_in(visit, offer, round_) as login, AsyncExitStack() as open_things:
             via = way.tunnel if way is not None else None
@@ -405,7 +416,24 @@ class Collector:
             if way is not None:
                 way.logged_in()
             login.offer.admission.close()
-            return await self._gather(visit, session, login)
+            gathered = await self._gather(visit, session, login)
+            deadline.reschedule(None)
+            await self._record_in_session(visit, gathered)
+            deadline.reschedule(asyncio.get_running_loop().time() + _GOODBYE)
+            return gathered
+
+    async def _record_in_session(self, visit: Visit, gathered: Gathered) -> None:
+        """Put what it gave on record before its session is closed, as long as that does not keep it open for long.
+
+        A process that is killed then leaves a device either in session or done: none is visited twice that was not in
+        session when it happened.
+        """
+        visit.recording = asyncio.create_task(self._finish_well(visit, gathered))
+        try:
+            await asyncio.wait([visit.recording], timeout=_HELD_OPEN)
+        except asyncio.CancelledError:
+            visit.recording.cancel()  # its entry is written all the same
+            raise
 
     async def _log_in_and_hold(
         self, visit: Visit, offer: Offer, round_: Round, *, via: Tunnel | None, hold: Hold

@@ -92,7 +92,7 @@ class Fleet:
         self._guard.tell(changed=self._changed.set)
         self.done = Load()
         """The devices that have come to an end in this fleet, and what they usually take."""
-        self.eta: datetime | None = None
+        self.eta_at: datetime | None = None
         """When all will be done, as far as the run can tell."""
 
     @property

@@ -47,7 +47,7 @@ class Pace:
             in_session=self._fleet.in_session,
             slowest_first=self._finish_by is not None,
         )
-        self._fleet.eta = None if seconds is None else now + timedelta(seconds=seconds)
+        self._fleet.eta_at = None if seconds is None else now + timedelta(seconds=seconds)
         if self._late is not None and self._finish_by is not None and seconds is not None:
             window = (self._finish_by - now).total_seconds()
             left = self._load.without(done).devices
@@ -60,4 +60,4 @@ class Pace:
                     }
                 )
                 self._late = None
-        return self._fleet.eta
+        return self._fleet.eta_at

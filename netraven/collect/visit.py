@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -65,6 +66,8 @@ class Visit:
     """How far the present try has come: nothing offered, a secret without a verdict, logged in."""
     finished: Outcome | None = None
     """What the device came to, from the moment on at which it is being put on record."""
+    recording: asyncio.Task[Outcome] | None = None
+    """Puts what the device gave on record, begun while it was still in session."""
 
     def __post_init__(self) -> None:
         self.began = self.clock()

@@ -272,7 +272,14 @@ class HookSettings:
     """``[hooks.NAME]``: who is told of what."""
 
     type: str = field(default="", metadata={"one_of": ("webhook", "command", "mail")})
-    events: tuple[str, ...] = ("changed", "first-seen", "failed-again", "recovered", "run-finished")
+    events: tuple[str, ...] = (
+        "changed",
+        "first-seen",
+        "failed-again",
+        "recovered",
+        "run-finished",
+        "stale-devices",
+    )
     tags: tuple[str, ...] = ()
     """Only devices that carry one of them."""
     platforms: tuple[str, ...] = ()

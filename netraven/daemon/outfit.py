@@ -19,6 +19,7 @@ from netraven.assembly import (
     transport_for,
 )
 from netraven.collect import moments
+from netraven.collect.floor import Floor
 from netraven.config import Settings
 from netraven.credentials.holds import Standing
 from netraven.credentials.lockout import Policy
@@ -45,8 +46,8 @@ class Outfit:
     exporter: Exporter | None
 
     @classmethod
-    def of(cls, settings: Settings, database: Database) -> Outfit:
-        """Raises ``SettingsError`` for what does not fit together."""
+    def of(cls, settings: Settings, database: Database, floor: Floor) -> Outfit:
+        """Raises ``SettingsError`` for what does not fit together. ``floor`` is the daemon's one."""
         platforms = Catalogue(settings.platforms_folder)
         hook_ways(settings)
         store = SqlStore.on(
@@ -66,6 +67,7 @@ class Outfit:
             access_rules(settings),
             settings.jump,
             settings.retention,
+            floor,
         )
         return cls(settings, platforms, store, running, git_exporter(settings, store, platforms))
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
+from netraven.assembly import floor_limits
+from netraven.collect.floor import Floor
 from netraven.config import Settings
 from netraven.daemon.afterwards import Exporting, Telling
 from netraven.daemon.figures import Refresher
@@ -66,6 +68,7 @@ class Daemon:
     def __init__(self, start: Start) -> None:
         self._start = start
         self._settings = start.settings
+        self._floor = Floor(floor_limits(start.settings))
         self._address = _address(start.settings)
         self._metrics = Metrics(start.version)
         self._lag = LoopLag(self._metrics.lag.observe)
@@ -138,7 +141,7 @@ class Daemon:
         settings = self._settings
         database = await Database.open(settings.database_url)
         try:
-            outfit = Outfit.of(settings, database)
+            outfit = Outfit.of(settings, database, self._floor)
             self._me = await outfit.store.daemons.register(self._state(), several=settings.daemon.several)
             try:
                 await _apply_jobs(outfit)
@@ -295,10 +298,11 @@ class Daemon:
         old = self._in_force()
         settings = await asyncio.to_thread(self._start.reload)
         _address(settings)
-        outfit = Outfit.of(settings, old.store.database)
+        outfit = Outfit.of(settings, old.store.database, self._floor)
         await _apply_jobs(outfit)
         outfit.store.on_commit = self._metrics.committed
         self._outfit, self._settings = outfit, settings
+        self._floor.change(floor_limits(settings))
         if self._jobs is not None:
             self._jobs.defaults = outfit.store.jobs.defaults
             self._jobs.subscriptions = outfit.store.jobs.subscriptions

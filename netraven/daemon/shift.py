@@ -51,8 +51,8 @@ class Watch:
     def drain(self) -> None:
         """No further devices; those in session may end."""
         self.draining = True
-        if (drain := getattr(self.fleet, "drain", None)) is not None:
-            drain()
+        if self.fleet is not None:
+            self.fleet.drain()
 
     @property
     def state(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from netraven.model import Event, EventKind, What
 from netraven.notify.message import ChangedOutput, Message
 
 LONGEST_DIFF = 64 * 1024
@@ -38,15 +39,22 @@ def document(message: Message) -> dict[str, Any]:
         detail=event.data.get("detail"),
         status=event.data.get("status"),
         counts=event.data.get("counts"),
+        what=event.data.get("what", What.CONFIGURATION.value),
+        stale=_stale(event) if event.kind is EventKind.STALE else None,
     )
 
 
 def _document(message: Message, kind: str, **fields: Any) -> dict[str, Any]:
     nothing: dict[str, Any] = {
         "run": None, "device": None, "versions": [], "reason": None, "detail": None, "status": None, "counts": None,
+        "what": None, "stale": None,
     }  # fmt: skip
     first = {"id": message.uid, "type": kind, "timestamp": stamp(message.at), "hook": message.hook}
     return first | nothing | fields
+
+
+def _stale(event: Event) -> dict[str, Any]:
+    return {name: event.data.get(name) for name in ("older_than_s", "count", "devices")}
 
 
 def _version(change: ChangedOutput) -> dict[str, Any]:

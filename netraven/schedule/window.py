@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
-from netraven.schedule.zones import change_after, moment_of, wall
+from netraven.schedule.zones import change_after, moments_of, wall
 
 _DAY = timedelta(days=1)
 
@@ -46,7 +46,9 @@ class Window:
 
 
 def _next(shown: time, after: datetime, zone: ZoneInfo) -> datetime:
+    """The first moment after ``after`` at which the wall clock shows it, or skips it."""
     day = wall(after, zone).replace(hour=shown.hour, minute=shown.minute, second=0, microsecond=0)
-    while (found := moment_of(day, zone)) <= after:
+    while True:
+        if found := [moment for moment in moments_of(day, zone) if moment > after]:
+            return found[0]
         day += _DAY
-    return found

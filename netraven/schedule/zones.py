@@ -7,6 +7,7 @@ A zone's offset tells it apart from UTC. Twice a year it changes: the wall clock
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from zoneinfo import ZoneInfo, available_timezones
@@ -64,6 +65,13 @@ def moment_of(time: datetime, zone: ZoneInfo) -> datetime:
     if before >= after:  # there is such a time; where before > after, it comes twice (PEP 495)
         return (time - before).replace(tzinfo=UTC)
     return _narrowed((time - after).replace(tzinfo=UTC), (time - before).replace(tzinfo=UTC), zone)
+
+
+def moments_of(time: datetime, zone: ZoneInfo) -> Sequence[datetime]:
+    """All moments at which the wall clock shows ``time``: two where it does twice; never none, as above."""
+    first = moment_of(time, zone)
+    again = (time - _offset_of(time, zone, fold=1)).replace(tzinfo=UTC)
+    return (first, again) if again > first else (first,)
 
 
 def _offset_of(time: datetime, zone: ZoneInfo, *, fold: int) -> timedelta:

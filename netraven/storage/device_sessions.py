@@ -26,10 +26,11 @@ SLACK = timedelta(minutes=1)
 
 _HELD = device_sessions.alias("held")
 _NOW, _RUN = bindparam("b_now", type_=UtcDateTime()), bindparam("b_run", type_=Id)
-_IDS = bindparam("b_ids", expanding=True)
+_IDS: Any = bindparam("b_ids", expanding=True)
 _WANTED = (
     select(devices.c.id, runs.c.id, runs.c.owner, bindparam("b_until", type_=UtcDateTime()))
-    .where(runs.c.id == _RUN, devices.c.id.in_(_IDS))
+    .select_from(devices.join(runs, runs.c.id == _RUN))
+    .where(devices.c.id.in_(_IDS))
     .where(
         ~select(_HELD.c.device_id)  # a row of another run is not even locked
         .where(_HELD.c.device_id == devices.c.id, _HELD.c.run_id != _RUN, _HELD.c.until > _NOW)

@@ -27,9 +27,9 @@ async def connect(path: Path, *, busy_timeout: float = BUSY_TIMEOUT) -> aiosqlit
     ``busy_timeout``: seconds that it waits for a lock that another process holds. The file has to be there: SQLite
     would make an empty one in place of one that was moved away for a moment, and the connection would go on with that.
     """
-    uri = f"{path.absolute().as_uri()}?mode=rw"
 
     def connector() -> sqlite3.Connection:
+        uri = f"{path.absolute().as_uri()}?mode=rw"
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=busy_timeout)
         try:
             for pragma in PRAGMAS:

@@ -38,27 +38,23 @@ _READ_ONLY = "25006"
 class Database:
     """An open database of the right schema revision. Close it, or use it as ``async with await Database.open(url)``."""
 
-    def __init__(
-        self, location: Location, *, connections: int = 5, busy_timeout: float = driver.BUSY_TIMEOUT
-    ) -> None:
+    def __init__(self, location: Location, *, connections: int = 5) -> None:
         """Make the engines; nothing is opened yet. Everyone but ``migrate`` uses :meth:`open`."""
         self.location = location
         self._file: tuple[int, int] | None = None
         if location.path is not None:
-            opening = partial(driver.connect, location.path, busy_timeout=busy_timeout)
+            opening = partial(driver.connect, location.path, **location.connect_args)
             self._writer = _sqlite_engine(opening, begin="BEGIN IMMEDIATE", connections=1)
             self._reader = _sqlite_engine(opening, begin="BEGIN", connections=connections)
         else:
             self._writer = self._reader = _postgresql_engine(location, connections=connections)
 
     @classmethod
-    async def open(
-        cls, url: str, *, connections: int = 5, busy_timeout: float = driver.BUSY_TIMEOUT
-    ) -> Database:
+    async def open(cls, url: str, *, connections: int = 5) -> Database:
         """Open the database at ``url`` and make sure that it is there, writable and of this program's revision.
 
-        ``connections``: how many readers at once (PostgreSQL: readers and writers). ``busy_timeout``: seconds that
-        SQLite waits for a lock. Raises ``DatabaseError`` with what to do, and never with the password.
+        ``connections``: how many readers at once (PostgreSQL: readers and writers). Raises ``DatabaseError`` with what
+        to do, and never with the password.
         """
         location = locate(url)
         if location.path is not None and not location.path.exists():
@@ -69,7 +65,7 @@ class Database:
             location = replace(
                 location, connect_args={**location.connect_args, "command_timeout": ANSWER_TIMEOUT}
             )
-        database = cls(location, connections=connections, busy_timeout=busy_timeout)
+        database = cls(location, connections=connections)
         try:
             async with database.writing() as connection:
                 revision = await connection.run_sync(stored_revision)

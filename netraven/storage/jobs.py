@@ -6,6 +6,7 @@ edit takes effect at the next look. Who claims a job locks its row first: of sev
 
 from __future__ import annotations
 
+import asyncio
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -38,6 +39,7 @@ from netraven.storage import happenings
 from netraven.storage.engine import Database
 from netraven.storage.runs import ACTIVE, put, run_of
 from netraven.storage.schema import jobs, runs
+from netraven.storage.turns import slices
 
 _LOCK = 0x6E72616A6F6273  # PostgreSQL's advisory locks are numbers: "nrajobs"
 _LOOKS_FOR_WRONG_CLOCKS = timedelta(minutes=1)
@@ -84,7 +86,8 @@ class SqlJobs:
             await _lock(connection)
             if (await connection.execute(select(jobs.c.id).where(jobs.c.name == job.name))).first():
                 raise InputError(f"there is a job {job.name!r} already: edit it, or give another name")
-            row = await _insert(connection, job, table, Origin.COMMAND, now)
+            values = _new(job, table, Origin.COMMAND, now)
+            row = (await connection.execute(insert(jobs).values(values).returning(jobs))).one()
         return _standing(row)
 
     async def edit(self, job: Job, *, now: datetime | None = None) -> JobStanding:
@@ -127,22 +130,23 @@ class SqlJobs:
         Again with the same jobs changes nothing. ``InputError`` where one is none, or another origin has its name.
         """
         now = now or utcnow()
-        tables = {job.name: _checked(job, now) for job in wanted}
-        if len(tables) < len(wanted):
-            twice = next(job.name for job in wanted if sum(other.name == job.name for other in wanted) > 1)
-            raise InputError(f"there are two jobs {twice!r}: give one of them another name")
+        tables: dict[str, dict[str, Any]] = {}
+        for job in wanted:
+            if job.name in tables:
+                raise InputError(f"there are two jobs {job.name!r}: give one of them another name")
+            tables[job.name] = _checked(job, now)
+            await asyncio.sleep(0)  # thousands take a second, and sessions are open meanwhile
         async with self._database.writing() as connection:
             await _lock(connection)
-            rows = (await connection.execute(select(jobs).with_for_update())).all()
-            known = {row.name: row for row in rows}
-            changed = [row.name for row in rows if row.origin == origin and row.name not in tables]
-            gone = [known[name].id for name in changed]
-            if gone:
-                await connection.execute(delete(jobs).where(jobs.c.id.in_(gone)))
+            rows = {row.name: row for row in await connection.execute(select(jobs).with_for_update())}
+            changed = [name for name, row in rows.items() if row.origin == origin and name not in tables]
+            for part in slices(changed):
+                await connection.execute(delete(jobs).where(jobs.c.name.in_(part)))
+            new: list[Job] = []
             for job in wanted:
-                row = known.get(job.name)
+                row = rows.get(job.name)
                 if row is None:
-                    await _insert(connection, job, tables[job.name], origin, now)
+                    new.append(job)
                 elif row.origin != origin:
                     raise InputError(
                         f"job {job.name!r}: there is one already, defined by {_WHERE[Origin(row.origin)]}: "
@@ -153,6 +157,9 @@ class SqlJobs:
                 else:
                     await _update(connection, row, job, tables[job.name], now)
                 changed.append(job.name)
+            for some in slices(new):
+                values = [_new(job, tables[job.name], origin, now) for job in some]
+                await connection.execute(insert(jobs), values)
         return sorted(changed)
 
     # Reading
@@ -334,10 +341,9 @@ async def _was_run(connection: AsyncConnection, job_id: int, due_at: datetime) -
     return bool((await connection.execute(select(same))).scalar())
 
 
-async def _insert(
-    connection: AsyncConnection, job: Job, table: Mapping[str, Any], origin: Origin, now: datetime
-) -> Row[Any]:
-    values = {
+def _new(job: Job, table: Mapping[str, Any], origin: Origin, now: datetime) -> dict[str, Any]:
+    """The row of a job that there was not."""
+    return {
         "name": job.name,
         "definition": table,
         "enabled": job.enabled,
@@ -346,8 +352,6 @@ async def _insert(
         "updated_at": now,
         **_times(first_due(job, now)),
     }
-    row: Row[Any] = (await connection.execute(insert(jobs).values(values).returning(jobs))).one()
-    return row
 
 
 async def _update(

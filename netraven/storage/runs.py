@@ -199,6 +199,12 @@ class SqlRuns:
             rows = (await connection.execute(statement)).all()
         return [run_of(row) for row in reversed(rows)]
 
+    async def of_job(self, job_id: int, *, limit: int) -> Sequence[Run]:
+        """The newest runs of a job, newest last."""
+        statement = select(runs).where(runs.c.job_id == job_id).order_by(runs.c.id.desc()).limit(limit)
+        async with self._database.reading() as connection:
+            return [run_of(row) for row in reversed((await connection.execute(statement)).all())]
+
     async def recover(self, *, now: datetime | None = None) -> Sequence[Run]:
         """Take runs from processes that are gone, and return them: those of jobs are queued, others interrupted.
 

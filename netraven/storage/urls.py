@@ -23,7 +23,7 @@ class Location:
     path: Path | None
     """The file, for SQLite; None for a server."""
     connect_args: dict[str, Any] = field(default_factory=dict, repr=False)
-    """What asyncpg is called with, for a server. The password is in here."""
+    """What the driver is called with. A server's password is in here."""
 
     @property
     def is_sqlite(self) -> bool:
@@ -34,7 +34,8 @@ def locate(url: str) -> Location:
     """Read a database URL, or raise ``DatabaseError``.
 
     ``sqlite:///relative.db``, ``sqlite:////absolute.db`` and ``postgresql://user:password@host/name``, each also with
-    its async driver named (``sqlite+aiosqlite``, ``postgresql+asyncpg``). For PostgreSQL the query may hold what
+    its async driver named (``sqlite+aiosqlite``, ``postgresql+asyncpg``). For SQLite the query may hold
+    ``busy_timeout``, the seconds that a lock of another process is waited for. For PostgreSQL the query may hold what
     libpq's URLs hold: ``sslmode`` and its companions, ``host=/socket/directory``, ``application_name``; what is
     none of these goes to the server as a setting.
     """
@@ -67,7 +68,8 @@ def _sqlite(url: URL) -> Location:
     if not url.database or url.database == ":memory:":
         raise DatabaseError("the database URL names no file: write sqlite:///FILE")
     path = Path(url.database).expanduser()
-    return Location(str(path), path)
+    told = url.query.get("busy_timeout")
+    return Location(str(path), path, {} if told is None else {"busy_timeout": _seconds("busy_timeout", told)})
 
 
 def _postgresql(url: URL) -> Location:
@@ -76,12 +78,19 @@ def _postgresql(url: URL) -> Location:
         query.setdefault("sslmode", query.pop("ssl"))
     query.setdefault("application_name", "netraven")
     timeout = query.pop("connect_timeout", None)
-    try:
-        seconds = float(str(timeout)) if timeout is not None else CONNECT_TIMEOUT
-    except ValueError:
-        raise DatabaseError("connect_timeout in the database URL is not a number of seconds") from None
+    seconds = CONNECT_TIMEOUT if timeout is None else _seconds("connect_timeout", timeout)
     # The driver reads the whole URL itself, as libpq would, certificates, socket directories and ~/.pgpass included.
     dsn = url.set(drivername="postgresql", query=query).render_as_string(hide_password=False)
     secretless = {key: value for key, value in url.query.items() if key not in {"password", "sslpassword"}}
     shown = url.set(drivername="postgresql", query=secretless).render_as_string(hide_password=True)
     return Location(shown, None, {"dsn": dsn, "timeout": seconds or None})
+
+
+def _seconds(name: str, told: object) -> float:
+    try:
+        seconds = float(str(told))
+    except ValueError:
+        seconds = -1.0
+    if not 0.0 <= seconds < 1e6:
+        raise DatabaseError(f"{name} in the database URL is not a number of seconds")
+    return seconds

@@ -18,9 +18,23 @@ from tests.acceptance.at_the_prompt import Operator
 from tests.acceptance.installation import Installation
 from tests.acceptance.processes import Command, Ended
 from tests.acceptance.system import User, public_folder, temporary_user
-from tests.databases import backend, database_url, empty_url, postgresql_server, postgresql_template
+from tests.databases import (
+    backend,
+    database_url,
+    empty_url,
+    own_server,
+    postgresql_server,
+    postgresql_template,
+)
 
-__all__ = ["backend", "database_url", "empty_url", "postgresql_server", "postgresql_template"]
+__all__ = [
+    "backend",
+    "database_url",
+    "empty_url",
+    "own_server",
+    "postgresql_server",
+    "postgresql_template",
+]
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import resource
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -19,6 +18,7 @@ from netraven.storage import engine
 from tests.acceptance.installation import Installation, credential
 from tests.acceptance.processes import PATIENCE, Command, Ended, LabProcess, collecting
 from tests.acceptance.test_kill import compare
+from tests.acceptance.wire import Wire, through
 
 CONCURRENCY = 10
 
@@ -107,65 +107,6 @@ async def test_a_full_disk(small_disk: Path, tmp_path: Path, made: Fleet, comman
         assert "the disk is full" in ended.err or "disk full" in ended.err
         filler.unlink()
         await check_what_is_left(lab, installation, command)
-
-
-class Wire:
-    """Stands between NetRaven and PostgreSQL, and can be cut."""
-
-    def __init__(self, server: str) -> None:
-        parts = urlsplit(server)
-        self._host = parse_qs(parts.query).get("host", [parts.hostname or "127.0.0.1"])[0]
-        self._port = parts.port or 5432
-        self._writers: set[asyncio.StreamWriter] = set()
-        self._alive = asyncio.Event()
-        self._alive.set()
-        self._server: asyncio.Server
-
-    async def __aenter__(self) -> Wire:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.cut()
-
-    async def cut(self) -> None:
-        """The server has died: connections are closed, new ones refused."""
-        self._server.close()
-        self._alive.set()
-        for writer in self._writers:
-            writer.transport.abort()
-
-    def go_dead(self) -> None:
-        """The network has gone: nothing is passed on, nobody is told."""
-        self._alive.clear()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._host.startswith("/"):
-            far = await asyncio.open_unix_connection(f"{self._host}/.s.PGSQL.{self._port}")
-        else:
-            far = await asyncio.open_connection(self._host, self._port)
-        self._writers |= {writer, far[1]}
-        with contextlib.suppress(OSError):
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._pass_on(reader, far[1]))
-                group.create_task(self._pass_on(far[0], writer))
-        self._writers -= {writer, far[1]}
-
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65_536):
-                await self._alive.wait()
-                writer.write(data)
-                await writer.drain()
-        writer.transport.abort()
-
-
-def through(url: str, port: int) -> str:
-    """The same database, called over 127.0.0.1 and this port."""
-    parts = urlsplit(url)
-    user = parts.netloc.rpartition("@")[0]
-    return parts._replace(netloc=f"{user}@127.0.0.1:{port}", query="").geturl()
 
 
 @pytest.mark.slow

@@ -16,7 +16,18 @@ from benchmarks.bench import QUICK
 from benchmarks.clients import NEEDS, TITLES
 
 ROOT = Path(__file__).resolve().parents[2]
-QUESTIONS = {"cpu", "slow", "memory", "storm", "scale", "recorder", "strategies", "guard", "history"}
+QUESTIONS = {
+    "cpu",
+    "slow",
+    "memory",
+    "storm",
+    "scale",
+    "recorder",
+    "strategies",
+    "guard",
+    "history",
+    "schedule",
+}
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),  # thirty processes after each other, on a machine that does other things

@@ -22,7 +22,7 @@ TIME = re.compile(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 DEVICE_KEYS = ["name", "status", "reason", "detail", "credential", "attempts", "retry_count", "duration_ms", "snapshot",
                "changed"]  # fmt: skip
 CONNECTION_KEYS = ["timestamp", "device", "run", "successful", "duration_ms", "error_type", "error_message",
-                   "credential_id", "credential", "credential_username", "retry_count"]  # fmt: skip
+                   "credential_id", "credential", "credential_username", "retry_count", "what"]  # fmt: skip
 ATTEMPT_KEYS = [
     "timestamp",
     "device",
@@ -36,6 +36,12 @@ ATTEMPT_KEYS = [
 ]
 
 
+DOCUMENT_KEYS = [
+    *("run", "what", "started_at", "finished_at", "status", "counts", "job", "due_at", "finish_by", "eta_at"),
+    *("missed", "retry_of", "devices", "done"),
+]
+
+
 @pytest.fixture
 def collected(ready: Path, nr: Command) -> Any:
     """The document of one run over everything."""
@@ -45,7 +51,8 @@ def collected(ready: Path, nr: Command) -> Any:
 
 
 def test_the_document_of_a_run(collected: Any, nr: Command) -> None:
-    assert list(collected) == ["run", "started_at", "finished_at", "status", "counts", "devices"]
+    assert list(collected) == DOCUMENT_KEYS
+    assert (collected["what"], collected["done"]) == ("configuration", None)
     assert (collected["run"], collected["status"]) == (1, "partial")
     assert TIME.fullmatch(collected["started_at"])
     assert TIME.fullmatch(collected["finished_at"])
@@ -190,7 +197,7 @@ def test_selecting(ready: Path, nr: Command) -> None:
     assert [d["name"] for d in said.json["devices"]] == ["r1", "r2"]
     assert said.json["status"] == "complete"
     (run,) = nr("run", "list", "--json").json
-    assert list(run) == ["run", "started_at", "finished_at", "status", "counts"]
+    assert list(run) == DOCUMENT_KEYS[:-2]
     assert "complete" in nr("run", "list").out
     nothing = nr("collect", "--tag", "unused")
     assert nothing.code == 1
@@ -355,12 +362,12 @@ def test_a_database_that_goes_away_ends_the_run_with_one_error(
     commits = 0
     commit = SqlStore.commit
 
-    async def fails(self: SqlStore, entries: Any) -> Any:
+    async def fails(self: SqlStore, entries: Any, **more: Any) -> Any:
         nonlocal commits
         commits += 1
         if commits > 2:
             raise DatabaseError("the disk is full")
-        return await commit(self, entries)
+        return await commit(self, entries, **more)
 
     monkeypatch.setattr(SqlStore, "commit", fails)
     said = nr("collect")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import PASSWORDS, Command, RunningLab
+from tests.cli.test_collect import DOCUMENT_KEYS
 from tests.cli.test_holds import pause, refuse
 
 KEYS = ["strategy", "devices", "offerable", "expected_attempts", "first_offers", "accounts", "held", "not_offered",
@@ -151,7 +152,7 @@ def test_a_run_begins_with_its_plan_in_one_line(ready: Path, nr: Command) -> Non
         "6 devices: 6 first offer netops; about 9 attempts; at most 4 refusals in a row for netops in realm default "
         "(locks at 5), and 1 other account"
     )
-    assert list(said.json) == ["run", "started_at", "finished_at", "status", "counts", "devices"]
+    assert list(said.json) == DOCUMENT_KEYS
     assert not any(password in said.err for password in PASSWORDS.values())
 
 

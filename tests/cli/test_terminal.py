@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import termios
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from rich.console import Console
 from netraven.cli.logs import _connections
 from netraven.cli.progress import Display
 from netraven.cli.screen import Table, console
-from netraven.model import Device, Outcome, Status, utcnow
+from netraven.model import Device, Outcome, Run, RunStatus, Status, utcnow
 from tests.cli.conftest import environment
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
@@ -126,7 +127,7 @@ def test_the_display_costs_nothing_per_device_and_obeys_no_device() -> None:
     where = Console(file=io.StringIO(), width=100, force_terminal=True)
     display = Display(where)
     evil = Device("r1", "h", "cisco_iosxe")
-    display.run = object()  # type: ignore[assignment]  # any run: only its presence matters here
+    display.run = Run(1, datetime(2026, 11, 22, tzinfo=UTC), RunStatus.RUNNING)
     display.total = 10_000
     for _ in range(1000):
         display.device_finished(

@@ -5,15 +5,35 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any, cast
 
 import pytest
 
+from netraven.collect.admission import Admission
+from netraven.collect.login import Offer, Record, RecordedLogin
 from netraven.collect.outage import LONGEST_PAUSE, Outage, Patient
 from netraven.collect.recorder import Recorder
+from netraven.collect.visit import Visit
+from netraven.credentials.evidence import Knowledge
+from netraven.credentials.lockout import Policy
 from netraven.errors import DatabaseError, RecorderStopped, RowRefused, RunLost, Unreachable
-from netraven.model import Batch, Entry, Order, Status, Verdict
+from netraven.model import (
+    AttemptStarted,
+    Batch,
+    Choice,
+    Entry,
+    Order,
+    Secret,
+    Selector,
+    Status,
+    Target,
+    Verdict,
+)
+from netraven.ports import Login, Session, Tunnel
+from netraven.storage.memory_guard_book import MemoryGuardBook
 from netraven.testing import FakeDevice, MemoryStore
 from tests.collect.ledgers import NotedLedger, line
 from tests.collect.rig import RIGHT, SPARE, SVC, Rig, WatchedTransport, device
@@ -120,11 +140,13 @@ async def test_a_database_that_is_read_and_not_written_is_lost_as_long(
     caplog.set_level(logging.INFO, "netraven.collect")
     outage = patient()
     writing = asyncio.create_task(outage.over(Away(0, 50)))
+    short = asyncio.create_task(outage.over(Away(0, 5)))
     await asyncio.sleep(1)
     for _ in range(40):
         assert await outage.over(Away(0, 0)) == "here"
         assert not outage.up.is_set()
         await asyncio.sleep(1)
+    assert short.done()
     await writing
     assert outage.up.is_set()
     assert [record.message for record in caplog.records] == ["database_lost", "database_back"]
@@ -238,8 +260,6 @@ async def test_a_batch_keeps_its_number_until_it_is_written_and_no_two_have_the_
 
 @in_virtual_time
 async def test_the_numbers_of_a_run_that_is_resumed_go_on() -> None:
-    from dataclasses import replace
-
     ledger = AwayLedger(0, 0)
     run = await MemoryStore().start(Order(strategy="priority", concurrency=1))
     async with Recorder(ledger, run=replace(run, batch=41)) as recorder:
@@ -277,12 +297,13 @@ async def test_a_recorder_that_is_stopped_writes_nothing_more() -> None:
 
 
 class AwayStore(MemoryStore):
-    """Whose ledger cannot be reached between two moments."""
+    """Whose ledger cannot be reached between two moments, as far as entries of some kind are concerned."""
 
     away = (0.0, 0.0)
+    kind: type = object
 
     async def commit(self, entries: Sequence[Entry], *, of: Batch | None = None) -> Sequence[Any]:
-        if self.away[0] <= now() < self.away[1]:
+        if self.away[0] <= now() < self.away[1] and any(isinstance(entry, self.kind) for entry in entries):
             raise GONE
         return await super().commit(entries, of=of)
 
@@ -342,3 +363,137 @@ async def test_a_device_that_is_unreachable_all_the_same_spends_its_retries() ->
     assert outcomes["r1"].status is Status.COLLECTED
     assert outcomes["r2"].reason == "unreachable"
     assert sum(name == "r2" for _, name, _ in transport.opened) <= 4
+
+
+# ---- the guard
+
+
+class AwayBook(MemoryGuardBook):
+    """Cannot be reached between two moments; another guard has the account between two others."""
+
+    def __init__(self, away: tuple[float, float], others: tuple[float, float] = (0.0, 0.0)) -> None:
+        super().__init__()
+        self.away, self.others = away, others
+        self.asked = 0
+
+    def _look(self) -> None:
+        self.asked += 1
+        if self.away[0] <= now() < self.away[1]:
+            raise GONE
+        if self.others[0] <= now() < self.others[1]:
+            self._holders[ACCOUNT] = "another"
+        elif self._holders.get(ACCOUNT) == "another":
+            del self._holders[ACCOUNT]
+
+    async def take(self, account: tuple[str, str], holder: str, lease: float) -> dict[str, Any] | None:
+        self._look()
+        return await super().take(account, holder, lease)
+
+    async def keep(
+        self, account: tuple[str, str], holder: str, state: dict[str, Any], lease: float | None
+    ) -> bool:
+        self._look()
+        return await super().keep(account, holder, state, lease)
+
+    async def claimed(self, holder: str) -> Sequence[tuple[str, str]]:
+        self._look()
+        return await super().claimed(holder)
+
+
+ACCOUNT = SVC.account
+
+
+class Sending(WatchedTransport):
+    """Knows when secrets were sent."""
+
+    def __init__(self, devices: dict[str, FakeDevice], **options: Any) -> None:
+        super().__init__(devices, **options)
+        self.sent: list[float] = []
+
+    @asynccontextmanager
+    async def open(self, target: Target, login: Login, via: Tunnel | None = None) -> AsyncIterator[Session]:
+        secret = login.secret
+
+        async def noted() -> Secret:
+            handed_over = await secret()
+            self.sent.append(now())
+            return handed_over
+
+        login.secret = noted  # type: ignore[method-assign]  # to look on
+        async with super().open(target, login, via) as session:
+            yield session
+
+
+def guarded(number: int, ledger: tuple[float, float], book: AwayBook, **options: Any) -> tuple[Rig, Sending]:
+    names = [f"r{n}" for n in range(number)]
+    transport = Sending({name: FakeDevice(RIGHT) for name in names}, seconds=1.0)
+    run, store = rig(names, transport, rules=lambda _: Policy(), **options)
+    store.away, store.guard_book, store.kind = ledger, book, AttemptStarted
+    return run, transport
+
+
+@in_virtual_time
+async def test_an_account_whose_lease_ended_meanwhile_is_driven_on(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "netraven.collect")
+    book = AwayBook((3.0, 300.0))
+    run, transport = guarded(40, (3.0, 300.0), book, concurrency=5, device_timeout=30.0)
+    outcomes = await run.run()
+    assert {outcome.status for outcome in outcomes} == {Status.COLLECTED}
+    assert len(transport.sent) == len(run.store.attempts)
+    assert "open" not in {verdict for _, verdict, _ in run.verdicts}
+    assert book.asked < 4 * 60 + 300 / LONGEST_PAUSE * 2 + 100  # not four times a second while it is away
+    told = [r.message for r in caplog.records if r.message in {"guard_not_kept", "account_not_taken"}]
+    assert told == []
+    assert [r.message for r in caplog.records].count("database_lost") == 1
+
+
+@in_virtual_time
+async def test_nothing_is_sent_under_a_permit_that_ended_while_it_was_put_on_record() -> None:
+    """The first secret of an account holds its permit while it is put on record: meanwhile the account may go."""
+    book = AwayBook((0.01, 100.0), others=(50.0, 150.0))
+    run, transport = guarded(1, (0.0, 100.0), book)
+    (outcome,) = await run.run()
+    assert (outcome.status, outcome.attempts) == (Status.COLLECTED, 1)
+    assert transport.sent
+    assert min(transport.sent) >= 150
+    assert run.verdicts == [("svc", "accepted", None)]
+
+
+@in_virtual_time
+async def test_an_account_that_another_guard_took_meanwhile_is_waited_for() -> None:
+    book = AwayBook((3.0, 100.0), others=(80.0, 160.0))
+    run, transport = guarded(20, (3.0, 100.0), book, concurrency=5)
+    outcomes = await run.run()
+    assert {outcome.status for outcome in outcomes} == {Status.COLLECTED}
+    assert not [at for at in transport.sent if 100 < at < 160]
+    assert len(transport.sent) == len(run.store.attempts)
+
+
+# ---- a run that is another process's
+
+
+class LostMeanwhile:
+    """A place at a desk; the run is lost while its permit is waited for."""
+
+    alone = False
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    async def permit(self) -> None:
+        self._recorder.stop(RunLost("another process has it"))
+
+
+@in_virtual_time
+async def test_a_run_that_is_lost_while_a_permit_is_waited_for_sends_nothing() -> None:
+    store = MemoryStore([device("r1")], [SVC])
+    run = await store.start(Order(strategy="priority", concurrency=1))
+    (target,) = [target async for target in store.targets(Selector())]
+    (credential,) = await store.credentials()
+    async with Recorder(store, run=run) as recorder:
+        offer = Offer(Choice(credential, "why"), Secret("right"), cast(Admission, LostMeanwhile(recorder)))
+        visit = Visit(target, now)
+        login = RecordedLogin(visit, offer, Record(run.id, recorder, Knowledge(), now))
+        with pytest.raises(RunLost):
+            await login.secret()
+    assert visit.attempts == 0

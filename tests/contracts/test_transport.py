@@ -234,3 +234,28 @@ async def test_many_at_once_do_not_mix(place: Opens) -> None:
         assert sorted(map(str, p.offered())) == sorted(
             ["right"] * 5 + [f"wrong {n}" for n in range(0, 10, 2)]
         )
+
+
+async def test_a_knock_hears_the_device_and_offers_nothing(place: Opens) -> None:
+    async with place() as p:
+        assert (await p.transport.knock(p.target)).startswith("SSH-2.0-")
+        assert list(p.offered()) == []
+
+
+async def test_a_knock_at_who_cannot_be_reached(place: Opens) -> None:
+    async with place("unreachable") as p:
+        with pytest.raises(Unreachable):
+            await p.transport.knock(p.target)
+
+
+async def test_a_knock_does_not_find_out_what_comes_later(place: Opens) -> None:
+    async with place("no_verdict") as p:
+        assert (await p.transport.knock(p.target)).startswith("SSH-2.0-")
+
+
+async def test_what_opens_is_proven_without_a_capture(place: Opens) -> None:
+    login = NotedLogin()
+    async with place("command_rejected" if place is over_ssh else "none") as p:
+        async with p.transport.open(p.target, login) as session:
+            await session.prove(enable=None)  # the command that is rejected is never given
+        assert p.offered() == ["right"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import time
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,7 +13,7 @@ import pytest
 
 from netraven.lab import LabDevice
 from netraven.model import Job, RunStatus, Schedule
-from tests.acceptance.installation import Installation, credential
+from tests.acceptance.installation import PATIENT, Installation, credential
 from tests.acceptance.processes import LabProcess, netraven
 from tests.daemon.processes import configure, queued, serving
 from tests.databases import _execute
@@ -89,8 +91,8 @@ async def test_sigterm_drains_and_a_second_one_cuts(
             assert await daemon.end() == 0
             assert "Traceback" not in daemon.log
         await lab.until_left()
-    (left,) = await installation.rows("SELECT status, owner FROM runs")
-    assert (left["status"], left["owner"]) == ("queued", "")
+    (left,) = await installation.rows("SELECT status, owner, collected FROM runs")
+    assert (left["status"], left["owner"], left["collected"]) == ("queued", "", 4)
     verdicts = [row["verdict"] for row in await installation.attempts()]
     assert len(verdicts) == 10
     assert "pending" not in verdicts
@@ -98,7 +100,43 @@ async def test_sigterm_drains_and_a_second_one_cuts(
     async with LabProcess.running(tmp_path / "again", [*fleet(4), *fleet(6, name="slow")]) as lab:
         await installation.stock(lab.csv, [])
         async with serving(installation, name="next") as daemon:
-            assert (await daemon.ended(run)).counts.devices == 10
+            ended = await daemon.ended(run)
+            assert (ended.status, ended.counts.devices, ended.counts.collected) == (
+                RunStatus.COMPLETE,
+                10,
+                10,
+            )
+            assert {seen.device for seen in lab.attempts()} == {f"slow{n}" for n in range(6)}
+            assert len(await installation.attempts()) == 16
+    assert await installation.count("run_targets") == 0
+
+
+@pytest.mark.slow
+async def test_sigterm_with_500_sessions_open(installation: Installation, tmp_path: Path) -> None:
+    configure(installation, drain=3.0, collect=replace(PATIENT, concurrency=500))
+    async with LabProcess.running(tmp_path / "lab", fleet(500, think=600.0)) as lab:
+        await installation.stock(lab.csv, [credential("netops", "word")])
+        run = await queued(installation, concurrency=500)
+        async with serving(installation) as daemon:
+            await lab.until(lambda: lab.count("session") == 500)
+            assert await daemon.metric("sessions_open") == 500
+            began = time.monotonic()
+            daemon.send(signal.SIGTERM)
+            assert await daemon.end() == 0
+            took = time.monotonic() - began
+            print(f"ended {took:.1f} s after SIGTERM")
+            assert took < 3.0 + 20.0, (
+                "3 s are the drain; the rest is for a machine that does other things too"
+            )
+            assert "Traceback" not in daemon.log
+            assert "was destroyed" not in daemon.log
+        await lab.until_left()
+    async with installation.open() as raven:
+        left = await raven.store.runs.get(run.id)
+        assert (left.status, left.counts.devices) == (RunStatus.QUEUED, 500)
+    assert await installation.count("run_targets") == 500
+    assert await installation.count("device_sessions") == 0
+    assert {row["verdict"] for row in await installation.attempts()} == {"accepted"}
 
 
 async def test_a_killed_daemon_s_run_is_gone_on_with(any_installation: Installation, tmp_path: Path) -> None:

@@ -324,3 +324,92 @@ def test_tls_is_verified_unless_a_test_says_otherwise() -> None:
     assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, True)
     way = Mail(Server("h", 25, "tls"), "a@b", ["c@d"], timeout=1)
     assert way._tls is ssl.create_default_context
+
+
+# ---- what is no collection ----
+
+
+def stale(*devices: dict[str, Any], count: int | None = None, hours: float = 24) -> Any:
+    data = {
+        "older_than_s": hours * 3600,
+        "count": len(devices) if count is None else count,
+        "devices": devices,
+    }
+    return message(event(EventKind.STALE, None, data=data, platform="", tags=frozenset()), uid="of-stale")
+
+
+OLD = {
+    "name": "r1",
+    "platform": "cisco_iosxe",
+    "tags": ["edge"],
+    "collected_at": "2026-11-20T03:00:00+00:00",
+    "tried_at": "2026-11-22T03:00:00+00:00",
+    "reason": "unreachable",
+}
+NEVER = {**OLD, "name": "a-longer-name", "collected_at": None, "tried_at": None, "reason": None}
+
+
+def test_stale_devices_are_a_plain_table() -> None:
+    said = letter(stale(NEVER, OLD))
+    assert said.subject == "NetRaven: 2 devices not collected within 24 h"
+    assert said.text == (
+        "2 devices not collected within 24 h:\n\n"
+        "device         platform     collected (UTC)   tried (UTC)       reason\n"
+        "a-longer-name  cisco_iosxe  never             never\n"
+        "r1             cisco_iosxe  2026-11-20 03:00  2026-11-22 03:00  unreachable\n"
+    )
+    assert letter(stale(OLD, hours=72)).subject == "NetRaven: 1 device not collected within 3 days"
+
+
+def test_a_long_table_has_an_end() -> None:
+    said = letter(stale(*[OLD] * (MOST_NAMED + 1), count=5000)).text
+    assert said.count("unreachable") == MOST_NAMED
+    assert said.endswith(f"and {5000 - MOST_NAMED:,} more: netraven report stale\n")
+
+
+def test_names_of_stale_devices_are_made_harmless() -> None:
+    evil = "r1\x1b]0;title\x07\n\u202e"
+    said = letter(stale({**OLD, "name": evil, "reason": evil, "platform": evil, "tried_at": evil}))
+    assert all(sign.isprintable() or sign == "\n" for sign in said.text)
+    assert len(said.text.splitlines()) == 4
+
+
+def of_kind(what: str, *parts: Any) -> Any:
+    whole = end(*parts)
+    return replace(whole, event=replace(whole.event, data={**whole.event.data, "what": what}))
+
+
+def test_the_digest_of_a_report_holds_its_table() -> None:
+    said = letter(of_kind("stale-report", stale(OLD)))
+    assert said.subject == "NetRaven: run 7: 1 device not collected within 24 h"
+    assert said.text.startswith("Run 7 (a report of stale devices) ended at ")
+    assert "r1" in said.text
+    assert "collected," not in said.text, "nothing was to be collected"
+
+
+def test_a_prune_has_no_devices() -> None:
+    said = letter(of_kind("prune"))
+    assert said.text.splitlines()[0].startswith("Run 7 (a prune) ended at ")
+    assert "devices" not in said.text
+
+
+@pytest.mark.parametrize(
+    ("what", "kind", "words"),
+    [
+        ("reachability", EventKind.FAILED, "could not be reached"),
+        ("reachability", EventKind.RECOVERED, "is reachable again"),
+        ("credentials", EventKind.FAILED_AGAIN, "did not open again"),
+        ("credentials", EventKind.RECOVERED, "opens again"),
+        ("configuration", EventKind.FAILED, "could not be collected"),
+        ("something of tomorrow", EventKind.FAILED, "could not be collected"),
+    ],
+)
+def test_a_check_says_what_it_was(what: str, kind: EventKind, words: str) -> None:
+    said = letter(message(event(kind, "r2", data={"what": what, "reason": "unreachable"})))
+    assert said.subject == f"NetRaven: r2 {words}"
+
+
+def test_the_end_of_a_check_counts_what_it_found() -> None:
+    said = letter(of_kind("reachability", failure(EventKind.FAILED_AGAIN)))
+    assert "Run 7 (a check of reachability) ended at " in said.text
+    assert "3 devices: 2 reachable, 1 failed, 0 skipped." in said.text

@@ -10,6 +10,7 @@ from tests.notify.facts import DIFF, UID, change, changed, end, event, failure, 
 
 KEYS = [
     "id", "type", "timestamp", "hook", "run", "device", "versions", "reason", "detail", "status", "counts",
+    "what", "stale",
 ]  # fmt: skip
 
 
@@ -37,6 +38,8 @@ def test_a_change() -> None:
         "detail": None,
         "status": None,
         "counts": None,
+        "what": "configuration",
+        "stale": None,
     }
 
 
@@ -46,6 +49,19 @@ def test_a_failure() -> None:
     assert found["versions"] == []
 
 
+def test_a_check_says_that_it_is_one() -> None:
+    data = {"what": "reachability", "reason": "unreachable", "detail": "no route"}
+    found = document(message(event(EventKind.FAILED, data=data)))
+    assert (found["what"], found["reason"]) == ("reachability", "unreachable")
+
+
+def test_stale_devices() -> None:
+    devices = [{"name": "r1", "platform": "", "tags": [], "collected_at": None, "tried_at": None, "reason": None}]
+    data = {"older_than_s": 86400.0, "count": 1, "devices": devices}
+    found = document(message(event(EventKind.STALE, None, data=data)))
+    assert (found["type"], found["device"], found["stale"]) == ("stale-devices", None, data)
+
+
 def test_the_end_of_a_run() -> None:
     found = document(end())
     assert (found["type"], found["device"], found["status"]) == ("run-finished", None, "partial")
@@ -53,7 +69,14 @@ def test_the_end_of_a_run() -> None:
 
 
 def test_every_message_has_the_same_keys() -> None:
-    for one in (changed(), failure(), end(), message(None), message(event(EventKind.RECOVERED))):
+    for one in (
+        changed(),
+        failure(),
+        end(),
+        message(None),
+        message(event(EventKind.RECOVERED)),
+        message(event(EventKind.STALE, None)),
+    ):
         assert list(json.loads(body(one))) == KEYS
     assert document(message(None))["type"] == "test"
 

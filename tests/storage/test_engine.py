@@ -161,6 +161,7 @@ class TestServer:
         ("sqlite://", "names no file"),
         ("sqlite:///:memory:", "names no file"),
         ("postgresql://u:very-secret@h/d?connect_timeout=soon", "connect_timeout"),
+        ("sqlite:///netraven.db?busy_timeout=nan", "busy_timeout"),
     ],
 )
 def test_urls_that_are_refused(url: str, message: str) -> None:
@@ -178,7 +179,9 @@ def test_server_urls_are_read_as_libpq_reads_them() -> None:
     assert "secret" not in repr(location) + location.shown
 
 
-async def test_a_file_that_was_moved_away_for_a_moment_is_not_replaced_by_an_empty_one(tmp_path: Path) -> None:
+async def test_a_file_that_was_moved_away_for_a_moment_is_not_replaced_by_an_empty_one(
+    tmp_path: Path,
+) -> None:
     url, path, aside = f"sqlite:///{tmp_path}/n%1.db", tmp_path / "n%1.db", tmp_path / "aside"
     await create_and_upgrade(url)
     async with await Database.open(url) as database:

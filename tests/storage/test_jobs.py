@@ -92,7 +92,7 @@ async def test_names_are_taken_once_and_known(store: SqlStore) -> None:
     with pytest.raises(InputError, match="there is a job 'nightly' already"):
         await store.jobs.add(hourly("nightly"), now=NOW)
     for call in (store.jobs.get, store.jobs.remove, store.jobs.enable, store.jobs.run_now):
-        with pytest.raises(InputError, match="there is no job 'nightlie', did you mean 'nightly'?"):
+        with pytest.raises(InputError, match=r"there is no job 'nightlie', did you mean 'nightly'\?"):
             await call("nightlie")
     with pytest.raises(InputError, match="there is no job 'x': `netraven job list`"):
         await store.jobs.edit(hourly("x"), now=NOW)

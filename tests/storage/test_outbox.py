@@ -30,6 +30,7 @@ from netraven.model import (
     RunStatus,
     Status,
     Subscription,
+    What,
 )
 from netraven.storage.engine import Database
 from netraven.storage.outbox import SqlOutbox, _due
@@ -137,6 +138,30 @@ async def test_many_devices_in_one_batch_each_have_their_own_event(hooked: SqlSt
     assert (await told(hooked))[3:] == [("changed", "r1"), ("first-seen", "r3"), ("first-seen", "r4")]
     versions = [key for row in await rows(hooked) for key in row.versions]
     assert len(versions) == len(set(versions)) == 6
+
+
+async def in_a_run(store: SqlStore, device: Device, what: What, status: Status) -> None:
+    """An outcome of a run of this kind."""
+    run = await store.start(Order(what))
+    reason = "unreachable" if status is Status.FAILED else None
+    await store.commit([DeviceFinished(run.id, Outcome(device, status, START, 1, reason))])
+
+
+async def test_a_device_is_compared_with_runs_of_the_same_kind(hooked: SqlStore) -> None:
+    """Who cannot be logged in to may well be reached; neither tells anything new of the other."""
+    device = await add_device(hooked)
+    well, unwell = Status.CHECKED, Status.FAILED
+    for what, status in [
+        (What.CONFIGURATION, unwell), (What.REACHABILITY, well), (What.CREDENTIALS, unwell),
+        (What.CONFIGURATION, unwell), (What.REACHABILITY, unwell), (What.CONFIGURATION, Status.COLLECTED),
+        (What.REACHABILITY, well), (What.CREDENTIALS, unwell), (What.CREDENTIALS, well),
+    ]:  # fmt: skip
+        await in_a_run(hooked, device, what, status)
+    assert [(row.event, row.data["what"]) for row in await rows(hooked)] == [
+        ("failed", "configuration"), ("failed", "credentials"),
+        ("failed-again", "configuration"), ("failed", "reachability"), ("recovered", "configuration"),
+        ("recovered", "reachability"), ("failed-again", "credentials"), ("recovered", "credentials"),
+    ]  # fmt: skip
 
 
 async def test_a_device_that_fails_fails_again_and_recovers(hooked: SqlStore) -> None:
