@@ -108,7 +108,7 @@ class Soak:
     async def _stock(self, inventory: Sequence[str]) -> None:
         logins = [credential(USER, self._password), credential(SPARE, "spare-word", priority=200)]
         await self.installation.stock("\n".join(inventory) + "\n", logins)
-        lines = ["[realms.default]", "window = 2.0"]
+        lines: list[str] = []
         for name, told in JOBS.items():
             lines += [f"[jobs.{name}]", *(f"{key} = {json.dumps(value)}" for key, value in told.items())]
         configure(self.installation, "\n".join(lines), listen="", drain=5.0)

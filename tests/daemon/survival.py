@@ -120,7 +120,7 @@ async def survive(
     devices: int,
     kills: int,
     chance: random.Random,
-    patience: float = 600.0,
+    patience: float = 90.0,
 ) -> Survived:
     """Begin a run, kill the daemon at random moments of it, and hold what is on record against what the lab saw.
 

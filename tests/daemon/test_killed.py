@@ -27,7 +27,7 @@ async def test_a_killed_daemon_loses_nothing(any_installation: Installation, tmp
         await installation.stock(lab.csv, logins)
         configure(
             installation,
-            "[realms.default]\nwindow = 2.0\n[jobs.all]\nconcurrency = 12",
+            "[jobs.all]\nconcurrency = 12",
             listen="",
         )
         async with supervised(installation) as server:
