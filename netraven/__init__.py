@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from netraven.app import NetRaven, RunReport
     from netraven.config import CollectSettings, Settings
     from netraven.errors import NetRavenError
-    from netraven.model import Choice, Credential, Device, Outcome, RunStatus, Status
+    from netraven.model import Choice, Credential, Device, Outcome, RunStatus, Status, What
     from netraven.ports import Evidence, Strategy
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "Settings",
     "Status",
     "Strategy",
+    "What",
 ]
 
 _HOME = {
@@ -39,6 +40,7 @@ _HOME = {
     "Outcome": "netraven.model",
     "RunStatus": "netraven.model",
     "Status": "netraven.model",
+    "What": "netraven.model",
     "Evidence": "netraven.ports",
     "Strategy": "netraven.ports",
 }

@@ -30,6 +30,7 @@ from netraven.config import (
     CollectSettings,
     JumpSettings,
     RealmSettings,
+    RetentionSettings,
     SecretsSettings,
     Settings,
     VaultSettings,
@@ -110,6 +111,8 @@ class NetRaven:
         self._transport = transport
         self._settings = settings
         self._realms = realms
+        self._retention = RetentionSettings()
+        """What the prune of a job lets go; only :meth:`open` has settings of it."""
         self._streams: set[asyncio.Task[Run]] = set()
 
     @classmethod
@@ -147,6 +150,7 @@ class NetRaven:
                     courier=partial(courier, settings, store, platforms) if settings.hooks else None,
                 ),
             )
+            raven._retention = settings.retention
             try:
                 yield raven
             finally:
@@ -472,6 +476,7 @@ class NetRaven:
             self._realms,
             self._access,
             self._jump,
+            self._retention,
             floor=self._floor,
         )
 

@@ -53,7 +53,7 @@ async def do(
     What it came to is in the run's log. Cancelled, what was done stays done, and the run is put back (``resumable``)
     or marked as interrupted. Raises ``InputError`` for a run that has devices to visit or a store without database.
     """
-    if run.what.visits or not hasattr(store, "standing"):
+    if run.what.visits or not hasattr(store, "pruning"):
         raise InputError(
             f"run {run.id} ({run.what.value}) is not done here: it needs a database and no device"
         )

@@ -178,7 +178,7 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
     keys = {f"NETRAVEN_{s}__{f.name}".upper() for s, v in sections.items() for f in dataclasses.fields(v)}
     assert keys == set(environ), "this test knows every key"
     assert settings.collect == CollectSettings(
-        9, 0, "priority", 1.5, 2.0, 30.0, 4.0, 0.0, 7.0, 60.0, ("running", "version")
+        9, 0, "priority", 1.5, 2.0, 30.0, 4.0, 0.0, 7.0, 60.0, ("running", "version"), 4, 2.0
     )
     assert settings.daemon == DaemonSettings("[::1]:9999", True, 5.0, 2, True, 7.0, "nightly")
     assert settings.told == {key.removeprefix("NETRAVEN_").lower().replace("__", ".") for key in environ}

@@ -108,7 +108,7 @@ async def _collect(context: Context, made: DemoFleet, csv: str, change_host_key:
         say("   A device that does not answer is never offered another password for it; only a refusal is.")
         say()
         facts = await _run(context, raven, None)
-    print_report(context, facts)
+    print_report(context, facts, fleet_stays=False)
     return 130 if facts.run.status is RunStatus.INTERRUPTED else 0
 
 

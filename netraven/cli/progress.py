@@ -59,17 +59,19 @@ class Tally:
         self.skipped = 0
         self.last_failures: deque[Outcome] = deque(maxlen=_LAST)
         self.began = time.monotonic()
+        self._before = 0
+        """Devices that were done when this began to watch."""
         self._marks: deque[tuple[float, int]] = deque()
 
     def run_started(self, run: Run, fleet: Fleet) -> None:
         self.fleet = fleet
         self.goes_on(run)
-        self.began = time.monotonic()
+        self.began, self._before = time.monotonic(), self.done
 
     def follows(self, run: Run) -> None:
         """The run is another process's, and :meth:`goes_on` is told of it."""
         self.goes_on(run)
-        self.began = time.monotonic()
+        self.began, self._before = time.monotonic(), self.done
 
     def goes_on(self, run: Run, counts: Counts | None = None) -> None:
         """A run that has come so far, by ``counts`` where they are newer than its own."""
@@ -117,7 +119,7 @@ class Tally:
         self._marks.append((now, self.done))
         while len(self._marks) > 2 and now - self._marks[0][0] > _WINDOW:
             self._marks.popleft()
-        since, before = self._marks[0] if len(self._marks) > 1 else (self.began, 0)
+        since, before = self._marks[0] if len(self._marks) > 1 else (self.began, self._before)
         return (self.done - before) / (now - since) if now - since > 0.2 else 0.0
 
     def pace(self, a_second: str) -> str:

@@ -41,13 +41,16 @@ MEANINGS = {
     "interrupted": "the run was stopped while the device was in session",
     "credentials_held": "what could open it is held, so that no account gets locked; nothing more was sent",
     "realm_paused": "the AAA service that judges its credentials looked unwell; nothing more was sent",
-    "window_closed": "its turn did not come before the time by which the run had to be finished",
     "refused_before": "refused all that matches, not long ago; nothing was sent again",
-    "window_closed": "the run had to be finished before it was through with it",
 }
 """What each failure class and each reason to skip a device means, in a few words."""
 
 _WELL = ("collected", "checked")
+_LEFT = {
+    What.CONFIGURATION: "were not collected",
+    What.REACHABILITY: "were not reached",
+    What.CREDENTIALS: "did not open",
+}
 _UNWELL = {
     What.CONFIGURATION: "was not collected",
     What.REACHABILITY: "was not reached",
@@ -138,8 +141,10 @@ def whence(run: Run) -> str:
     return f"{run.what.value}, {f'retry of {run.retry_of}' if run.retry_of is not None else 'by hand'}"
 
 
-def print_report(context: Context, facts: RunFacts, *, each_device: bool = False) -> None:
-    """``each_device``: also name the devices that were not collected."""
+def print_report(
+    context: Context, facts: RunFacts, *, each_device: bool = False, fleet_stays: bool = True
+) -> None:
+    """``each_device``: also name the devices that were not collected. ``fleet_stays``: they can be tried again."""
     where = console()
     _headline(where, facts)
     _origin(where, facts.run)
@@ -154,7 +159,7 @@ def print_report(context: Context, facts: RunFacts, *, each_device: bool = False
         _not_collected(where, facts)
     _credentials(where, facts)
     _guarded(where, facts)
-    _look_further(where, context, facts, each_device=each_device)
+    _look_further(where, context, facts, each_device=each_device, fleet_stays=fleet_stays)
 
 
 def _chore(where: Console, context: Context, facts: RunFacts) -> None:
@@ -341,7 +346,9 @@ def _guarded(where: Console, facts: RunFacts) -> None:
         _line(where, f"  and {more:,} more: log job has all")
 
 
-def _look_further(where: Console, context: Context, facts: RunFacts, *, each_device: bool) -> None:
+def _look_further(
+    where: Console, context: Context, facts: RunFacts, *, each_device: bool, fleet_stays: bool
+) -> None:
     run, missing = facts.run, facts.unwell
     commands: list[tuple[str, str]] = []
     if not each_device and missing:
@@ -350,8 +357,9 @@ def _look_further(where: Console, context: Context, facts: RunFacts, *, each_dev
         commands.append((context.command("log", "connections", "--run", run.id), "one line for each device"))
     refused = next((d for d in missing if d["attempts"]), None)
     left = run.counts.devices - run.counts.collected
-    if left > 0 and run.status in (RunStatus.PARTIAL, RunStatus.FAILED, RunStatus.INTERRUPTED):
-        commands.append((context.command("run", "retry", run.id), "try those again that were not collected"))
+    ended = run.status in (RunStatus.PARTIAL, RunStatus.FAILED, RunStatus.INTERRUPTED)
+    if left > 0 and ended and fleet_stays:
+        commands.append((context.command("run", "retry", run.id), f"try those again that {_LEFT[run.what]}"))
     if refused is not None:
         words = ("log", "attempts", "--run", run.id, "--device", refused["name"])
         commands.append((context.command(*words), "what one device was offered, and its answers"))

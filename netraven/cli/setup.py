@@ -44,6 +44,8 @@ key_file = "netraven.key"
 # device_timeout = 300.0   # one try at a device in all
 # patience = 600.0         # how long the end of a run waits for a paused realm or a spent account
 # login_grace = 30.0       # how long servers wait for a login; who waits for a permit is connected no longer
+# dead_after = 3           # runs in a row after which a device that could not be reached goes last, and only once
+# dead_connect_timeout = 3.0 # seconds that such a device has to answer
 # outputs = []             # kinds of output to collect, ["running", "version"]; empty: what the platform says
 
 # Who judges the passwords, and when that locks an account; one section for each realm of your credentials.

@@ -12,12 +12,11 @@ from rich.text import Text
 
 from netraven.cli.context import Context
 from netraven.cli.jobs import local
-from netraven.cli.report import whence
 from netraven.cli.screen import ago, cell, clock, console, counted, print_json
 from netraven.cli.standing import Standing, UnderWay
 from netraven.cli.unwell import Unwell, unwell
 from netraven.errors import DatabaseError, InputError
-from netraven.model import DaemonSeen, Run
+from netraven.model import DaemonSeen, Run, What
 from netraven.plain import plain_line
 
 if TYPE_CHECKING:
@@ -126,13 +125,17 @@ def _daemon(one: DaemonSeen, now: datetime) -> Text:
     state = one.state
     line = Text("  ").append_text(cell(one.host))
     line.append(
-        f" pid {_number(state.get('pid'))}, since {clock(one.started_at)} UTC, seen {ago(one.heartbeat_at, now)}"
+        f" pid {_pid(state.get('pid'))}, since {clock(one.started_at)} UTC, seen {ago(one.heartbeat_at, now)}"
     )
     if state.get("draining"):
         line.append(", stopping", style="yellow")
     else:
         line.append(f", {_number(state.get('sessions'))} in session")
     return line
+
+
+def _pid(value: object) -> str:
+    return str(value) if isinstance(value, int) else "-"
 
 
 def _number(value: object) -> str:
@@ -168,9 +171,17 @@ def _run(one: UnderWay, now: datetime) -> Iterator[Text]:
 
 def _named(run: Run) -> Text:
     line = Text(f"  run {run.id:<5}")
-    name = cell(whence(run))
+    name = cell(_of(run))
     name.truncate(_NAME, overflow="ellipsis", pad=True)
     return line.append_text(name).append(" ")
+
+
+def _of(run: Run) -> str:
+    """What a run is of, in few letters."""
+    kind = "" if run.what is What.CONFIGURATION else f"{run.what.value} "
+    if run.job is not None:
+        return f"{kind}job {run.job}"
+    return f"{kind}retry of {run.retry_of}" if run.retry_of is not None else f"{kind}by hand"
 
 
 def _queued(standing: Standing) -> Iterator[Text]:

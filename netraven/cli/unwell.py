@@ -91,8 +91,8 @@ def _due(standing: Standing) -> Iterator[Unwell]:
 def _late(standing: Standing) -> Iterator[Unwell]:
     for one in standing.running:
         if one.late:
-            by = clock(one.run.finish_by)
-            text = f"{plain_line(one.name)} will be late: expected to end {clock(one.eta_at)}, to be finished by {by} UTC"
+            ends, by = clock(one.eta_at), clock(one.run.finish_by)
+            text = f"{plain_line(one.name)} will be late: expected to end {ends}, to be finished by {by} UTC"
             yield Unwell("late", text, ("run", "show", str(one.run.id)))
 
 

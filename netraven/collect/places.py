@@ -22,6 +22,7 @@ class Places:
         self._limit = limit
         self._order = count()
         self._waiting: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._serving = False
         self.taken = 0
 
     @property
@@ -57,11 +58,20 @@ class Places:
         self._serve()
 
     def _serve(self) -> None:
-        while self._waiting and (self.free or self._waiting[0][2].done()):
+        if self._waiting and self.free and not self._serving:
+            self._serving = True
+            asyncio.get_running_loop().call_soon(self._serve_one)
+
+    def _serve_one(self) -> None:
+        """One place at a time: whoever has got one may want the next before others do."""
+        self._serving = False
+        while self._waiting and self.free:
             _, _, turn = heapq.heappop(self._waiting)
             if not turn.done():
                 self.taken += 1
                 turn.set_result(None)
+                break
+        self._serve()
 
     async def __aenter__(self) -> None:
         await self.acquire()

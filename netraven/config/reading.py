@@ -114,8 +114,8 @@ def _with_jobs(settings: Settings, file: Path, text: str, tables: Any) -> Settin
     folder = settings.jobs_folder
     if tables is None and not folder.is_dir():
         return settings
-    from netraven.config.jobs import JobFiles  # it knows the platforms, which take a while to import
-    from netraven.platforms import Catalogue
+    from netraven.config.jobs import JobFiles  # noqa: PLC0415 - it knows the platforms, which take a while to import
+    from netraven.platforms import Catalogue  # noqa: PLC0415 - the same
 
     found = JobFiles(Catalogue(settings.platforms_folder))
     if tables is not None:

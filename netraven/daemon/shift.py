@@ -168,12 +168,15 @@ class Shift:
         log.info("run_taken", what=run.what.value, resumed=run.begun)
         try:
             ended = await self._execute(watch, outfit)
+        except asyncio.CancelledError:  # perhaps before it began; one that was put back already stays so
+            self._to_put_back.append(run)
+            raise
         except RunLost as error:
             log.warning("run_lost", error=str(error))
             return
         except (DatabaseError, RecorderStopped) as error:
             log.warning("run_put_back", error=str(error))
-            self._to_put_back.append(watch.run)
+            self._to_put_back.append(run)
             return
         except NetRavenError as error:
             log.error("run_failed", error=str(error))  # noqa: TRY400 - a person's slip has no traceback
@@ -200,8 +203,9 @@ class Shift:
     async def _fail(self, run: Run, outfit: Outfit, why: str) -> None:
         """It cannot be made, now or later: it is not put back, or it would be taken again each second."""
         try:
-            counts = await outfit.store.runs.counted(run)
-            ended = await outfit.store.runs.finish(run, RunStatus.FAILED, counts, why)
+            left = await outfit.store.runs.get(run.id)
+            counts = await outfit.store.runs.counted(left)
+            ended = await outfit.store.runs.finish(left, RunStatus.FAILED, counts, why)
         except DatabaseError:
             self._to_put_back.append(run)
             return
@@ -213,5 +217,6 @@ class Shift:
         store = self._outfit().store
         while self._to_put_back:
             run = self._to_put_back[0]
-            await store.runs.release(run, await store.runs.counted(run))
+            left = await store.runs.get(run.id)
+            await store.runs.release(left, await store.runs.counted(left))
             self._to_put_back.pop(0)

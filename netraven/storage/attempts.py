@@ -143,9 +143,11 @@ async def start(connection: AsyncConnection, entries: Sequence[AttemptStarted]) 
     None where another run is in session with the device: nothing is on record of it.
     """
     elsewhere = await device_sessions.claim(connection, entries)
-    free = [entry for entry in entries if entry.device.id not in elsewhere] if elsewhere else entries
+    if not elsewhere:
+        return await _put(connection, entries)
+    free = [entry for entry in entries if (entry.run_id, entry.device.id) not in elsewhere]
     keys = iter(await _put(connection, free) if free else ())
-    return [None if entry.device.id in elsewhere else next(keys) for entry in entries]
+    return [None if (entry.run_id, entry.device.id) in elsewhere else next(keys) for entry in entries]
 
 
 async def _put(connection: AsyncConnection, entries: Sequence[AttemptStarted]) -> Sequence[int]:

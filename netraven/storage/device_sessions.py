@@ -66,18 +66,21 @@ _TAKE_AWAY = delete(device_sessions).where(
 )
 
 
-async def claim(connection: AsyncConnection, entries: Sequence[AttemptStarted]) -> AbstractSet[int]:
-    """Note that the runs of these attempts are in session with their devices; those that another run is, by id.
+async def claim(
+    connection: AsyncConnection, entries: Sequence[AttemptStarted]
+) -> AbstractSet[tuple[int, int | None]]:
+    """Note that the runs of these attempts are in session with their devices; (run, device) where another run is.
 
     Jump hosts carry many runs, and are nobody's.
     """
-    refused: set[int] = set()
+    refused: set[tuple[int, int | None]] = set()
     for run_id in sorted({entry.run_id for entry in entries}):
         wanted = [e for e in entries if e.run_id == run_id and e.device.platform != JUMP_HOST]
         ids = {e.device.id for e in wanted if e.device.id is not None}
         if ids:
             longest = timedelta(seconds=max(e.seconds for e in wanted))
-            refused |= await _claim_for(connection, run_id, ids, longest + SLACK)
+            held = await _claim_for(connection, run_id, ids, longest + SLACK)
+            refused |= {(run_id, device_id) for device_id in held}
     return refused
 
 

@@ -14,7 +14,7 @@ from netraven.credentials.lockout import CONTROL_LOGIN
 from netraven.model import utcnow
 from netraven.storage.engine import Database
 from netraven.storage.owner import lives
-from netraven.storage.schema import credential_attempts, lockout_accounts, realm_pauses, runs
+from netraven.storage.schema import credential_attempts, lockout_accounts, realm_pauses
 
 Account = tuple[str, str]
 
@@ -147,6 +147,7 @@ def _gone(row: Row[Any], now: datetime) -> bool:
 async def _left_behind(connection: AsyncConnection, account: Account, row: Row[Any]) -> list[dict[str, Any]]:
     """What the ledger has of the holder's attempts since it last wrote the state, in the order of their start.
 
+    They are found by the holder's run: that may have another owner by now, who goes on with it.
     Times of attempts and ``saved_at`` are by the holder's own clock, so they compare.
     """
     attempt = credential_attempts.c
@@ -159,12 +160,11 @@ async def _left_behind(connection: AsyncConnection, account: Account, row: Row[A
             attempt.started_at,
             attempt.concluded_at,
         )
-        .join(runs, runs.c.id == attempt.run_id)
         .where(
             attempt.concluded_at.is_(None) | (attempt.concluded_at >= row.saved_at),
             attempt.realm == account[0],
             attempt.credential_username == account[1],
-            runs.c.owner == row.holder.rpartition("#")[0],
+            attempt.run_id == int(row.holder.rpartition("#")[2]),
         )
         .order_by(attempt.started_at, attempt.id)
     )

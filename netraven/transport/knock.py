@@ -190,7 +190,7 @@ async def _knock(
         if connected:
             raise Unreachable(f"connected, but it said nothing that counts within {in_all:g} s") from error
         raise login_timeout(Stage.TCP, to_connect) from error
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a name may be none
         raise login_failure(error, Stage.TCP) from error
     finally:
         await _leave(door, connected=connected)

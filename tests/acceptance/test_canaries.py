@@ -124,7 +124,7 @@ READING = (
     "log connections", "log attempts", "log job", "config show none", "db check",
     "hostkey list", "hostkey show none", "device ssh none --stored", "device ssh-report", "config history none",
     "config diff none",
-    "hook list",
+    "hook list", "job list", "job apply", "status", "report stale",
 )  # fmt: skip
 LOOKING_BACK = (
     "config show holds", "config diff holds 1 1", "config diff --run 1", "config diff --run 1 --side-by-side",
@@ -148,6 +148,10 @@ FAILING = (
     "config show nobody",
     "history import marked.zst",
     "history import key.pem",
+    "run retry 99",
+    "job run nobody",
+    "job add other --cron canary",
+    "job edit seen --strategy canary",
     "hook test nobody",
     "hook forget nobody",
 )
@@ -157,7 +161,7 @@ TOLD = """
 [hooks.told]
 type = "command"
 command = ["/bin/sh", "-c", "cat >> told.jsonl"]
-events = ["first-seen", "changed", "failed", "failed-again", "recovered", "run-finished"]
+events = ["first-seen", "changed", "failed", "failed-again", "recovered", "run-finished", "stale-devices"]
 timeout = 60.0
 """
 """Leaves what hooks are told beside the settings, where files are hunted through."""
@@ -235,8 +239,14 @@ async def test_commands_show_no_secret(
         hunt.hunt("collect --json: stderr", ended.stderr)
         assert lab.count("attempt") > 20  # the secrets did travel
         await run("collect --device none --device enables --device enable-wrong", code=1)
+        await run("run retry 2", code=1)
+        await run("job add seen --device holds --every 6h")
+        await run("job run seen")
+        for what in ("credentials", "reachability"):
+            await run(f"check {what}", code=1)
+            await run(f"check {what} --json", code=1)
 
-    for line in (*READING, *LOOKING_BACK):
+    for line in ("job show seen", *READING, *LOOKING_BACK):
         await run(line)
         await run(f"{line} --json")
     await run(f"config search {community}", code=1)  # it cannot be guessed at

@@ -12,7 +12,20 @@ from typing import Any
 from netraven import Credential, Device, NetRaven
 from netraven.config import CollectSettings
 from netraven.lab import Ill, Lab, LabDevice
-from netraven.model import EventKind, Order, Outcome, RunStatus, Selector, Status, Subscription, What
+from netraven.model import (
+    Capture,
+    Counts,
+    DeviceFinished,
+    EventKind,
+    Order,
+    Outcome,
+    RunStatus,
+    Selector,
+    Status,
+    Subscription,
+    What,
+    utcnow,
+)
 from netraven.running import Running
 from tests.acceptance.installation import EVERYWHERE, PATIENT, TAG, Installation, credential
 from tests.acceptance.processes import Command
@@ -214,6 +227,34 @@ async def test_chores_go_the_same_way(any_installation: Installation, command: C
             (await command("run", "show", "3", "--json", config=any_installation.file)).stdout
         )
         assert (document["what"], document["done"]["versions"], document["devices"]) == ("prune", 0, [])
+
+
+async def test_chores_as_jobs_at_the_command_line(any_installation: Installation, command: Command) -> None:
+    with any_installation.file.open("a") as file:
+        file.write("[retention]\nversions = 1\n")
+    async with any_installation.open() as raven:
+        await raven.store.inventory.upsert_devices(
+            [Device("r1", "192.0.2.1", "cisco_iosxe", tags=EVERYWHERE)]
+        )
+        (target,) = [target async for target in raven.store.targets(Selector())]
+        for n in range(3):
+            run = await raven.store.start(Order())
+            outcome = Outcome(target.device, Status.COLLECTED, utcnow(), 1)
+            await raven.store.commit([DeviceFinished(run.id, outcome, (Capture(f"hostname r{n}\n"),))])
+            await raven.store.finish(run, RunStatus.COMPLETE, Counts(1, 1))
+
+    async def run(line: str) -> str:
+        said = await command(*line.split(), config=any_installation.file)
+        assert said.code == 0, said.err
+        return said.out
+
+    await run("job add tidy --what prune")
+    await run("job add missing --what stale-report --older-than 1h")
+    said = await run("job run tidy")
+    assert "gone: 2 versions of 1 device" in said
+    assert await any_installation.count("snapshots") == 1
+    said = await run("job run missing")
+    assert "none: each of its devices was collected within 1h" in said
 
 
 async def test_the_stale_report(any_installation: Installation, command: Command) -> None:

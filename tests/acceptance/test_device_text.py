@@ -28,7 +28,7 @@ COMMANDS = (
     "device show error", "credential list", "credential match evil", "config show evil", "db check",
     "config history evil", "config diff evil", "config diff --run 1", "config search exe",
     "config search exe --history",
-    "hook list",
+    "hook list", "job list", "job show odd", "status", "report stale",
 )  # fmt: skip
 
 
@@ -65,6 +65,7 @@ async def rude_servers() -> AsyncIterator[dict[str, int]]:
 
     evil = EVIL.replace("\r", "").encode()
     servers: dict[str, Any] = {
+        "named": await asyncio.start_server(saying(b"SSH-2.0-" + evil + b"\r\n"), "127.0.0.1", 0),
         "version": await asyncio.start_server(saying(b"SSH-1.5-" + evil + b"\r\n"), "127.0.0.1", 0),
         "chatter": await asyncio.start_server(saying((evil + b"\r\n") * 3), "127.0.0.1", 0),
         "goodbye": await asyncssh.create_server(
@@ -121,6 +122,20 @@ async def test_every_command_and_every_log(
                 check(f"collect, {form}: stdout", ended.stdout)
                 check(f"collect, {form}: stderr", ended.stderr)
                 assert "\\x1b]0;" in ended.err  # it is shown, not hidden
+                for what in ("reachability", "credentials"):
+                    ended = await command("check", what, *more, config=installation.file)
+                    assert ended.code == 1, ended.err
+                    check(f"check {what}, {form}: stdout", ended.stdout)
+                    check(f"check {what}, {form}: stderr", ended.stderr)
+                    assert "\\x1b]0;" in ended.out
+        for words, code in (
+            (["job", "add", "odd", "--device", "name*"], 0),
+            (["job", "run", "odd"], 0),
+            (["run", "retry", "1"], 1),
+        ):
+            ended = await command(*words, config=installation.file)
+            check(" ".join(words), ended.stdout + ended.stderr)
+            assert ended.code == code, ended.err
     for line in COMMANDS:
         for words in (line.split(), [*line.split(), "--json"]):
             ended = await command(*words, config=installation.file)
@@ -141,6 +156,24 @@ async def test_every_command_and_every_log(
         ["run", "show", EVIL],
         [EVIL],
         ["collect", "--tag", EVIL],
+        ["run", "retry", EVIL],
+        ["job", "show", EVIL],
+        ["job", "run", EVIL],
+        ["job", "add", EVIL],
+        *(
+            ["job", "add", "x", option, EVIL]
+            for option in (
+                "--tag",
+                "--platform",
+                "--output",
+                "--strategy",
+                "--cron",
+                "--zone",
+                "--every",
+                "--at",
+            )
+        ),
+        ["job", "edit", "odd", "--clear", EVIL],
     ):
         ended = await command(*words, config=installation.file)
         check(repr(words), ended.stdout + ended.stderr)

@@ -157,7 +157,7 @@ def test_the_report_and_its_commands(ready: Path, nr: Command) -> None:
         called, *arguments = shlex.split(command)
         assert called == "netraven"
         answer = nr(*arguments)
-        assert answer.code == 0, command
+        assert answer.code == ("retry" in command), command
         assert answer.out.strip()
     shown = nr("run", "show", 1)
     for name in ("closed", "error", "stranger", "alone"):

@@ -443,3 +443,24 @@ def test_ctrl_c_ends_following_only(ready: Path, nr: Command, daemon: Daemon) ->
     assert "run 1 goes on: only following it has ended" in err
     daemon.hold.clear()
     until(lambda: in_store(lambda store: store.runs.get(1)).status is RunStatus.COMPLETE)
+
+
+def test_a_real_daemon_runs_it(ready: Path, nr: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = ready / "netraven.toml"
+    settings.write_text(settings.read_text() + '[daemon]\nlisten = ""\n')
+    write(ready, '[theirs]\nnames = ["r?"]\n')
+    serving = spawn("serve", cwd=ready)
+    try:
+        until(lambda: "theirs" in jobs(nr) and bool(nr("status", "--json").json["daemons"]))
+        said = nr("job", "run", "theirs", "--json")
+        assert said.code == 0, said.err
+        assert [device["status"] for device in said.json["devices"]] == ["collected", "collected"]
+        until(lambda: nr("status", "--json").json["running"] == [])
+        (daemon,) = nr("status", "--json").json["daemons"]
+        assert daemon["pid"] == serving.pid
+        assert "in session" in nr("status").out
+    finally:
+        serving.send_signal(signal.SIGTERM)
+        _, err = serving.communicate(timeout=30)
+    assert serving.returncode == 0, err
+    assert nr("status", "--json").json["daemons"] == []

@@ -217,7 +217,7 @@ def test_the_whole_screen_fits_80_columns() -> None:
     seen = text(full)
     assert max(map(len, seen.splitlines())) <= 80
     for words in (
-        "collector-1 pid 4,711, since 2026-11-24 02:00:00 UTC, seen 6 s ago",
+        "collector-1 pid 4711, since 2026-11-24 02:00:00 UTC, seen 6 s ago",
         "run 7    job a-job-with-a-name-that",
         "44 of 100  3 failed  12 in session",
         "ends about 12:09, in 9 min, to be finished by 12:05 UTC: late",

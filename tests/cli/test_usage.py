@@ -19,10 +19,12 @@ COMMANDS = (
     "init", "demo", "device import", "device list", "device show", "device remove", "device forget-host-key",
     "device ssh", "device ssh-report", "hostkey list", "hostkey show", "hostkey accept", "hostkey forget",
     "hostkey import", "credential add", "credential update", "credential list", "credential remove", "credential match",
-    "collect", "serve", "run list", "run show", "log connections", "log attempts", "log job", "config show",
+    "collect", "serve", "check reachability", "check credentials", "report stale",
+    "run list", "run show", "log connections", "log attempts", "log job", "config show",
     "config history", "config diff", "config search",
     "git export", "git push", "git status", "history import-git", "history export", "history import", "prune",
-    "db upgrade", "db check", "hook list", "hook deliver", "hook test", "hook forget",
+    "job add", "job edit", "job list", "job show", "job remove", "job enable", "job disable", "job run", "job apply",
+    "run retry", "status", "db upgrade", "db check", "hook list", "hook deliver", "hook test", "hook forget",
 )  # fmt: skip
 
 
@@ -61,9 +63,16 @@ def test_every_command_has_help(command: str, nr: Command) -> None:
 def test_every_handler_exists(command: str) -> None:
     from importlib import import_module
 
-    fillers = {"credential add": ["--username", "u"], "run show": ["1"], "device ssh": ["x"]}
-    needed = fillers.get(command, [])
-    if any(
+    fillers = {
+        "credential add": ["--username", "u"],
+        "run show": ["1"],
+        "run retry": ["1"],
+        "device ssh": ["x"],
+    }
+    needed = fillers.get(command, ["x"] if command.startswith("job ") else [])
+    if command in ("job list", "job apply"):
+        needed = []
+    elif any(
         word in command
         for word in (
             "show",
@@ -104,6 +113,11 @@ def test_every_handler_exists(command: str) -> None:
         ("credential add x --username u --priority high", "whole number"),
         ("credential add x --username u --password-stdin --password-env V", "not allowed"),
         ("device import", "FILE"),
+        ("job add", "NAME"),
+        ("job add x --corn @daily", "did you mean '--cron'"),
+        ("job add x --what configurations", "did you mean 'configuration'"),
+        ("job shwo", "did you mean 'show'"),
+        ("run retry", "RUN"),
     ],
 )
 def test_a_wrong_word_is_answered_with_the_right_one(words: str, hint: str, nr: Command) -> None:

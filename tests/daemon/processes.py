@@ -20,6 +20,8 @@ from netraven.model import Order, Run, RunStatus, Selector
 from tests.acceptance.installation import PATIENT, Installation
 from tests.acceptance.processes import NETRAVEN, PATIENCE, ROOT, environment
 
+SPOILT = ("Traceback", "was destroyed", "never retrieved", "never awaited", "unclosed ")
+"""What no log of a daemon holds, however it ended."""
 ENDED = set(RunStatus) - {RunStatus.QUEUED, RunStatus.RUNNING}
 
 
@@ -166,7 +168,10 @@ async def serving(
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=written,
-            env={**environment(NOTIFY_SOCKET=address), **(env or {})},
+            env={
+                **environment(NOTIFY_SOCKET=address, PYTHONWARNINGS="default::ResourceWarning"),
+                **(env or {}),
+            },
             cwd=ROOT,
         )
         daemon = Serving(process, log, systemd, installation)
@@ -178,6 +183,8 @@ async def serving(
             if process.returncode is None:
                 process.kill()
             await process.wait()
+    for spoilt in SPOILT:
+        assert spoilt not in daemon.log, daemon.log
 
 
 async def queued(installation: Installation, names: Sequence[str] = (), **more: Any) -> Run:

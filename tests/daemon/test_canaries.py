@@ -19,7 +19,10 @@ from tests.daemon.processes import configure, queued, serving
 
 EVIL = "% no\x1b]0;title\x07 \x9b5n\u202e\nREADY=1"
 CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]")
-ILLS = ("none", "refuses", "close_at_login", "evil_output", "close_after_login", "drop_mid_output")
+ILLS = (
+    Ill("none"), Ill("refuses"), Ill("close_at_login"), Ill("evil_output"), Ill("close_after_login"),
+    Ill("drop_mid_output"),
+)  # fmt: skip
 
 
 @pytest.mark.slow
@@ -42,9 +45,9 @@ events = {[kind.value for kind in EventKind]!r}
     )
     devices = [
         *(
-            LabDevice(kind.replace("_", "-"), {"netops": password}, config_size=500, ill=Ill(kind))
-            for kind in ILLS
-        ),  # type: ignore[arg-type]  # a list of kinds
+            LabDevice(ill.kind.replace("_", "-"), {"netops": password}, config_size=500, ill=ill)
+            for ill in ILLS
+        ),
         LabDevice("asks", {"netops": password}, enable_password=enable),
         LabDevice("speaks", {"netops": password}, ill=Ill("command_error", text=EVIL)),
     ]

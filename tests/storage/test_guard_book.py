@@ -64,7 +64,9 @@ async def test_after_its_lease_a_guard_has_lost_the_account(store: SqlStore) -> 
     assert not await book.keep(ACCOUNT, "elsewhere/boot/1/2#1", {}, 60.0)
 
 
-async def test_the_next_one_learns_what_a_dead_one_had_sent(store: SqlStore) -> None:
+@pytest.mark.parametrize("owner", ["dead", "", "another"])
+async def test_the_next_one_learns_what_a_dead_one_had_sent(store: SqlStore, owner: str) -> None:
+    """Whoever has the run by then: a daemon takes it over before it asks for the account."""
     book, dead = store.guard_book, a_dead_process()
     device, credential = await add_device(store), await add_credential(store)
     run = await start_run(store)
@@ -75,6 +77,9 @@ async def test_the_next_one_learns_what_a_dead_one_had_sent(store: SqlStore) -> 
     accepted, refused, _pending = await store.commit(started)
     for key, verdict in ((accepted, Verdict.ACCEPTED), (refused, Verdict.REFUSED)):
         await store.commit([AttemptConcluded(key, device, credential, verdict, utcnow(), 5)])
+    if owner != "dead":
+        async with store.database.writing() as connection:
+            await connection.execute(update(runs).values(owner=owner))
 
     state = await book.take(ACCOUNT, ME, 60.0)
 

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import delete, insert, select, update
 
 from netraven.history.retention import Limits
-from netraven.model import Capture, Verdict
+from netraven.model import Capture, Counts, Order, Verdict, What
 from netraven.storage import blobs, schema
 from netraven.storage.pruning import Pruned, Pruning
 from netraven.storage.store import SqlStore
@@ -163,6 +163,32 @@ async def test_how_each_device_went_last_stays(store: SqlStore) -> None:
         assert sorted(rows) == ["r1", "r2"]
     await store.inventory.remove("r2")
     assert (await prune(store, log_days=10)).logs["run_outcomes"] == 1
+
+
+async def test_how_each_device_went_last_in_checks_of_each_kind_stays(store: SqlStore) -> None:
+    """The next check of that kind is told by it, however often the device was collected since."""
+    device = await add_device(store)
+    for day, what in enumerate((What.REACHABILITY, What.CREDENTIALS, What.REACHABILITY, What.CONFIGURATION)):
+        run = await store.start(Order(what))
+        await _began(store, run.id, day)
+        await store.commit([failed(run, device, started_at=at(day * DAY))])
+        await end(store, run)
+    assert (await prune(store, log_days=10)).logs["run_outcomes"] == 1
+    left = select(schema.runs.c.what).join(
+        schema.run_outcomes, schema.run_outcomes.c.run_id == schema.runs.c.id
+    )
+    async with store.database.reading() as connection:
+        whats = (await connection.execute(left)).scalars()
+        assert sorted(whats) == ["configuration", "credentials", "reachability"]
+
+
+async def test_of_a_run_that_waits_to_be_gone_on_with_nothing_goes(store: SqlStore) -> None:
+    device = await add_device(store)
+    run = await start_run(store)
+    await _began(store, run.id, 0)
+    await store.commit([failed(run, device), failed(run, await add_device(store, "r2"))])
+    await store.release(run, Counts(2, 0, 2))
+    assert set((await prune(store, log_days=10)).logs.values()) == {0}
 
 
 async def test_attempts_that_a_guard_may_have_to_read_stay(store: SqlStore) -> None:

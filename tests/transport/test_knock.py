@@ -120,9 +120,13 @@ async def test_a_closed_port() -> None:
             await reach().knock(target(lab))
 
 
-async def test_a_name_that_does_not_resolve() -> None:
-    with pytest.raises(NobodyListens, match="does not resolve"):
-        await reach().knock(Target(Device("r1", "no-such-host.invalid", "cisco_iosxe")))
+@pytest.mark.parametrize(
+    ("host", "said"), [("no-such-host.invalid", "does not resolve"), ("\x9b.invalid", "idna")]
+)
+async def test_a_name_that_does_not_resolve(host: str, said: str) -> None:
+    with pytest.raises(NobodyListens, match=said) as caught:
+        await reach().knock(Target(Device("r1", host, "cisco_iosxe")))
+    assert caught.value.detail.isprintable()
 
 
 @pytest.mark.parametrize("ill", ["hung_before_banner", "close_on_connect"])
