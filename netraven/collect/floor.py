@@ -90,9 +90,12 @@ class Floor:
         """The device is in session from now on, until it leaves; or why it cannot be now."""
         obstacle = self.obstacle(device)
         if obstacle is None:
-            self._in_session[device.name] = device.tags
-            self._of_tag.update(device.tags)
+            self._enter(device)
         return obstacle
+
+    def _enter(self, device: Device) -> None:
+        self._in_session[device.name] = device.tags
+        self._of_tag.update(device.tags)
 
     def obstacle(self, device: Device) -> Obstacle | None:
         """What would be in its way."""
@@ -119,8 +122,8 @@ class Floor:
         most = self._limits.tags.get(name)
         return most is None or self._of_tag[name] < most
 
-    async def free(self, device: Device, seconds: float) -> bool:
-        """Wait until the device is in no session, so long at the most; it is not entered."""
+    async def enter_in_time(self, device: Device, seconds: float) -> bool:
+        """Wait until the device is in no session, so long at the most, and enter it, whatever its tags' limits say."""
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         while device.name in self._in_session:
@@ -130,6 +133,7 @@ class Floor:
                     await self._left.wait()
             except TimeoutError:
                 return False
+        self._enter(device)
         return True
 
     @contextmanager

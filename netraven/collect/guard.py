@@ -501,24 +501,34 @@ class Guard:
         if credential is None or self.log_in is None:
             return None
         for target in await self._proven_targets(key, credential):
-            if not await self._floor.free(target.device, IN_SESSION):
+            if self._in_session(target):  # it may be there because it waits for a permit, which waits for this login
+                desk.turn_away(Withheld(None, "a control login goes first"))
+            if not await self._floor.enter_in_time(target.device, IN_SESSION):
                 continue
-            if desk.account is None or self._driving.lapsing(desk):
-                return None
-            ask = Ask(key, proven_here=True, known=True)
-            flight = desk.account.grant_control(ask, self.now())
-            if flight is None:
-                return None
-            self._floor.flights[desk.realm] += 1
-            visit = Visit(target, time.monotonic)
-            admission = Admission(self, visit, credential, ask, desk, flight=flight)
             try:
-                verdict = await self.log_in(target, credential, admission)
+                if desk.account is None or self._driving.lapsing(desk):
+                    return None
+                ask = Ask(key, proven_here=True, known=True)
+                flight = desk.account.grant_control(ask, self.now())
+                if flight is None:
+                    return None
+                verdict = await self._control_at(desk, target, ask, flight)
             finally:
-                admission.close()
+                self._floor.leave(target.device)
             if verdict is not None:
                 return verdict is Verdict.ACCEPTED
         return None
+
+    async def _control_at(self, desk: Desk, target: Target, ask: Ask, flight: Flight) -> Verdict | None:
+        credential, log_in = self._credentials[ask.secret], self.log_in
+        if log_in is None:
+            return None
+        self._floor.flights[desk.realm] += 1
+        admission = Admission(self, Visit(target, time.monotonic), credential, ask, desk, flight=flight)
+        try:
+            return await log_in(target, credential, admission)
+        finally:
+            admission.close()
 
     def _superseded(self, desk: Desk, admission: Admission) -> None:
         """A device took another secret of the account than the one that it has just refused: so will others."""

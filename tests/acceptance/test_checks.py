@@ -243,17 +243,17 @@ async def test_chores_as_jobs_at_the_command_line(any_installation: Installation
             await raven.store.commit([DeviceFinished(run.id, outcome, (Capture(f"hostname r{n}\n"),))])
             await raven.store.finish(run, RunStatus.COMPLETE, Counts(1, 1))
 
-    async def run(line: str) -> str:
+    async def say(line: str) -> str:
         said = await command(*line.split(), config=any_installation.file)
         assert said.code == 0, said.err
         return said.out
 
-    await run("job add tidy --what prune")
-    await run("job add missing --what stale-report --older-than 1h")
-    said = await run("job run tidy")
+    await say("job add tidy --what prune")
+    await say("job add missing --what stale-report --older-than 1h")
+    said = await say("job run tidy")
     assert "gone: 2 versions of 1 device" in said
     assert await any_installation.count("snapshots") == 1
-    said = await run("job run missing")
+    said = await say("job run missing")
     assert "none: each of its devices was collected within 1h" in said
 
 

@@ -376,6 +376,7 @@ def test_names_of_stale_devices_are_made_harmless() -> None:
 
 def of_kind(what: str, *parts: Any) -> Any:
     whole = end(*parts)
+    assert whole.event is not None
     return replace(whole, event=replace(whole.event, data={**whole.event.data, "what": what}))
 
 

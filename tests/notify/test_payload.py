@@ -56,7 +56,7 @@ def test_a_check_says_that_it_is_one() -> None:
 
 
 def test_stale_devices() -> None:
-    devices = [
+    devices: list[dict[str, object]] = [
         {"name": "r1", "platform": "", "tags": [], "collected_at": None, "tried_at": None, "reason": None}
     ]
     data = {"older_than_s": 86400.0, "count": 1, "devices": devices}
