@@ -85,7 +85,7 @@ class RunReport:
 class NetRaven:
     """A collector with its store. Made by :meth:`open` or :meth:`in_memory`; one event loop each."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, each by name
         self,
         *,
         store: Any,

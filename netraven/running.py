@@ -7,7 +7,7 @@ import contextlib
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -34,6 +34,7 @@ from netraven.credentials.strategy import strategy_named
 from netraven.errors import DatabaseError, InputError, NetRavenError, RunLost
 from netraven.model import (
     Counts,
+    Credential,
     Load,
     Logged,
     Order,
@@ -50,6 +51,7 @@ from netraven.model import (
 from netraven.ports import Inventory, Ledger, Runs, Secrets, Transport
 from netraven.storage.owner import current_owner
 
+_A_MOMENT = 10.0
 HEARTBEAT = 5.0
 """Seconds between two signs of life of a run; one that gives none for 90 s is taken for dead by other hosts."""
 
@@ -106,7 +108,7 @@ class Running:
         if stores or (offers and needs_key(await self.store.credentials())):
             self.store.require_key()
 
-    async def execute(
+    async def execute(  # noqa: PLR0915 - a run from its beginning to its end, in that order
         self,
         run: Run,
         *,
@@ -130,30 +132,13 @@ class Running:
         status: RunStatus | None = None
         failure: BaseException | None = None
         try:
-            chosen = strategy_named(run.strategy, refused_backoff=self.settings.refused_backoff)
             credentials = await store.credentials()
             resumed = run.begun
             run = await store.begin(run, dead_after=self.settings.dead_after)
             load = await self._load(store, run)
-            if resumed:
-                without = await store.skipped(run, SkipReason.NO_CREDENTIALS)
-                tally = _Tally(await store.counted(run), without)
-            else:
-                tally = _Tally(run.counts)
+            tally = await _on_record(store, run) if resumed else _Tally(run.counts)
             knowledge = Knowledge(await store.learned())
-            guard = Guard(
-                Patient(self.store.guard_book, outage),
-                credentials,
-                rules=partial(policy_of, self.realms),
-                holder=f"{current_owner()}#{run.id}",
-                knowledge=knowledge,
-                find_proven=store.proven,
-                patience=Patience(
-                    max(self.settings.login_timeout, self.access.longest("login_timeout")),
-                    self.settings.login_grace,
-                ),
-                floor=self.floor,
-            )
+            guard = self._guard(run, store, outage, credentials, knowledge)
             on_the_way = await outage.over(lambda: jump_hosts(self.store, self.access))
             hosts = JumpHosts(on_the_way, self.access, self._jump_limits, self.floor)
             async with (
@@ -163,50 +148,37 @@ class Running:
                 hosts,
                 _hurried(outage),
             ):
-                collector = Collector(
-                    means=Means(
-                        CredentialIndex(credentials),
-                        chosen,
-                        store,
-                        self.transport,
-                        guard,
-                        self.access,
-                        hosts,
-                        run.outputs or None,
-                        run.what,
-                    ),
-                    record=Record(
-                        run.id,
-                        recorder,
-                        knowledge,
-                        time.monotonic,
-                        run.what,
-                        self.settings.device_timeout,
-                    ),
-                    limits=Limits(
-                        self.settings.device_timeout,
-                        RetryPolicy(self.settings.retries),
-                        self.settings.patience,
-                        self.settings.connect_timeout,
-                        self._breaker,
-                        outage=outage,
-                    ),
+                means = Means(
+                    CredentialIndex(credentials),
+                    strategy_named(run.strategy, refused_backoff=self.settings.refused_backoff),
+                    store,
+                    self.transport,
+                    guard,
+                    self.access,
+                    hosts,
+                    run.outputs or None,
+                    run.what,
                 )
+                record = Record(
+                    run.id, recorder, knowledge, time.monotonic, run.what, self.settings.device_timeout
+                )
+                patience = self._patience(credentials, resumed=resumed)
+                collector = Collector(means=means, record=record, limits=self._limits(outage, patience))
                 fleet = Fleet(
                     collector,
                     concurrency=run.concurrency,
                     floor=self.floor,
                     terms=self._terms(run, resumable=resumable),
                 )
+                tell = [tally.add, on_outcome]
                 if observer is not None:
                     collector.on_notice = observer.noticed
                     observer.run_started(run, fleet)
+                    tell.append(observer.device_finished)
 
                 def finished(outcome: Outcome) -> None:
-                    tally.add(outcome)
-                    on_outcome(outcome)
-                    if observer is not None:
-                        observer.device_finished(outcome)
+                    for told in tell:
+                        told(outcome)
 
                 run_log = _RunLog(recorder, run)
                 run_log(
@@ -217,12 +189,7 @@ class Running:
                     what=run.what.value,
                 )
 
-                def targets() -> AsyncIterator[Target]:
-                    found: AsyncIterator[Target] = self.store.targets_of(
-                        run, resumed=resumed, reading=outage.over
-                    )
-                    return found
-
+                targets = partial(self.store.targets_of, run, resumed=resumed, reading=outage.over)
                 pace = Pace(
                     load,
                     fleet,
@@ -250,6 +217,47 @@ class Running:
                 outage.hurry()
             run = await self._end(store, run, status, tally, failure, resumable=resumable)
         return run
+
+    def _guard(
+        self,
+        run: Run,
+        store: Any,
+        outage: Outage,
+        credentials: Sequence[Credential],
+        knowledge: Knowledge,
+    ) -> Guard:
+        told = self.settings
+        longest = max(told.login_timeout, self.access.longest("login_timeout"))
+        return Guard(
+            Patient(self.store.guard_book, outage),
+            credentials,
+            rules=partial(policy_of, self.realms),
+            holder=f"{current_owner()}#{run.id}",
+            knowledge=knowledge,
+            find_proven=store.proven,
+            patience=Patience(longest, told.login_grace),
+            floor=self.floor,
+        )
+
+    def _patience(self, credentials: Sequence[Credential], *, resumed: bool) -> float:
+        """Seconds that the end of the run waits for what is kept back.
+
+        Secrets that were in flight when a run was cut short count as refused, so its account may be closed until the
+        AAA service has forgotten them: whoever goes on with the run waits for that.
+        """
+        windows = [policy_of(self.realms, one.realm).window for one in credentials] if resumed else []
+        return max([self.settings.patience, *(window + _A_MOMENT for window in windows)])
+
+    def _limits(self, outage: Outage, patience: float) -> Limits:
+        told = self.settings
+        return Limits(
+            told.device_timeout,
+            RetryPolicy(told.retries),
+            patience,
+            told.connect_timeout,
+            self._breaker,
+            outage=outage,
+        )
 
     async def _load(self, store: Any, run: Run) -> Load:
         """What is left of the run, and how long it usually takes."""
@@ -328,6 +336,11 @@ class Running:
 
 def _late(collector: Collector, data: Mapping[str, object]) -> None:
     collector.notice("run_will_be_late", data)
+
+
+async def _on_record(store: Any, run: Run) -> _Tally:
+    """What another process has left of a run."""
+    return _Tally(await store.counted(run), await store.skipped(run, SkipReason.NO_CREDENTIALS))
 
 
 @asynccontextmanager

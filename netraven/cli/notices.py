@@ -40,7 +40,13 @@ def said(event: str, data: Mapping[str, Any], at: datetime) -> str | None:
         count, some = int(data["count"]), [str(name) for name in data["devices"]]
         devices = "1 device was" if count == 1 else f"{count:,} devices were"
         return f"{devices} talked to over telnet, passwords went in clear text: {_named(count, some)}"
-    return _said_of_git(event, data)
+    return _said_of_lateness(data, at) if event == "run_will_be_late" else _said_of_git(event, data)
+
+
+def _said_of_lateness(data: Mapping[str, Any], at: datetime) -> str:
+    until, count = _clock(_moment(data["finish_by"]), near=at), int(data["devices_left"])
+    left = "1 device" if count == 1 else f"{count:,} devices"
+    return f"the run will not be done by {until} UTC: about {left} will be left"
 
 
 def _said_of_git(event: str, data: Mapping[str, Any]) -> str | None:

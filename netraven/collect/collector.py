@@ -175,14 +175,14 @@ class Collector:
         await self._outage.up.wait()
         visit.entered = self.clock()
         result = await self._visit(visit)
-        if visit.claimed and not isinstance(result, Outcome):
-            self.leave(visit)
+        self.leave(visit)
         return result
 
     def leave(self, visit: Visit) -> None:
-        """The device may be visited by other runs meanwhile."""
-        visit.claimed = False
-        self._recorder.post(DeviceLeft(self._run_id, visit.device))
+        """The session is closed: other runs may visit the device."""
+        if visit.claimed:
+            visit.claimed = False
+            self._recorder.post(DeviceLeft(self._run_id, visit.device))
 
     async def _visit(self, visit: Visit) -> Outcome | Later:
         outages = self._outage.number
@@ -202,21 +202,7 @@ class Collector:
         except DeviceFailure as failure:
             if visit.recording is not None:  # all was had, and then it hung up badly
                 return await visit.recording
-            if failure.retriable and self._outage.number != outages:
-                return Again(
-                    visit, 0.0
-                )  # it may only have waited for the database: no retry is spent on that
-            wait = None if self._breaker.is_open(visit.target) else self._retry.wait(failure, visit.tries)
-            if wait is not None:
-                visit.tries += 1
-                _log.info(
-                    "device_retry", device=visit.device.name, error_type=failure.reason, wait_s=round(wait, 1)
-                )
-                return Again(visit, wait)
-            if visit.device.platform == AUTO and visit.target.detected is not None and _strange(failure):
-                self._recorder.post(PlatformFound(visit.device, None))
-            outcome = visit.outcome(Status.FAILED, failure.reason, failure.detail)
-            return await self._finish(visit, outcome, Gathered(failure.captured))
+            return await self._failed(visit, failure, waited=self._outage.number != outages)
         if gathered is None:
             return await self._finish(
                 visit, visit.outcome(Status.SKIPPED, SkipReason.NO_CREDENTIALS, self.entrance.why_none(visit))
@@ -224,6 +210,22 @@ class Collector:
         if visit.recording is not None:
             return await visit.recording
         return await self._finish_well(visit, gathered)
+
+    async def _failed(self, visit: Visit, failure: DeviceFailure, *, waited: bool) -> Outcome | Later:
+        """``waited``: it may only have waited for the database, so no retry is spent on that."""
+        if failure.retriable and waited:
+            return Again(visit, 0.0)
+        wait = None if self._breaker.is_open(visit.target) else self._retry.wait(failure, visit.tries)
+        if wait is not None:
+            visit.tries += 1
+            _log.info(
+                "device_retry", device=visit.device.name, error_type=failure.reason, wait_s=round(wait, 1)
+            )
+            return Again(visit, wait)
+        if visit.device.platform == AUTO and visit.target.detected is not None and _strange(failure):
+            self._recorder.post(PlatformFound(visit.device, None))
+        outcome = visit.outcome(Status.FAILED, failure.reason, failure.detail)
+        return await self._finish(visit, outcome, Gathered(failure.captured))
 
     async def _finish_well(self, visit: Visit, gathered: Gathered) -> Outcome:
         status = Status.COLLECTED if self._means.what is What.CONFIGURATION else Status.CHECKED
@@ -253,8 +255,7 @@ class Collector:
             login.abandon("interrupted")
             raise
         finally:
-            if visit.claimed:
-                self.leave(visit)
+            self.leave(visit)
         if login.succeeded:
             return Verdict.ACCEPTED
         login.abandon(InternalFault.reason)
@@ -293,6 +294,7 @@ class Collector:
 
     async def closed(self, visit: Visit, why: str) -> Outcome:
         """The outcome of a device that the run has no time for any more; what it had come to already stands."""
+        self.leave(visit)
         if visit.finished is not None:
             return visit.finished
         return await self._finish(visit, visit.outcome(Status.SKIPPED, SkipReason.WINDOW, why))

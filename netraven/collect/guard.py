@@ -70,7 +70,7 @@ class Guard:
     ``rules``: what is known of a realm. ``floor``: what this run shares with others of the process.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts, each by name
         self,
         book: GuardBook,
         credentials: Iterable[Credential],
@@ -501,7 +501,9 @@ class Guard:
         if credential is None or self.log_in is None:
             return None
         for target in await self._proven_targets(key, credential):
-            if self._in_session(target):  # it may be there because it waits for a permit, which waits for this login
+            if self._in_session(
+                target
+            ):  # it may be there because it waits for a permit, which waits for this login
                 desk.turn_away(Withheld(None, "a control login goes first"))
             if not await self._floor.enter_in_time(target.device, IN_SESSION):
                 continue

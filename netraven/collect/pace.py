@@ -54,7 +54,7 @@ class Pace:
             if left and seconds > window:
                 self._late(
                     {
-                        "finish_by": self._finish_by.isoformat(timespec="seconds"),
+                        "finish_by": self._finish_by.timestamp(),
                         "late_s": round(seconds - window),
                         "devices_left": unfinished_at(left, seconds, window),
                     }

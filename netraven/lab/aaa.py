@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import Literal
 
@@ -12,12 +13,22 @@ class AAA:
     """Judges every login of the fleet.
 
     `central` counts refusals in a row per user name over the whole fleet, otherwise per device and user name.
-    At `threshold` the account is locked: everything is refused from then on, until `unlock`. `mode` may be
+    At `threshold` the account is locked: everything is refused from then on, until `unlock`. With `window` refusals
+    are forgotten once so many seconds went by without another; an account that is locked stays it. `mode` may be
     changed while the lab runs: `silent` answers nothing, `refuse_all` refuses and counts right passwords too.
     """
 
-    def __init__(self, threshold: int, *, central: bool = True, answer_delay: float = 0.0) -> None:
+    def __init__(
+        self,
+        threshold: int,
+        *,
+        central: bool = True,
+        answer_delay: float = 0.0,
+        window: float | None = None,
+    ) -> None:
         self.threshold = threshold
+        self.window = window
+        self._refused_at: dict[str, float] = {}
         self.central = central
         self.answer_delay = answer_delay
         self.mode: Mode = "normal"
@@ -48,6 +59,10 @@ class AAA:
         if right and self.mode != "refuse_all" and account not in self._locked:
             self._streak[account] = 0
             return True
+        now = time.monotonic()
+        if self.window is not None and now - self._refused_at.get(account, now) > self.window:
+            self._streak[account] = 0
+        self._refused_at[account] = now
         self.refusals += 1
         self.refused_by_user[username] += 1
         self._streak[account] += 1

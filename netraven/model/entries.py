@@ -120,7 +120,7 @@ class DeviceFinished:
 
 @dataclass(frozen=True, slots=True)
 class DeviceLeft:
-    """The run is in no session with the device any more, and has not come to an end with it."""
+    """The run is in no session with the device any more."""
 
     run_id: int
     device: Device

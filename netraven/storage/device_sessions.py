@@ -1,7 +1,7 @@
 """Which run is in session with which device: whoever runs, a device is in one session at a time.
 
-A claim is made in the transaction that puts an attempt on record, and ends with the device's outcome, when the device
-is put aside, or with its run. Where a process dies, its claims end with it as far as that can be seen from here, and
+A claim is made in the transaction that puts an attempt on record, and ends once the session has been closed, or with
+the run. Where a process dies, its claims end with it as far as that can be seen from here, and
 else at their time.
 """
 
@@ -16,7 +16,7 @@ from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from netraven.model import JUMP_HOST, AttemptStarted, DeviceFinished, DeviceLeft, utcnow
+from netraven.model import JUMP_HOST, AttemptStarted, DeviceLeft, utcnow
 from netraven.storage.owner import lives
 from netraven.storage.schema import device_sessions, devices, runs
 from netraven.storage.types import Id, UtcDateTime, padded
@@ -106,12 +106,11 @@ async def _claim_for(
     return {row.device_id for row in others}
 
 
-async def release(connection: AsyncConnection, entries: Iterable[DeviceFinished | DeviceLeft]) -> None:
+async def release(connection: AsyncConnection, entries: Iterable[DeviceLeft]) -> None:
     """The runs of these entries are not in session with their devices any more."""
     of_run: dict[int, set[int]] = {}
     for entry in entries:
-        device = entry.outcome.device if isinstance(entry, DeviceFinished) else entry.device
-        if device.id is not None:
-            of_run.setdefault(entry.run_id, set()).add(device.id)
+        if entry.device.id is not None:
+            of_run.setdefault(entry.run_id, set()).add(entry.device.id)
     for run_id, ids in sorted(of_run.items()):
         await connection.execute(_RELEASE, {"b_run": run_id, "b_ids": padded(sorted(ids))})

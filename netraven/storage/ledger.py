@@ -172,17 +172,7 @@ class _Sorted:
             await learned.offers(connection, offers)
         if found := self._of(PlatformFound):
             await learned.platforms(connection, found)
-        left = self._of(DeviceLeft)
-        if left:  # before anybody enters: it may be the same device that comes again
-            await device_sessions.release(connection, left)
-        if started := self._of(AttemptStarted):
-            keys = await attempts.start(connection, started)
-            self._answer(AttemptStarted, keys)
-            for start, key in zip(started, keys, strict=True):
-                if key is not None:
-                    lessons.started(start)
-            if left and (again := self._left_again()):
-                await device_sessions.release(connection, again)
+        await self._enter(connection, lessons)
         if withdrawn := self._of(AttemptWithdrawn):
             await attempts.withdraw(connection, withdrawn)
             for withdrawal in withdrawn:
@@ -198,17 +188,41 @@ class _Sorted:
         if cut := self._of(ConnectionCut):
             await learned.cuts(connection, cut)
         if self.finished:
-            before = await happenings.standing(connection, subscriptions, self.finished)
-            answers = await outcomes.finish(connection, versions, self.finished, captures)
-            self._answer(DeviceFinished, answers)
-            finished = [(e.run_id, outcome) for e, outcome in zip(self.finished, answers, strict=True)]
-            await happenings.of_devices(connection, subscriptions, finished, before)
-            await learned.facts(connection, self.finished)
-            await device_standing.note(connection, self.finished)
-            await device_sessions.release(connection, (e for e in self.finished if e.outcome.attempts))
+            await self._finish(connection, versions, captures, subscriptions)
         if logged := self._of(Logged):
             await outcomes.log(connection, logged)
         await lessons.write(connection)
+
+    async def _enter(self, connection: AsyncConnection, lessons: attempts.Lessons) -> None:
+        """Devices that are left, and attempts that begin."""
+        left = self._of(DeviceLeft)
+        if left:  # before anybody enters: it may be the same device that comes again
+            await device_sessions.release(connection, left)
+        started = self._of(AttemptStarted)
+        if not started:
+            return
+        keys = await attempts.start(connection, started)
+        self._answer(AttemptStarted, keys)
+        for start, key in zip(started, keys, strict=True):
+            if key is not None:
+                lessons.started(start)
+        if left and (again := self._left_again()):
+            await device_sessions.release(connection, again)
+
+    async def _finish(
+        self,
+        connection: AsyncConnection,
+        versions: VersionWriter,
+        captures: Sequence[Sequence[Taken]],
+        subscriptions: Sequence[Subscription],
+    ) -> None:
+        before = await happenings.standing(connection, subscriptions, self.finished)
+        answers = await outcomes.finish(connection, versions, self.finished, captures)
+        self._answer(DeviceFinished, answers)
+        finished = [(e.run_id, outcome) for e, outcome in zip(self.finished, answers, strict=True)]
+        await happenings.of_devices(connection, subscriptions, finished, before)
+        await learned.facts(connection, self.finished)
+        await device_standing.note(connection, self.finished)
 
 
 def _subjects(entry: Entry) -> tuple[Device | None, Credential | None, int | None]:

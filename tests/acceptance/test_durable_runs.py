@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select
 
 from netraven import Credential, NetRaven
+from netraven.collect.fleet import Fleet
 from netraven.lab import Lab, LabDevice
 from netraven.lab.model import WELL, Ill
 from netraven.lab.wirelog import WireLog
@@ -74,10 +75,10 @@ async def test_a_run_that_was_stopped_goes_on_with_what_is_left(
         async with NetRaven.open(any_installation.file) as raven:
             running, store = raven._running, raven.store
             done: list[str] = []
-            fleets = []
+            fleets: list[Fleet] = []
 
             class Watching:
-                def run_started(self, run: Run, fleet: object) -> None:
+                def run_started(self, run: Run, fleet: Fleet) -> None:
                     fleets.append(fleet)
 
                 def device_finished(self, outcome: object) -> None:

@@ -1,4 +1,4 @@
-"""A patient run, as the daemon's are: whatever becomes of its database, it goes on, loses nothing, does nothing twice."""
+"""A patient run, as the daemon's are: whatever becomes of its database, it goes on, loses nothing, repeats nothing."""
 
 from __future__ import annotations
 
