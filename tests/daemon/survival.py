@@ -19,6 +19,8 @@ from tests.acceptance.processes import NETRAVEN, PATIENCE, ROOT, LabProcess, env
 
 LOCKS_AFTER = 5
 """Refusals in a row at which the AAA service of these tests locks an account."""
+FORGETS_AFTER = 4.0
+"""Seconds without a refusal after which it has forgotten them."""
 
 
 @dataclass(slots=True)
@@ -214,14 +216,17 @@ def _every_attempt_is_on_record(lab: LabProcess, ledger: Sequence[dict[str, Any]
             assert number <= answered[device, username, verdict], (device, username, verdict)
 
 
-def worst_streak(lab: LabProcess) -> int:
-    """The most refusals in a row that an account came to, over all devices."""
-    worst, streaks = 0, Counter[str]()
-    users = {event["attempt"]: event["username"] for event in lab.events if event["event"] == "attempt"}
+def worst_streak(lab: LabProcess, forgets_after: float = FORGETS_AFTER) -> int:
+    """The most refusals in a row that an account came to, over all devices, as its AAA service counts them."""
+    worst, streaks, last = 0, Counter[str](), dict[str, float]()
     for event in lab.events:
-        if event["event"] != "verdict" or event["attempt"] not in users:
+        if event["event"] != "verdict":
             continue
-        user = users[event["attempt"]]
-        streaks[user] = streaks[user] + 1 if event["verdict"] == "refused" else 0
+        user = event["username"]
+        if event["verdict"] != "refused" or event["at"] - last.get(user, event["at"]) > forgets_after:
+            streaks[user] = 0
+        if event["verdict"] == "refused":
+            streaks[user] += 1
+            last[user] = event["at"]
         worst = max(worst, streaks[user])
     return worst

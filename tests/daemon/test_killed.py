@@ -11,7 +11,7 @@ from netraven.lab import fleet
 from tests.acceptance.installation import Installation, credential
 from tests.acceptance.processes import LabProcess
 from tests.daemon.processes import configure
-from tests.daemon.survival import LOCKS_AFTER, supervised, survive
+from tests.daemon.survival import FORGETS_AFTER, LOCKS_AFTER, supervised, survive
 
 DEVICES, KILLS = 80, 4
 
@@ -22,12 +22,14 @@ async def test_a_killed_daemon_loses_nothing(any_installation: Installation, tmp
     made = fleet(DEVICES, shares={"first": 0.5, "second": 0.5}, config_size=1_000, think=0.05)
     seed = random.randrange(10**6)
     print(f"seed {seed}")
-    async with LabProcess.running(tmp_path / "lab", made.devices, locks_after=LOCKS_AFTER) as lab:
+    async with LabProcess.running(
+        tmp_path / "lab", made.devices, locks_after=LOCKS_AFTER, forgets_after=FORGETS_AFTER
+    ) as lab:
         logins = [credential(one.name, one.password, priority=place) for place, one in enumerate(made.logins)]
         await installation.stock(lab.csv, logins)
         configure(
             installation,
-            "[jobs.all]\nconcurrency = 12",
+            "[realms.default]\nwindow = 5.0\n[jobs.all]\nconcurrency = 12",
             listen="",
         )
         async with supervised(installation) as server:
