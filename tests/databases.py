@@ -137,7 +137,7 @@ class OwnServer:
         pid = self._server.get_pid()
         os.kill(pid, how)
         async with asyncio.timeout(20):
-            while _is_there(pid):
+            while _is_there(pid):  # noqa: ASYNC110 - it is no child of ours
                 await asyncio.sleep(0.02)
 
     async def start(self) -> None:

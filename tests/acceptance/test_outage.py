@@ -43,7 +43,7 @@ class Told:
 
     async def until(self, event: str, number: int = 1) -> None:
         async with asyncio.timeout(PATIENCE):
-            while self.count(event) < number:
+            while self.count(event) < number:  # noqa: ASYNC110 - a log has no event
                 await asyncio.sleep(0.01)
 
 

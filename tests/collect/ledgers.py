@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from netraven.errors import RowRefused
-from netraven.model import Entry, Logged
+from netraven.model import Batch, Entry, Logged
 
 _THEN = datetime(2026, 11, 22, tzinfo=UTC)
 
@@ -47,7 +47,12 @@ class NotedLedger:
     def written(self) -> list[str]:
         return [text for commit in self.commits for text in commit]
 
-    async def commit(self, entries: Sequence[Entry]) -> Sequence[Any]:
+    async def commit(
+        self,
+        entries: Sequence[Entry],
+        *,
+        of: Batch | None = None,
+    ) -> Sequence[Any]:
         self.tried += 1
         texts = [message(entry) for entry in entries]
         await asyncio.sleep(self.duration)

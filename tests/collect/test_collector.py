@@ -24,6 +24,7 @@ from netraven.errors import (
 )
 from netraven.model import (
     AttemptStarted,
+    Batch,
     Choice,
     Credential,
     Device,
@@ -426,10 +427,10 @@ async def test_an_attempt_that_ends_in_a_fault_of_ours_does_not_stay_open() -> N
 
 def refuses(kind: type[Any], error: Exception) -> type[MemoryStore]:
     class Refusing(MemoryStore):
-        async def commit(self, entries: Sequence[Any]) -> Sequence[Any]:
+        async def commit(self, entries: Sequence[Any], *, of: Batch | None = None) -> Sequence[Any]:
             if any(isinstance(entry, kind) for entry in entries):
                 raise error
-            return await super().commit(entries)
+            return await super().commit(entries, of=of)
 
     return Refusing
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import pytest
 
 from netraven.collect.fleet import Fleet
 from netraven.collect.visit import Visit
 from netraven.errors import RecorderStopped, SessionLost, Unreachable
-from netraven.model import Device, Outcome, SkipReason, Status, Target
+from netraven.model import Batch, Device, Outcome, SkipReason, Status, Target
 from netraven.testing import FakeDevice, MemoryStore
 from tests.collect import rig
 from tests.collect.rig import RIGHT, SVC, Rig, WatchedTransport, device
@@ -263,10 +264,10 @@ async def test_a_fault_of_ours_costs_one_device() -> None:
 @in_virtual_time
 async def test_a_run_that_cannot_be_recorded_ends() -> None:
     class Full(MemoryStore):
-        async def commit(self, entries):  # type: ignore[no-untyped-def]  # as its base
+        async def commit(self, entries: Sequence[Any], *, of: Batch | None = None) -> Sequence[Any]:
             if len(self.outcomes) >= 10:
                 raise OSError("no space left on device")
-            return await super().commit(entries)
+            return await super().commit(entries, of=of)
 
     devices = fleet_of(100)
     transport = WatchedTransport(well(devices), seconds=1.0)

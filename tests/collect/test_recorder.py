@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from netraven.collect.recorder import Recorder
 from netraven.errors import DatabaseError, RecorderStopped, RowRefused
-from netraven.model import Entry
+from netraven.model import Batch, Entry
 from tests.collect.ledgers import NotedLedger, line
 from tests.virtual_time import in_virtual_time, now, settled
 
@@ -163,8 +163,8 @@ async def test_the_ledger_fails_while_a_bad_row_is_looked_for() -> None:
 @in_virtual_time
 async def test_a_ledger_that_answers_too_few_stops_the_run() -> None:
     class Short(NotedLedger):
-        async def commit(self, entries: Any) -> Any:
-            return (await super().commit(entries))[:-1]
+        async def commit(self, entries: Any, *, of: Batch | None = None) -> Any:
+            return (await super().commit(entries, of=of))[:-1]
 
     async with Recorder(Short()) as recorder:
         answers = await everyone(recorder, ["a", "b"])

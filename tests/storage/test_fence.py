@@ -101,6 +101,7 @@ async def test_the_same_batch_again_changes_nothing_and_is_answered_alike(
     answers = await store.commit(entries, of=Batch(run.id, 1))
     written = await everything(store)
     assert (await store.runs.get(run.id)).batch == 1
+    again: Sequence[Any] = ()
     for _ in range(2):
         again = await store.commit(entries, of=Batch(run.id, 1))
         assert [_plain(answer) for answer in again] == [_plain(answer) for answer in answers]
