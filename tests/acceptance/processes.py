@@ -164,10 +164,23 @@ class LabProcess:
 
     @classmethod
     @asynccontextmanager
-    async def running(cls, folder: Path, devices: Sequence[LabDevice]) -> AsyncIterator[LabProcess]:
+    async def running(
+        cls,
+        folder: Path,
+        devices: Sequence[LabDevice],
+        *,
+        locks_after: int | None = None,
+        forgets_after: float | None = None,
+    ) -> AsyncIterator[LabProcess]:
+        """``locks_after``: refusals in a row at which one AAA service for all of them locks an account, and
+        ``forgets_after`` so many seconds without one forgets them.
+        """
         folder.mkdir(parents=True, exist_ok=True)
         spec, record = folder / "spec.json", folder / "record.jsonl"
-        spec.write_text(json.dumps({"devices": [asdict(device) for device in devices]}))
+        told: dict[str, Any] = {"devices": [asdict(device) for device in devices]}
+        if locks_after is not None:
+            told["aaa"] = {"threshold": locks_after, "window": forgets_after}
+        spec.write_text(json.dumps(told))
         args = ("-m", "netraven.lab", "--spec", str(spec), "--record", str(record), "--out", str(folder))
         async with started(
             sys.executable, *args, "--shared-host-keys", "8", env=environment(), cwd=ROOT
