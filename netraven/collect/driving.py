@@ -135,7 +135,11 @@ class Driving:
         if account is None:
             return
         if await self._book.keep(desk.name, self._holder, account.dump(), self._lease):
+            lapsed = self.lapsing(desk)
             desk.lease_ends = asked + self._lease
+            if lapsed:  # devices that came meanwhile wait outside, and nothing else calls them
+                desk.news += 1
+                self.changed()
             return
         _log.error("account_lost", realm=desk.realm)
         desk.account = None

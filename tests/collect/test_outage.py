@@ -447,6 +447,26 @@ async def test_an_account_whose_lease_ended_meanwhile_is_driven_on(caplog: pytes
     assert [r.message for r in caplog.records].count("database_lost") == 1
 
 
+class SlowBook(AwayBook):
+    """Takes its time to write."""
+
+    async def keep(
+        self, account: tuple[str, str], holder: str, state: dict[str, Any], lease: float | None
+    ) -> bool:
+        await asyncio.sleep(0.5)
+        return await super().keep(account, holder, state, lease)
+
+
+@in_virtual_time
+async def test_devices_that_came_while_the_lease_was_short_are_called_once_it_is_renewed() -> None:
+    """The database is back, the lease is not renewed yet: devices are sent outside, where nobody else calls them."""
+    run, transport = guarded(40, (3.0, 50.0), SlowBook((3.0, 50.0)), concurrency=5)
+    async with asyncio.timeout(1000):
+        outcomes = await run.run()
+    assert {outcome.status for outcome in outcomes} == {Status.COLLECTED}
+    assert len(transport.sent) == len(run.store.attempts)
+
+
 @in_virtual_time
 async def test_nothing_is_sent_under_a_permit_that_ended_while_it_was_put_on_record() -> None:
     """The first secret of an account holds its permit while it is put on record: meanwhile the account may go."""
