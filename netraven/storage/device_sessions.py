@@ -2,7 +2,7 @@
 
 A claim is made in the transaction that puts an attempt on record, and ends once the session has been closed, or with
 the run. Where a process dies, its claims end with it as far as that can be seen from here, and
-else at their time.
+else at their time: a run that was taken from a host that is silent may still be in session there.
 """
 
 from __future__ import annotations
@@ -33,7 +33,11 @@ _WANTED = (
     .where(devices.c.id.in_(_IDS))
     .where(
         ~select(_HELD.c.device_id)  # a row of another run is not even locked
-        .where(_HELD.c.device_id == devices.c.id, _HELD.c.run_id != _RUN, _HELD.c.until > _NOW)
+        .where(
+            _HELD.c.device_id == devices.c.id,
+            (_HELD.c.run_id != _RUN) | (_HELD.c.owner != runs.c.owner),
+            _HELD.c.until > _NOW,
+        )
         .exists()
     )
     .order_by(devices.c.id)
@@ -46,20 +50,21 @@ def _claim(statement: sqlite.Insert | postgresql.Insert) -> Any:
     return wanted.on_conflict_do_update(
         index_elements=[old.device_id],
         set_={"run_id": new.run_id, "owner": new.owner, "until": new.until},
-        where=(old.run_id == new.run_id) | (old.until <= _NOW),
+        where=((old.run_id == new.run_id) & (old.owner == new.owner)) | (old.until <= _NOW),
     ).returning(old.device_id)
 
 
 _CLAIM_SQLITE = _claim(sqlite.insert(device_sessions))
 _CLAIM_POSTGRESQL = _claim(postgresql.insert(device_sessions))
+_MINE = (device_sessions.c.run_id == _RUN) & (
+    device_sessions.c.owner == select(runs.c.owner).where(runs.c.id == _RUN).scalar_subquery()
+)
 _OTHERS = (
     select(device_sessions.c.device_id, device_sessions.c.owner)
-    .where(device_sessions.c.device_id.in_(_IDS), device_sessions.c.run_id != _RUN)
+    .where(device_sessions.c.device_id.in_(_IDS), ~_MINE)
     .order_by(device_sessions.c.device_id)
 )
-_RELEASE = delete(device_sessions).where(
-    device_sessions.c.run_id == _RUN, device_sessions.c.device_id.in_(_IDS)
-)
+_RELEASE = delete(device_sessions).where(_MINE, device_sessions.c.device_id.in_(_IDS))
 _TAKE_AWAY = delete(device_sessions).where(
     device_sessions.c.device_id == bindparam("b_id", type_=Id),
     device_sessions.c.owner == bindparam("b_owner"),
@@ -114,3 +119,9 @@ async def release(connection: AsyncConnection, entries: Iterable[DeviceLeft]) ->
             of_run.setdefault(entry.run_id, set()).add(entry.device.id)
     for run_id, ids in sorted(of_run.items()):
         await connection.execute(_RELEASE, {"b_run": run_id, "b_ids": padded(sorted(ids))})
+
+
+async def end(connection: AsyncConnection, run_id: int, owner: str) -> None:
+    """The run is in session with nothing any more, as far as this owner goes; claims whose time is over end too."""
+    mine = (device_sessions.c.run_id == run_id) & (device_sessions.c.owner == owner)
+    await connection.execute(delete(device_sessions).where(mine | (device_sessions.c.until <= utcnow())))

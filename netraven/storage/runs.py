@@ -27,12 +27,11 @@ from netraven.model import (
     What,
     utcnow,
 )
-from netraven.storage import happenings, targets
+from netraven.storage import device_sessions, happenings, targets
 from netraven.storage.engine import Database
 from netraven.storage.owner import current_owner, lives
 from netraven.storage.schema import (
     credential_attempts,
-    device_sessions,
     job_logs,
     run_outcomes,
     run_targets,
@@ -121,7 +120,7 @@ class SqlRuns:
             mine = (runs.c.id == run.id) & (runs.c.owner == self._owner) & (runs.c.status == _RUNNING)
             values = {"status": RunStatus.QUEUED.value, "owner": "", "eta_at": None, **_numbers(counts)}
             if (await connection.execute(update(runs).where(mine).values(values))).rowcount:
-                await connection.execute(delete(device_sessions).where(device_sessions.c.run_id == run.id))
+                await device_sessions.end(connection, run.id, self._owner)
         return replace(run, status=RunStatus.QUEUED, counts=counts)
 
     async def heartbeat(self, run: Run, counts: Counts | None = None, eta_at: datetime | None = None) -> bool:
@@ -176,6 +175,7 @@ class SqlRuns:
                 return run_of(row)
             await happenings.of_run(connection, self.subscriptions, finished, happened)
             await _write_end(connection, finished)
+            await device_sessions.end(connection, run.id, self._owner)
         return finished
 
     async def get(self, run_id: int) -> Run:
@@ -268,7 +268,8 @@ async def _taken(connection: AsyncConnection, row: Row[Any], subscriptions: Sequ
         )
         .values(verdict=Verdict.NO_VERDICT.value, error_type="interrupted", concluded_at=utcnow())
     )
-    await connection.execute(delete(device_sessions).where(device_sessions.c.run_id == run.id))
+    if lives(row.owner) is False:  # a host that is only silent may be in session still
+        await device_sessions.end(connection, run.id, row.owner)
     counts = await _counted(connection, run)
     if run.job_id is not None:
         values = {"status": RunStatus.QUEUED.value, "owner": "", "eta_at": None, **_numbers(counts)}
@@ -327,7 +328,6 @@ async def _write_end(connection: AsyncConnection, run: Run) -> None:
             **_numbers(run.counts),
         )
     )
-    await connection.execute(delete(device_sessions).where(device_sessions.c.run_id == run.id))
     if run.status is not RunStatus.INTERRUPTED:  # each has an outcome; of the others a retry has to know
         await connection.execute(delete(run_targets).where(run_targets.c.run_id == run.id))
 

@@ -19,12 +19,14 @@ from netraven.model import (
     Order,
     Outcome,
     Run,
+    RunStatus,
     SkipReason,
     Status,
     Verdict,
     What,
     utcnow,
 )
+from netraven.storage.runs import SILENCE, SqlRuns
 from netraven.storage.schema import device_sessions, device_standing
 from netraven.storage.store import SqlStore
 from tests.storage.facts import START, add_credential, add_device, at, start_run, try_once
@@ -102,6 +104,30 @@ async def test_a_session_of_a_dead_process_and_one_whose_time_is_over_are_taken_
     answers = await store.commit([start(mine, device, credential) for device in devices])
     assert [isinstance(answer, int) for answer in answers] == [True, True, False]
     assert await sessions(store) == {devices[0].id: mine.id, devices[1].id: mine.id, devices[2].id: theirs.id}
+
+
+async def test_a_run_that_was_taken_from_a_silent_host_waits_for_the_sessions_there(store: SqlStore) -> None:
+    """The process there may only stand still: its sessions are open until their time is over."""
+    devices = [await add_device(store, name) for name in ("r1", "r2")]
+    credential = await add_credential(store)
+    elsewhere = SqlRuns(store.database, owner="elsewhere/boot/1/0")
+    run = await elsewhere.start(Order(strategy="priority", concurrency=1, job_id=7, job="nightly"))
+    await store.commit([start(run, device, credential) for device in devices])
+    (taken,) = await store.runs.recover(now=utcnow() + SILENCE + timedelta(seconds=1))
+    assert await sessions(store) == {device.id: run.id for device in devices}
+    mine = await store.runs.claim(taken)
+    assert mine is not None
+    assert await store.commit([start(mine, devices[0], credential)]) == [None]
+    await store.commit([DeviceLeft(run.id, devices[0])])
+    assert len(await sessions(store)) == 2, "it is not ours to end"
+
+    async with store.database.writing() as connection:
+        over = update(device_sessions).where(device_sessions.c.device_id == devices[0].id)
+        await connection.execute(over.values(until=utcnow() - timedelta(seconds=1)))
+    (key,) = await store.commit([start(mine, devices[0], credential)])
+    assert isinstance(key, int)
+    await store.runs.finish(mine, RunStatus.COMPLETE, mine.counts)
+    assert await sessions(store) == {devices[1].id: run.id}
 
 
 async def standing(store: SqlStore) -> dict[str, Any]:
