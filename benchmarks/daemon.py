@@ -69,17 +69,18 @@ async def _restart(server: OwnServer) -> None:
     await server.start()
 
 
-async def _soak(database: str, folder: Path, days: int, devices: int, seed: int) -> None:
+async def _soak(database: str, folder: Path, days: int, devices: int, seed: int, *, calm: bool) -> None:
     async with _installed(database, folder) as (installation, server):
         soak = Soak(
             installation,
             folder,
             days=days,
             devices=devices,
-            grows_by=max(1, devices // 50),
+            grows_by=0 if calm else max(1, devices // 50),
             chance=random.Random(seed),
             restart_database=None if server is None else partial(_restart, server),
-            quiet_last_days=max(2, days // 4),
+            quiet_last_days=days if calm else max(2, days // 4),
+            watched=not calm,
         )
         began = time.monotonic()
         await soak.run()
@@ -104,6 +105,11 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=None)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--days", type=int, default=30)
+    parser.add_argument(
+        "--calm",
+        action="store_true",
+        help="nothing happens, the fleet stays, asyncio's debug mode is off: for memory",
+    )
     parser.add_argument("--seed", type=int, default=None)
     told = parser.parse_args()
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -113,7 +119,7 @@ def main() -> None:
         if told.what == "survive":
             work = _survive(told.database, Path(name), told.devices or 2_000, told.kills, seed)
         else:
-            work = _soak(told.database, Path(name), told.days, told.devices or 100, seed)
+            work = _soak(told.database, Path(name), told.days, told.devices or 100, seed, calm=told.calm)
         asyncio.run(work)
 
 
