@@ -312,6 +312,32 @@ class NetRaven:
             await self._keep(await self._outlets.export(), run, observer)
         return run
 
+    async def run_jobs(self, *, max_runs: int = 8, observer: Observer | None = None) -> None:
+        """Run jobs as they fall due, and runs that wait in the queue, ``max_runs`` at once, until it is cancelled.
+
+        What runs then is put back with what is left: the next daemon, or the next call, goes on with it. A run waits
+        for a database that is lost. Several programs may do this on one PostgreSQL: each due time is run once. Jobs are
+        those on record (``raven.store.jobs``). Raises ``InputError`` with :meth:`in_memory`.
+        """
+        from netraven.standing_by import stand_by
+
+        store = self._store_with_jobs()
+
+        async def execute(run: Run) -> Run:
+            try:
+                self._running.check(run)
+                await self._running.prepare(run.selector, run.what)
+            except DatabaseError:
+                return await store.runs.release(run, run.counts)
+            except NetRavenError as error:  # it is not taken again each second
+                return await store.runs.finish(run, RunStatus.INTERRUPTED, run.counts, str(error))
+            run = await self._running.execute(run, observer=observer, resumable=True, patient=True)
+            await self._keep(await self._outlets.export(), run, observer)
+            return run
+
+        async with self._outlets.telling():
+            await stand_by(store, execute, max_runs=max_runs)
+
     async def retry(
         self,
         run_id: int,

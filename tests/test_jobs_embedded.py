@@ -119,3 +119,22 @@ async def test_what_cannot_be_run_any_more_is_told_before_a_run_is_on_record(
     with pytest.raises(InputError, match=said):
         await raven.run_job("j")
     assert await raven.store.runs.list() == []
+
+
+async def test_jobs_run_as_they_fall_due_until_it_is_cancelled(raven: NetRaven) -> None:
+    """What is due runs at once, what waits in the queue too; what is cut short waits for the next one."""
+    jobs = raven.store.jobs
+    await jobs.add(job_of("soon", {"names": ["r1"], "every": "1s"}))
+    await jobs.add(job_of("by-hand", {"names": ["r2"]}))
+    waits = await jobs.run_now("by-hand")
+    running = asyncio.create_task(raven.run_jobs())
+    async with asyncio.timeout(60):
+        for name in ("soon", "by-hand"):
+            while (last := (await jobs.get(name)).last_run) is None or last.status is not RunStatus.COMPLETE:
+                assert not running.done(), running
+                await asyncio.sleep(0.05)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert (await raven.store.runs.get(waits.id)).counts.collected == 1
+    assert all(run.status is not RunStatus.RUNNING for run in await raven.store.runs.list())
