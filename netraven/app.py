@@ -39,7 +39,7 @@ from netraven.config import (
 from netraven.credentials.evidence import Knowledge
 from netraven.credentials.plan import Plan, plan_run
 from netraven.credentials.strategy import strategy_named
-from netraven.errors import DatabaseError, InputError, SettingsError
+from netraven.errors import DatabaseError, InputError, NetRavenError, SettingsError
 from netraven.model import (
     AUTO,
     Credential,
