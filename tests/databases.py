@@ -152,12 +152,18 @@ def _is_there(pid: int) -> bool:
     return True
 
 
-@pytest.fixture
-def own_server() -> Iterator[OwnServer]:
+@contextlib.contextmanager
+def own_postgresql() -> Iterator[OwnServer]:
     with _bundled() as server:
         own = OwnServer(server)
         _execute(own.server_url, "CREATE DATABASE own")
         _apart(lambda: create_and_upgrade(own.url))
+        yield own
+
+
+@pytest.fixture
+def own_server() -> Iterator[OwnServer]:
+    with own_postgresql() as own:
         yield own
 
 

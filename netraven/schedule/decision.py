@@ -70,12 +70,17 @@ def decide(standing: JobStanding, now: datetime) -> Fire | Missed | Nothing:
 
 
 def first_due(job: Job, now: datetime, last_due_at: datetime | None = None) -> Due | None:
-    """When a job is due whose schedule is new, or that was switched on; never at a time that was run already."""
+    """When a job is due whose schedule is new, or that was switched on; never at a time that was run already.
+
+    A due time that only its jitter puts off still is to come.
+    """
     if not job.enabled:
         return None
+    calendar = Calendar(job)
+    after = now - calendar.jitter
     if last_due_at is None or last_due_at - now > CLOCK_WAS_WRONG:
-        return Calendar(job).next(now)
-    return Calendar(job).next(max(now, last_due_at))
+        return calendar.next(after)
+    return calendar.next(max(after, last_due_at))
 
 
 def _kept(standing: JobStanding, calendar: Calendar, after: datetime) -> Due | None:

@@ -236,7 +236,7 @@ class SqlJobs:
             await connection.execute(
                 update(jobs).where(jobs.c.id == row.id).values(_moved_on(fresh, decision, now))
             )
-            if isinstance(decision, Nothing) or await _was_run(connection, row.id, decision.due_at):
+            if isinstance(decision, Nothing) or await _is_done(connection, row.id, decision):
                 return None
             return await self._put(connection, fresh, decision)
 
@@ -335,10 +335,17 @@ async def _has_run(connection: AsyncConnection, job_id: int) -> bool:
     return bool((await connection.execute(select(exists().where(_ALIVE, runs.c.job_id == job_id)))).scalar())
 
 
-async def _was_run(connection: AsyncConnection, job_id: int, due_at: datetime) -> bool:
-    """Whether a clock that has gone back comes past a due time for the second time."""
-    same = exists().where(runs.c.job_id == job_id, runs.c.due_at == due_at)
-    return bool((await connection.execute(select(same))).scalar())
+async def _is_done(connection: AsyncConnection, job_id: int, decision: Fire | Missed) -> bool:
+    """Whether a clock that has gone back comes past a due time for the second time.
+
+    What was missed while the clock was ahead was not missed: it comes now, and takes the place of that record.
+    """
+    same = (runs.c.job_id == job_id, runs.c.due_at == decision.due_at)
+    status = (await connection.execute(select(runs.c.status).where(*same))).scalar()
+    if status == RunStatus.MISSED and isinstance(decision, Fire):
+        await connection.execute(delete(runs).where(*same))
+        return False
+    return status is not None
 
 
 def _new(job: Job, table: Mapping[str, Any], origin: Origin, now: datetime) -> dict[str, Any]:

@@ -493,10 +493,12 @@ async def test_a_run_that_is_let_go_is_put_back_or_ends(store: Store) -> None:
     assert await store.counted(taken) == counts
 
 
+@pytest.mark.parametrize(
+    "backend", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True
+)
 @pytest.mark.parametrize("job", [None, 7])
-async def test_a_run_whose_process_died_ends_unless_a_job_wants_it(store: Store, job: int | None) -> None:
-    if isinstance(store, MemoryStore):
-        pytest.skip("what is in memory dies with its process")
+async def test_a_run_whose_process_died_ends_unless_a_job_wants_it(store: SqlStore, job: int | None) -> None:
+    """What is in memory dies with its process."""
     elsewhere = SqlRuns(store.database, owner="otherhost/boot/1/1")
     order = Order(job_id=job, job=None if job is None else "nightly")
     run = await elsewhere.begin(await elsewhere.start(order), dead_after=3)

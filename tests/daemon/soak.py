@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import sys
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -60,6 +61,8 @@ class Soak:
     chance: random.Random
     restart_database: Callable[[], Awaitable[None]] | None = None
     events: Sequence[str] = ()
+    watched: bool = True
+    """Whether the daemon runs in Python's development mode, where asyncio and a process's resources are watched."""
     quiet_last_days: int = 0
     """The last so many days nothing happens, so that memory can be compared."""
     samples: list[Sample] = field(default_factory=list)
@@ -81,11 +84,9 @@ class Soak:
         async with lab:
             inventory = lab.csv().splitlines()
             await self._stock(inventory[: self.devices + 1])
-            program = (
-                "-X", "dev", "-W", "error::ResourceWarning", "-m", "tests.daemon.simulated",
-                str(self.folder / "ahead"),
-            )  # fmt: skip
-            server = Server(self.installation, env={"PYTHONASYNCIODEBUG": "1"}, program=(_python(), *program))
+            modes = ("-X", "dev", "-W", "error::ResourceWarning") if self.watched else ()
+            words = ("-m", "tests.daemon.simulated", str(self.folder / "ahead"))
+            server = Server(self.installation, program=(sys.executable, *modes, *words))
             await server.start()
             try:
                 await self._wait_until(self._serves)
@@ -152,7 +153,7 @@ class Soak:
         """In the middle of what runs now."""
         before = lab.log.counts().get("connect", 0)
         deadline = time.monotonic() + 20
-        while lab.log.counts().get("connect", 0) < before + 5 and time.monotonic() < deadline:
+        while lab.log.counts().get("connect", 0) < before + 5 and time.monotonic() < deadline:  # noqa: ASYNC110 - a log has no event
             await asyncio.sleep(0.01)
         if event == "kill":
             await server.kill()
@@ -237,9 +238,3 @@ class Soak:
         assert (await self.installation.rows("SELECT count(*) AS number FROM device_sessions"))[0][
             "number"
         ] == 0
-
-
-def _python() -> str:
-    import sys
-
-    return sys.executable

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from netraven.model import Job, JobStanding, Origin, Schedule
 from netraven.schedule.decision import MOST_COUNTED, Fire, Missed, Nothing, decide, first_due
-from netraven.schedule.due import jitter_of, next_due
+from netraven.schedule.due import Due, jitter_of, next_due
 from tests.schedule.oracle import due_times, utc
 
 HOUR = timedelta(hours=1)
@@ -58,11 +58,11 @@ class Desk:
 
 
 def daily(**more: object) -> Job:
-    return Job("nightly", schedule=Schedule(cron="0 2 * * *", **more))  # type: ignore[arg-type]
+    return Job("nightly", schedule=Schedule(cron="0 2 * * *", **more))  # type: ignore[arg-type]  # whatever a schedule has
 
 
 def hourly(**more: object) -> Job:
-    return Job("hourly", schedule=Schedule(every=3600.0, **more))  # type: ignore[arg-type]
+    return Job("hourly", schedule=Schedule(every=3600.0, **more))  # type: ignore[arg-type]  # whatever a schedule has
 
 
 def test_it_is_run_when_it_is_due_and_not_before() -> None:
@@ -160,6 +160,19 @@ def test_a_clock_that_was_a_year_ahead_is_forgotten() -> None:
     assert isinstance(desk.look(utc(2026, 3, 2, 2)), Fire)
 
 
+def test_a_change_while_only_the_jitter_puts_a_run_off_does_not_lose_it() -> None:
+    job = Job("j", schedule=Schedule(cron="0 2 * * *", jitter=7200.0))
+    due, jitter = utc(2026, 3, 2, 2), jitter_of(job)
+    assert jitter > timedelta(minutes=10)
+    between, yesterday = due + timedelta(minutes=10), due - timedelta(days=1)
+    assert first_due(job, between, yesterday) == Due(due, due + jitter)
+    assert first_due(job, between) == Due(due, due + jitter)
+    assert first_due(job, between, due) == Due(due + timedelta(days=1), due + timedelta(days=1) + jitter)
+    assert first_due(job, due + jitter, yesterday) == Due(
+        due + timedelta(days=1), due + timedelta(days=1) + jitter
+    )
+
+
 def test_a_job_that_was_defined_while_the_clock_was_a_year_ahead_is_due_in_time() -> None:
     desk = Desk(daily(), START + timedelta(days=365))
     desk.look(START)
@@ -208,7 +221,7 @@ def test_however_the_clock_goes_no_due_time_is_taken_twice_and_they_come_in_orde
     assert desk.fired == sorted(desk.fired)
     # Every due time up to the latest moment is accounted for: run, missed, or gone by with one of these.
     all_times = int((latest - jitter_of(job) - utc(1970, 1, 1)).total_seconds() // every)
-    known = int((START - utc(1970, 1, 1)).total_seconds() // every)
+    known = int((START - jitter_of(job) - utc(1970, 1, 1)).total_seconds() // every)
     assert desk.counted == max(all_times - known, 0)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
+import re
+import signal
 import sqlite3
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from sqlalchemy import text
 
@@ -16,6 +21,7 @@ from netraven.storage.engine import Database
 from netraven.storage.migrate import check, create_and_upgrade, current_revision
 from netraven.storage.schema import REVISIONS
 from netraven.storage.urls import locate
+from tests.databases import OwnServer
 
 
 async def set_revision(url: str, revision: str) -> None:
@@ -194,3 +200,81 @@ async def test_a_file_that_was_moved_away_for_a_moment_is_not_replaced_by_an_emp
         aside.rename(path)
         async with database.reading() as connection:
             assert (await connection.execute(text("SELECT count(*) FROM devices"))).scalar_one() == 0
+
+
+@pytest.mark.postgres
+class TestServerThatComesBack:
+    """Whatever a server does, it is told in words, and the next transaction after it is well needs no new process."""
+
+    @staticmethod
+    async def write(database: Database) -> None:
+        async with database.writing() as connection:
+            await connection.execute(text("UPDATE runs SET batch = batch"))
+
+    @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
+    async def test_it_is_stopped_and_started(self, own_server: OwnServer, how: signal.Signals) -> None:
+        async with await Database.open(own_server.url) as database:
+            await asyncio.gather(*(self.write(database) for _ in range(8)))  # connections that will be stale
+
+            async def cut_off() -> None:
+                async with database.writing() as connection:
+                    await connection.execute(text("UPDATE runs SET batch = batch"))
+                    await own_server.stop(how)
+
+            with pytest.raises(DatabaseError, match=r"connection to the server was lost|ended the statement"):
+                await cut_off()
+            with pytest.raises(DatabaseError, match="cannot be reached"):
+                await self.write(database)
+            await own_server.start()
+            await asyncio.gather(*(self.write(database) for _ in range(8)))
+
+    async def test_it_is_starting_up(self, own_server: OwnServer) -> None:
+        async with await Database.open(own_server.url) as database:
+            await own_server.stop(signal.SIGQUIT)  # it has to recover first
+            starting = asyncio.create_task(own_server.start())
+            while not starting.done():
+                try:
+                    await self.write(database)
+                except DatabaseError as error:
+                    assert re.search("cannot be reached|starting up or shutting down", str(error))  # noqa: PT017 - each try may end in either way
+                await asyncio.sleep(0.002)
+            await starting
+            await self.write(database)
+
+    async def test_it_has_no_connections_left(self, own_server: OwnServer) -> None:
+        held: list[asyncpg.Connection] = []
+        async with await Database.open(own_server.url) as database:
+            with contextlib.suppress(asyncpg.TooManyConnectionsError):
+                while len(held) < 1_000:
+                    held.append(await asyncpg.connect(own_server.url))
+            with pytest.raises(DatabaseError, match="no connections left"):
+                await asyncio.gather(*(self.write(database) for _ in range(8)))
+            for connection in held:
+                await connection.close()
+            await self.write(database)
+
+    async def test_it_becomes_a_standby_and_another_one_takes_its_place(self, own_server: OwnServer) -> None:
+        """Connections stay on the server that cannot be written, so they are given up."""
+        admin = await asyncpg.connect(own_server.server_url)
+        try:
+            await admin.execute("ALTER DATABASE own SET default_transaction_read_only = on")
+            async with Database(locate(own_server.url), connections=1) as database:
+                with pytest.raises(DatabaseError, match="read-only"):
+                    await self.write(database)
+                await admin.execute("ALTER DATABASE own RESET default_transaction_read_only")
+                await self.write(database)
+        finally:
+            await admin.close()
+
+
+async def test_a_locked_file_is_waited_for_as_long_as_the_url_says(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/netraven.db?busy_timeout=0.05"
+    await create_and_upgrade(url)
+    async with await Database.open(url) as database:
+        other = sqlite3.connect(tmp_path / "netraven.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(DatabaseError, match="another process keeps it locked"):
+            await TestServerThatComesBack.write(database)
+        other.execute("ROLLBACK")
+        other.close()
+        await TestServerThatComesBack.write(database)

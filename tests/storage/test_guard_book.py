@@ -106,7 +106,7 @@ async def test_attempts_of_others_and_of_before_are_not_counted(store: SqlStore)
     before = AttemptStarted(theirs.id, device, credential, long_ago, "an hour ago")
     (key,) = await store.commit([before])
     await store.commit([AttemptConcluded(key, device, credential, Verdict.REFUSED, long_ago, 5)])
-    await book.take(ACCOUNT, f"{dead}#1", 60.0)
+    await book.take(ACCOUNT, f"{dead}#{theirs.id}", 60.0)
     await store.commit(
         [
             AttemptStarted(mine.id, device, credential, utcnow(), "of a process that lives"),

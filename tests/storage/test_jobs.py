@@ -264,6 +264,19 @@ async def test_a_due_time_that_comes_again_is_not_run_again(store: SqlStore) -> 
     assert len(await store.runs.list()) == 1
 
 
+async def test_what_was_missed_while_the_clock_was_ahead_is_run_when_it_comes(store: SqlStore) -> None:
+    due = NOW + timedelta(days=200)
+    await store.jobs.add(Job("once", schedule=Schedule(at=due)), now=NOW)
+    (missed,) = await claim_all(store.jobs, NOW + timedelta(days=365))
+    assert (missed.status, missed.due_at) == (RunStatus.MISSED, due)
+    assert await claim_all(store.jobs, NOW + HOUR) == [], "set right"
+    (run,) = await claim_all(store.jobs, due)
+    assert (run.status, run.due_at) == (RunStatus.QUEUED, due)
+    await end(store, run)
+    assert [found.id for found in await store.runs.list()] == [run.id]
+    assert await claim_all(store.jobs, due + HOUR) == []
+
+
 async def test_what_a_clock_noted_that_was_a_year_ahead_is_found(store: SqlStore, database_url: str) -> None:
     ahead = NOW + timedelta(days=365)
     await store.jobs.add(hourly("run"), now=NOW)

@@ -173,6 +173,7 @@ async def test_an_outcome_makes_one_connection_log(store: SqlStore) -> None:
             "credential": "tacacs",
             "credential_username": "svc",
             "retry_count": 2,
+            "what": "configuration",
         }
     ]
     assert [row async for row in store.logs.job()] == []

@@ -114,7 +114,10 @@ async def test_no_listing_scans_or_sorts_a_log(store: SqlStore, log: _Log) -> No
         for span in await store.logs._spans(log, wanted):
             for order in ((time, log.table.c.id), (time.desc(), log.table.c.id.desc())):
                 plan = await explain(store, span.order_by(*order).limit(50))
-                assert all("INDEX" in step for step in plan), (wanted, plan)
+                assert all("INDEX" in step or "runs USING INTEGER PRIMARY KEY" in step for step in plan), (
+                    wanted,
+                    plan,
+                )
                 assert not any("TEMP B-TREE" in step for step in plan), (wanted, plan)
 
 
