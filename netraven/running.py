@@ -320,10 +320,12 @@ class Running:
         async def beat() -> None:
             while True:
                 eta_at = pace.look()
+                asked = asyncio.get_running_loop().time()
                 with contextlib.suppress(NetRavenError):  # the recorder is who notices a lost database
                     if not await store.heartbeat(run, tally.counts, eta_at):
                         recorder.stop(RunLost(f"run {run.id} is not this process's any more"))
                         return
+                    recorder.held(asked)
                 await asyncio.sleep(HEARTBEAT)
 
         beating = asyncio.create_task(beat(), name="netraven-heartbeat")

@@ -131,6 +131,8 @@ class RecordedLogin:
             elif not self.offer.admission.stands:
                 raise Withheld(None, "the permit ended while the attempt was being put on record")
             recorder.check()  # a run that has been lost meanwhile sends nothing
+            if recorder.in_doubt:
+                raise Put(Again(self._visit, 0.0))
         except BaseException:
             recorder.post(AttemptWithdrawn(attempt, credential))
             raise

@@ -23,6 +23,8 @@ _log = events("netraven.collect")
 
 MOST_PER_BATCH = 500
 MOST_WAITING = 5_000
+HELD = 60.0
+"""Seconds for which a run counts as held after the database has last said so; others take it after 90 of silence."""
 LINGER = 0.05
 """Seconds that an entry waits for others to share its transaction, at the most."""
 LINGER_PER_ENTRY = 0.005
@@ -58,11 +60,14 @@ class Recorder:
         self._stopped: RecorderStopped | None = None
         self._writer: asyncio.Task[None] | None = None
         self._behind_since: float | None = None
+        self._held_at: float | None = None
         self.failed: asyncio.Future[None] | None = None
         """Done, with the ``RecorderStopped``, once nothing can be recorded any more."""
 
     async def __aenter__(self) -> Recorder:
         self.failed = asyncio.get_running_loop().create_future()
+        if self._last is not None:
+            self._held_at = asyncio.get_running_loop().time()
         self._writer = asyncio.create_task(self._write(), name="netraven-recorder")
         self._writer.add_done_callback(self._writer_ended)
         return self
@@ -95,6 +100,16 @@ class Recorder:
         if self._behind_since is None:
             return 0.0
         return asyncio.get_running_loop().time() - self._behind_since
+
+    def held(self, at: float) -> None:
+        """The database has said that the run is this process's, when it was asked at this time of the loop."""
+        if self._held_at is not None:
+            self._held_at = max(self._held_at, at)
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether another process may have the run by now: this one stood still, or the database was away."""
+        return self._held_at is not None and asyncio.get_running_loop().time() - self._held_at > HELD
 
     async def record(
         self, entry: Entry, *, undo: Callable[[Any], Entry | None] | None = None, urgent: bool = False
@@ -195,6 +210,7 @@ class Recorder:
 
     async def _commit(self, batch: Sequence[tuple[Entry, asyncio.Future[Any]]]) -> None:
         entries = [entry for entry, _ in batch]
+        asked = asyncio.get_running_loop().time()
         try:
             if self._last is None:
                 answers = await self._ledger.commit(entries)
@@ -211,6 +227,7 @@ class Recorder:
             await self._commit(batch[:middle])
             await self._commit(batch[middle:])
         else:
+            self.held(asked)
             for (_, answer), value in zip(batch, answers, strict=True):
                 _settle(answer, value=value)
 

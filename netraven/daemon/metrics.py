@@ -111,7 +111,7 @@ class Metrics:
         self.runs_finished.labels(run.what.value, run.status.value).inc()
         if run.finished_at is not None and run.started_at is not None:
             self.run_seconds.labels(run.what.value).observe(
-                (run.finished_at - run.started_at).total_seconds()
+                max(0.0, (run.finished_at - run.started_at).total_seconds())  # the clock may have gone back
             )
 
 

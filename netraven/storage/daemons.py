@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select, text, update
+from sqlalchemy import Row, delete, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from netraven.errors import InputError
-from netraven.model import DaemonSeen, utcnow
+from netraven.model import DaemonSeen
 from netraven.plain import plain_line
+from netraven.storage.clock import shared_now
 from netraven.storage.engine import Database
 from netraven.storage.owner import current_owner, lives
 from netraven.storage.schema import daemons
@@ -35,7 +36,7 @@ class SqlDaemons:
         Raises ``InputError`` where another one serves it, unless ``several`` may (PostgreSQL only).
         """
         async with self._database.writing() as connection:
-            now = await _now(connection)
+            now = await shared_now(connection)
             if not self._database.is_sqlite:  # two that begin at once must not both find nobody
                 await connection.execute(text("LOCK TABLE daemons IN SHARE ROW EXCLUSIVE MODE"))
             for other in await _living(connection, now):
@@ -54,7 +55,7 @@ class SqlDaemons:
         """Give a sign of life; False: this daemon was taken for dead meanwhile, and has to :meth:`register` again."""
         async with self._database.writing() as connection:
             mine = update(daemons).where(daemons.c.id == daemon.id)
-            values = {"heartbeat_at": await _now(connection), "state": dict(state)}
+            values = {"heartbeat_at": await shared_now(connection), "state": dict(state)}
             return bool((await connection.execute(mine.values(values))).rowcount)
 
     async def leave(self, daemon: DaemonSeen) -> None:
@@ -64,7 +65,7 @@ class SqlDaemons:
     async def living(self) -> Sequence[DaemonSeen]:
         """In the order of their start."""
         async with self._database.reading() as connection:
-            now = await _now(connection)
+            now = await shared_now(connection)
             rows = await connection.execute(select(daemons).order_by(daemons.c.id))
             return [_seen(row) for row in rows if not _is_dead(row, now)]
 
@@ -92,14 +93,6 @@ async def _living(connection: AsyncConnection, now: datetime) -> Sequence[Row[An
 def _is_dead(row: Row[Any], now: datetime) -> bool:
     alive = lives(row.owner)
     return now - row.heartbeat_at > SILENCE if alive is None else not alive
-
-
-async def _now(connection: AsyncConnection) -> datetime:
-    """The time that signs of life are told by: the server's, or this machine's where all are on it."""
-    if connection.dialect.name == "sqlite":
-        return utcnow()
-    now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
-    return now
 
 
 def _seen(row: Row[Any]) -> DaemonSeen:

@@ -16,7 +16,8 @@ from sqlalchemy import bindparam, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from netraven.model import JUMP_HOST, AttemptStarted, DeviceLeft, utcnow
+from netraven.model import JUMP_HOST, AttemptStarted, DeviceLeft
+from netraven.storage.clock import shared_now
 from netraven.storage.owner import lives
 from netraven.storage.schema import device_sessions, devices, runs
 from netraven.storage.types import Id, UtcDateTime, padded
@@ -92,7 +93,7 @@ async def claim(
 async def _claim_for(
     connection: AsyncConnection, run_id: int, ids: AbstractSet[int], lasts: timedelta
 ) -> AbstractSet[int]:
-    now = utcnow()
+    now = await shared_now(connection)
     statement = _CLAIM_SQLITE if connection.dialect.name == "sqlite" else _CLAIM_POSTGRESQL
     values = {"b_run": run_id, "b_now": now, "b_until": now + lasts}
     claimed = await connection.execute(statement, values | {"b_ids": padded(sorted(ids))})
@@ -124,4 +125,5 @@ async def release(connection: AsyncConnection, entries: Iterable[DeviceLeft]) ->
 async def end(connection: AsyncConnection, run_id: int, owner: str) -> None:
     """The run is in session with nothing any more, as far as this owner goes; claims whose time is over end too."""
     mine = (device_sessions.c.run_id == run_id) & (device_sessions.c.owner == owner)
-    await connection.execute(delete(device_sessions).where(mine | (device_sessions.c.until <= utcnow())))
+    over = device_sessions.c.until <= await shared_now(connection)
+    await connection.execute(delete(device_sessions).where(mine | over))

@@ -24,9 +24,9 @@ from netraven.model import (
     HostKeySeen,
     Outcome,
     RunStatus,
-    utcnow,
 )
 from netraven.storage import host_keys
+from netraven.storage.clock import shared_now
 from netraven.storage.schema import credential_attempts, run_outcomes, runs
 from netraven.storage.types import Id, UtcDateTime, padded
 
@@ -74,7 +74,12 @@ async def written_before(connection: AsyncConnection, batch: Batch, owner: str) 
     Raises ``RunLost`` where ``owner`` does not hold the run any more. An earlier transaction of the same batch that the
     server is still committing is waited for: it has locked the row.
     """
-    told = {"b_run": batch.run_id, "b_owner": owner, "b_number": batch.number, "b_now": utcnow()}
+    told = {
+        "b_run": batch.run_id,
+        "b_owner": owner,
+        "b_number": batch.number,
+        "b_now": await shared_now(connection),
+    }
     if (await connection.execute(_ENTER, told)).rowcount:
         return False
     row = (await connection.execute(_HELD, {"b_run": batch.run_id})).first()

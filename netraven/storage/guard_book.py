@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from netraven.credentials.lockout import CONTROL_LOGIN
 from netraven.model import utcnow
+from netraven.storage.clock import shared_now
 from netraven.storage.engine import Database
 from netraven.storage.owner import lives
 from netraven.storage.schema import credential_attempts, lockout_accounts, realm_pauses
@@ -30,7 +31,7 @@ class SqlGuardBook:
 
     async def take(self, account: Account, holder: str, lease: float) -> dict[str, Any] | None:
         async with self._database.writing() as connection:
-            now = await _clock(connection)
+            now = await shared_now(connection)
             row = await _locked(connection, account)
             if row is None:
                 row = await _created(connection, account)
@@ -62,12 +63,12 @@ class SqlGuardBook:
             if lease is None:
                 values |= {"holder": None, "lease_until": None}
             else:
-                values |= {"lease_until": await _clock(connection) + timedelta(seconds=lease)}
+                values |= {"lease_until": await shared_now(connection) + timedelta(seconds=lease)}
             return bool((await connection.execute(mine.values(values))).rowcount)
 
     async def claimed(self, holder: str) -> Sequence[Account]:
         async with self._database.reading() as connection:
-            since = await _clock(connection) - CLAIM_LASTS
+            since = await shared_now(connection) - CLAIM_LASTS
             waited_for = select(lockout_accounts.c.realm, lockout_accounts.c.username).where(
                 lockout_accounts.c.holder == holder, lockout_accounts.c.claimed_at > since
             )
@@ -99,7 +100,7 @@ class SqlGuardBook:
     async def change(self, account: Account, state: dict[str, Any]) -> bool:
         """Put another state in place where nobody drives the account; False where somebody does."""
         async with self._database.writing() as connection:
-            now = await _clock(connection)
+            now = await shared_now(connection)
             row = await _locked(connection, account)
             if row is None or (row.holder is not None and not _gone(row, now)):
                 return row is None
@@ -115,14 +116,6 @@ def _is(account: Account) -> ColumnElement[bool]:
 async def _locked(connection: AsyncConnection, account: Account) -> Row[Any] | None:
     statement = select(lockout_accounts).where(_is(account)).with_for_update()
     return (await connection.execute(statement)).first()
-
-
-async def _clock(connection: AsyncConnection) -> datetime:
-    """The time by which leases and claims are told: the server's, or this machine's where all are on it."""
-    if connection.dialect.name == "sqlite":
-        return utcnow()
-    now: datetime = (await connection.execute(select(func.clock_timestamp()))).scalar_one()
-    return now
 
 
 async def _created(connection: AsyncConnection, account: Account) -> Row[Any]:

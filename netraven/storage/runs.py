@@ -28,6 +28,7 @@ from netraven.model import (
     utcnow,
 )
 from netraven.storage import device_sessions, happenings, targets
+from netraven.storage.clock import shared_now
 from netraven.storage.engine import Database
 from netraven.storage.owner import current_owner, lives
 from netraven.storage.schema import (
@@ -108,9 +109,10 @@ class SqlRuns:
 
     async def claim(self, run: Run) -> Run | None:
         """Take a queued run: it is running then, held by this process. None where another one was faster."""
-        values = {"status": RunStatus.RUNNING.value, "owner": self._owner, "heartbeat_at": utcnow()}
+        values: dict[str, Any] = {"status": RunStatus.RUNNING.value, "owner": self._owner}
         statement = update(runs).where(runs.c.id == run.id, runs.c.status == RunStatus.QUEUED.value)
         async with self._database.writing() as connection:
+            values["heartbeat_at"] = await shared_now(connection)
             row = (await connection.execute(statement.values(values).returning(runs))).first()
         return None if row is None else run_of(row)
 
@@ -128,11 +130,12 @@ class SqlRuns:
 
         ``counts``: how far it has come. False: another process has taken the run over, so it is to be let go.
         """
-        values: dict[str, Any] = {"heartbeat_at": utcnow()}
+        values: dict[str, Any] = {}
         if counts is not None:
             values |= {**_numbers(counts), "eta_at": eta_at}
         mine = (runs.c.id == run.id) & (runs.c.owner == self._owner) & (runs.c.status == _RUNNING)
         async with self._database.writing() as connection:
+            values["heartbeat_at"] = await shared_now(connection)
             return bool((await connection.execute(update(runs).where(mine).values(values))).rowcount)
 
     async def counted(self, run: Run) -> Counts:
@@ -211,9 +214,9 @@ class SqlRuns:
         On this host the process itself is looked for; one on another host is judged by its silence. Attempts that
         were in flight are concluded without a verdict, and the run is counted from what it left on record.
         """
-        now = now or utcnow()
         running = select(runs).where(runs.c.status == RunStatus.RUNNING.value).order_by(runs.c.id)
         async with self._database.reading() as connection:
+            now = now or await shared_now(connection)
             suspects = [row.id for row in await connection.execute(running) if _is_dead(row, now)]
         if not suspects:
             return []
@@ -236,7 +239,7 @@ async def put(
         strategy=order.strategy,
         concurrency=order.concurrency,
         owner=owner,
-        heartbeat_at=now,
+        heartbeat_at=await shared_now(connection),
         what=order.what.value,
         job_id=order.job_id,
         job_name=order.job,

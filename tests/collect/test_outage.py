@@ -13,9 +13,11 @@ from typing import Any, cast
 import pytest
 
 from netraven.collect.admission import Admission
+from netraven.collect.guard import Guard
+from netraven.collect.later import Put
 from netraven.collect.login import Offer, Record, RecordedLogin
 from netraven.collect.outage import LONGEST_PAUSE, Outage, Patient
-from netraven.collect.recorder import Recorder
+from netraven.collect.recorder import HELD, Recorder
 from netraven.collect.visit import Visit
 from netraven.credentials.evidence import Knowledge
 from netraven.credentials.lockout import Policy
@@ -517,3 +519,47 @@ async def test_a_run_that_is_lost_while_a_permit_is_waited_for_sends_nothing() -
         with pytest.raises(RunLost):
             await login.secret()
     assert visit.attempts == 0
+
+
+class FrozenMeanwhile(MemoryStore):
+    """Commits, and the process stands still before it hears of it."""
+
+    frozen = 0.0
+
+    async def commit(self, entries: Sequence[Entry], *, of: Batch | None = None) -> list[Any]:
+        answers = await super().commit(entries, of=of)
+        await asyncio.sleep(self.frozen)
+        return answers
+
+
+@in_virtual_time
+@pytest.mark.parametrize(("frozen", "sends"), [(HELD - 5, True), (HELD + 5, False)])
+async def test_a_process_that_stood_still_sends_nothing_before_it_knows_that_the_run_is_its_own(
+    frozen: float, sends: bool
+) -> None:
+    """In a realm without a common budget no lease keeps it from that."""
+    store = FrozenMeanwhile([device("r1")], [SVC])
+    run = await store.start(Order(strategy="priority", concurrency=1))
+    (target,) = [target async for target in store.targets(Selector())]
+    (credential,) = await store.credentials()
+    guard = Guard(
+        store.guard_book, [SVC], rules=lambda _: Policy(local=True), holder="me#1",
+        knowledge=Knowledge(), find_proven=store.proven,
+    )  # fmt: skip
+    async with Recorder(store, run=run) as recorder:
+        for seconds, may in ((frozen, sends), (0.0, True)):
+            store.frozen = seconds
+            visit = Visit(target, now)
+            place = guard.consider(visit, credential, alternatives=False, alone=True)
+            assert isinstance(place, Admission)
+            offer = Offer(Choice(credential, "why"), Secret("right"), place)
+            login = RecordedLogin(visit, offer, Record(run.id, recorder, Knowledge(), now))
+            if may:
+                assert (await login.secret()).password == "right"
+                login.abandon("interrupted")
+            else:
+                with pytest.raises(Put):
+                    await login.secret()
+                assert visit.attempts == 0
+            place.close()
+            store.frozen = 0.0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+import pytest
 from sqlalchemy import select, update
 
 from netraven.model import (
@@ -128,6 +130,24 @@ async def test_a_run_that_was_taken_from_a_silent_host_waits_for_the_sessions_th
     assert isinstance(key, int)
     await store.runs.finish(mine, RunStatus.COMPLETE, mine.counts)
     assert await sessions(store) == {devices[1].id: run.id}
+
+
+async def test_a_host_whose_clock_is_ahead_takes_nothing_from_one_that_lives(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a server all go by its clock; a SQLite file has one machine, whose clock is everybody's."""
+    if store.database.is_sqlite:
+        return
+    device, credential = await add_device(store), await add_credential(store)
+    elsewhere = SqlRuns(store.database, owner="elsewhere/boot/1/0")
+    run = await elsewhere.start(Order(strategy="priority", concurrency=1, job_id=7, job="nightly"))
+    await store.commit([start(run, device, credential)])
+    for name, module in list(sys.modules.items()):
+        if name.startswith("netraven.storage.") and hasattr(module, "utcnow"):
+            monkeypatch.setattr(module, "utcnow", lambda: utcnow() + timedelta(hours=1))
+    assert await store.runs.recover() == []
+    other = await start_run(store)
+    assert await store.commit([start(other, device, credential)]) == [None]
 
 
 async def standing(store: SqlStore) -> dict[str, Any]:
