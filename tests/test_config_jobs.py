@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,28 @@ def test_a_file_that_cannot_be_read(file: Path, content: bytes, said: str) -> No
 def test_the_environment_tells_no_jobs(file: Path) -> None:
     with pytest.raises(SettingsError, match="jobs are told in files only"):
         load_settings(file, environ={"NETRAVEN_JOBS__NIGHTLY__CRON": "@daily"})
+
+
+def test_a_folder_of_jobs_that_is_none_is_an_error_and_not_an_empty_one(file: Path) -> None:
+    (file.parent / "jobs").write_text("")
+    with pytest.raises(SettingsError, match="jobs: the folder of jobs cannot be read: Not a directory"):
+        load(file)
+
+
+def test_a_file_that_is_not_text_is_named(file: Path) -> None:
+    write(file, "a.toml", "").write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingsError, match="a.toml: is not UTF-8"):
+        load(file)
+
+
+def test_a_pipe_among_the_files_is_not_waited_for(file: Path) -> None:
+    os.mkfifo(write(file, "a.toml", "").with_name("b.toml"))
+    with pytest.raises(SettingsError, match="b.toml: is a pipe"):
+        load(file)
+
+
+def test_what_needs_no_jobs_gets_the_rest_of_the_settings(file: Path) -> None:
+    write(file, "a.toml", '[a]\nevery = "banana"\n')
+    settings = load_settings(file, environ={}, without_jobs=True)
+    assert settings.jobs == {}
+    assert settings.jobs_problem is not None and "a.toml, line 2: job 'a': every" in settings.jobs_problem

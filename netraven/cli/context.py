@@ -37,18 +37,35 @@ class Context:
     config: str | None = None
     given: Settings | None = field(default=None, repr=False)
     """Settings that are in force without being looked for."""
+    needs_jobs: bool = False
+    """The jobs of the settings are what it is about: a mistake in them is no mere warning."""
     when_stopping: Callable[[], None] | None = field(default=None, repr=False)
     """Called once, when the user wants an end."""
 
     @cached_property
     def settings(self) -> Settings:
-        """The settings in force; logging follows them. Raises ``SettingsError``."""
+        """The settings in force; logging follows them. Raises ``SettingsError``.
+
+        A mistake in a job is in the way of what is about the jobs of the settings only: a daemon goes on with the
+        old ones meanwhile, and `status` has to say so.
+        """
+        from netraven.cli.screen import warn
         from netraven.log import configure
 
-        settings = self.given if self.given is not None else load_settings(self.config)
+        settings = self.given if self.given is not None else load_settings(self.config, without_jobs=True)
         configure(settings.log.level, settings.log.format)
         _refuse_nowhere(settings)
+        if settings.jobs_problem is not None and not self.needs_jobs:
+            warn(f"no job of the settings can be taken over: {settings.jobs_problem}")
         return settings
+
+    @property
+    def settings_with_jobs(self) -> Settings:
+        """The same, where their jobs can be used too. Raises ``SettingsError``."""
+        self.needs_jobs = True
+        if self.settings.jobs_problem is not None:
+            raise SettingsError(self.settings.jobs_problem)
+        return self.settings
 
     @cached_property
     def access(self) -> AccessRules:

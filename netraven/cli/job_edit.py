@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from netraven.cli.context import Context
 from netraven.cli.job_words import LISTS, TEXTS
-from netraven.cli.jobs import next_line
+from netraven.cli.jobs import local, next_line
 from netraven.cli.screen import counted, print_json, say, warn
 from netraven.config.jobs import check_job
 from netraven.errors import InputError
-from netraven.model import Job, JobStanding, Origin, What
+from netraven.model import Job, JobStanding, Origin, What, utcnow
 from netraven.plain import plain_line
 from netraven.platforms import Catalogue
 from netraven.schedule.definition import KEYS, job_of, table_of
@@ -27,6 +27,7 @@ _OPTIONS = {option.removeprefix("--"): key for option, (key, *_) in {**LISTS, **
 async def add(context: Context, *, name: str, **told: Any) -> int:
     table = {key: value for key, value in told.items() if value is not None}
     job = job_of(name, table)
+    _refuse_past(job)
     check_job(job, Catalogue(context.settings.platforms_folder))
     async with context.store() as store:
         await _check_tags(store, job)
@@ -51,6 +52,8 @@ async def edit(context: Context, *, name: str, clear: list[str], **told: Any) ->
         if any(key in changes for key in _WHENS):
             table = {key: value for key, value in table.items() if key not in _WHENS}
         job = job_of(name, {**table, **changes})
+        if "at" in changes:
+            _refuse_past(job)
         check_job(job, Catalogue(context.settings.platforms_folder))
         await _check_tags(store, job)
         standing = await store.jobs.edit(job)
@@ -83,7 +86,7 @@ async def disable(context: Context, *, name: str) -> int:
 
 
 async def apply(context: Context, *, dry_run: bool, as_json: bool) -> int:
-    wanted = context.settings.jobs
+    wanted = context.settings_with_jobs.jobs
     async with context.store() as store:
         before = {standing.job.name: standing for standing in await store.jobs.list()}
         changes = _changes(context, before, wanted)
@@ -145,11 +148,22 @@ def _refuse_settings(context: Context, standing: JobStanding) -> None:
         name = standing.job.name
         where = context.settings.job_places.get(name)
         place = (
-            f"change it in {where}"
-            if where
+            f"change it {f'in {where}' if where else 'there'}"
+            if where or context.settings.jobs_problem
             else "the settings that it came from no longer have it: `job apply`"
         )
         raise InputError(f"job {name!r} is defined by the settings, no command changes it: {place}")
+
+
+def _refuse_past(job: Job) -> None:
+    """Raise where a job would never be due. In settings such a job stays, once its time has been."""
+    at = job.schedule.at
+    if at is not None and at <= utcnow():
+        zone = job.schedule.zone
+        raise InputError(
+            f"job {job.name!r}: at: {local(at, zone)} has been, it is {local(utcnow(), zone)}: give a time to come, "
+            "or leave it out and run the job by hand with `netraven job run`"
+        )
 
 
 async def _check_tags(store: SqlStore, job: Job) -> None:

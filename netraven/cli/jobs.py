@@ -191,7 +191,8 @@ def _print(context: Context, standing: JobStanding, devices: int | None) -> None
     state = "" if job.enabled else ", disabled"
     say(f"Job {plain_line(job.name)}: {job.what.value}, {when(job.schedule)}{state}")
     where = context.settings.job_places.get(job.name)
-    defined = f"the settings{f', {where}' if where else ', which no longer have it'}"
+    unknown = "" if context.settings.jobs_problem else ", which no longer have it"
+    defined = f"the settings{f', {where}' if where else unknown}"
     say(f"  defined by {defined if standing.origin.value == 'settings' else 'command'}")
     for key, value in table_of(job).items():
         if key not in ("what", "enabled"):

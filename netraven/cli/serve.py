@@ -18,7 +18,7 @@ SPARE_FILES = 256
 
 
 def serve(context: Context) -> int:
-    settings = context.settings
+    settings = context.settings_with_jobs
     _logging(settings)
     _room_for_sessions(settings.collect.concurrency)
     start = Start(

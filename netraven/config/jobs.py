@@ -6,6 +6,8 @@ One mistake anywhere, and none of them counts: the error names the file and the 
 from __future__ import annotations
 
 import difflib
+import os
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -38,15 +40,18 @@ class JobFiles:
         self._tables(_File(file, text, (SECTION,)), tables)
 
     def folder(self, folder: Path) -> None:
-        """Every `*.toml` in ``folder``, hidden ones aside; a folder that does not exist is an empty one."""
+        """Every `*.toml` in ``folder``, hidden ones aside; a folder that does not exist is an empty one.
+
+        One that cannot be read is an error: its jobs would be taken for gone.
+        """
         try:
-            files = sorted(file for file in folder.glob("*.toml") if not file.name.startswith("."))
-            texts = [(file, file.read_text(encoding="utf-8")) for file in files]
+            names = sorted(os.listdir(folder))  # noqa: PTH208 - Path.glob keeps quiet of a folder that it may not read
+        except FileNotFoundError:
+            return
         except OSError as error:
-            raise SettingsError(f"{error.filename or folder}: cannot be read: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise SettingsError(f"{folder}: a file there is not UTF-8: {error.reason}") from error
-        for file, text in texts:
+            raise SettingsError(f"{folder}: the folder of jobs cannot be read: {error.strerror}") from error
+        for file in (folder / name for name in names if name.endswith(".toml") and name[0] != "."):
+            text = _text(file)
             try:
                 tables = tomllib.loads(text)
             except tomllib.TOMLDecodeError as error:
@@ -73,6 +78,17 @@ class JobFiles:
                 place.fail((name, *_key_of(name, table, str(error))), str(error), error)
             self.jobs[name] = job
             self.places[name] = place.shown((name,))
+
+
+def _text(file: Path) -> str:
+    try:
+        if stat.S_ISFIFO(file.stat().st_mode):  # it would be waited for
+            raise SettingsError(f"{file}: is a pipe, and no file")
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"{file}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{file}: is not UTF-8: {error.reason}") from error
 
 
 def check_job(job: Job, platforms: Catalogue) -> None:

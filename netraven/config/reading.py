@@ -66,10 +66,13 @@ _SECTIONS: dict[str, type[Any]] = {
 }
 
 
-def load_settings(path: str | Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+def load_settings(
+    path: str | Path | None = None, environ: Mapping[str, str] | None = None, *, without_jobs: bool = False
+) -> Settings:
     """Read the settings. Raises ``SettingsError``.
 
     ``path``: this file and no other. Without one, and without any of the usual files, the defaults hold.
+    ``without_jobs``: where the jobs cannot be used, the rest can: there are none then, and ``jobs_problem`` says why.
     """
     environ = os.environ if environ is None else environ
     file = find_file(path, environ)
@@ -106,13 +109,20 @@ def load_settings(path: str | Path | None = None, environ: Mapping[str, str] | N
     if problem := sections["git"].problem():
         raise SettingsError(f"{file or 'settings'}: git.{problem}")
     settings = Settings(**sections, realms=realms, hooks=hooks, **access, told=frozenset(told), file=file)
-    return settings if file is None else _with_jobs(settings, file, text, data.get(_JOBS))
+    if file is None:
+        return settings
+    try:
+        return _with_jobs(settings, file, text, data.get(_JOBS))
+    except SettingsError as error:
+        if not without_jobs:
+            raise
+        return dataclasses.replace(settings, jobs_problem=str(error))
 
 
 def _with_jobs(settings: Settings, file: Path, text: str, tables: Any) -> Settings:
     """The same with the jobs of the settings file and of the folder beside it."""
     folder = settings.jobs_folder
-    if tables is None and not folder.is_dir():
+    if tables is None and not os.path.lexists(folder):
         return settings
     from netraven.config.jobs import JobFiles  # noqa: PLC0415 - it knows the platforms, which take a while to import
     from netraven.platforms import Catalogue  # noqa: PLC0415 - the same

@@ -416,6 +416,8 @@ class Settings:
     """``[jobs.NAME]``, and ``[NAME]`` of the files in ``daemon.jobs_folder``."""
     job_places: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     """Where each of them stands: file and line."""
+    jobs_problem: str | None = field(default=None, repr=False, compare=False)
+    """Why there are none, where they were to be left out if they cannot be used."""
     daemon: DaemonSettings = DaemonSettings()
     log: LogSettings = LogSettings()
     told: frozenset[str] = field(default=frozenset(), repr=False, compare=False)

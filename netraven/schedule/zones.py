@@ -41,7 +41,7 @@ def _closest_zone(name: str) -> str:
 
 @cache
 def _all_zones() -> tuple[str, ...]:
-    return tuple(sorted(available_timezones()))
+    return tuple(sorted(zone for zone in available_timezones() if not zone.startswith(_NO_PLACES)))
 
 
 def wall(moment: datetime, zone: ZoneInfo) -> datetime:

@@ -464,3 +464,30 @@ def test_a_real_daemon_runs_it(ready: Path, nr: Command, monkeypatch: pytest.Mon
         _, err = serving.communicate(timeout=30)
     assert serving.returncode == 0, err
     assert nr("status", "--json").json["daemons"] == []
+
+
+def test_a_job_at_a_time_that_has_been_is_refused_by_command(ready: Path, nr: Command) -> None:
+    said = nr("job", "add", "once", "--at", "2020-01-01T02:00", "--zone", "Europe/Berlin")
+    assert said.code == 2
+    assert "at: 2020-01-01 02:00 CET has been, it is " in said.err
+    nr("job", "add", "once", "--at", "2099-01-01T02:00")
+    assert nr("job", "edit", "once", "--at", "2020-01-01").code == 2
+    assert jobs(nr)["once"]["definition"]["at"].startswith("2099")
+
+
+def test_a_mistake_in_a_job_is_in_the_way_of_the_jobs_only(ready: Path, nr: Command) -> None:
+    folder = ready / "jobs"
+    folder.mkdir()
+    (folder / "a.toml").write_text('[a]\nevery = "1h"\n')
+    assert nr("job", "apply").code == 0
+    (folder / "b.toml").write_text('[b]\nevery = "banana"\n')
+    for words in (("job", "apply"), ("serve",)):
+        said = nr(*words)
+        assert said.code == 2
+        assert "jobs/b.toml, line 2: job 'b': every" in said.err
+    for words in (("status",), ("job", "list"), ("job", "show", "a"), ("device", "list"), ("run", "list")):
+        said = nr(*words)
+        assert said.code == 0
+        assert "warning: no job of the settings can be taken over: jobs/b.toml, line 2" in said.err
+    assert "no longer have it" not in nr("job", "show", "a").out
+    assert set(jobs(nr)) == {"a"}
