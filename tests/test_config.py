@@ -173,7 +173,8 @@ def test_every_key_can_be_set_from_the_environment(folder: Path) -> None:
     sections = {
         f.name: getattr(settings, f.name)
         for f in dataclasses.fields(settings)
-        if f.name not in ("file", "told", "realms", "tags", "devices", "hooks", "jobs", "job_places", "jobs_problem")
+        if f.name
+        not in ("file", "told", "realms", "tags", "devices", "hooks", "jobs", "job_places", "jobs_problem")
     }
     keys = {f"NETRAVEN_{s}__{f.name}".upper() for s, v in sections.items() for f in dataclasses.fields(v)}
     assert keys == set(environ), "this test knows every key"

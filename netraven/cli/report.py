@@ -42,6 +42,7 @@ MEANINGS = {
     "credentials_held": "what could open it is held, so that no account gets locked; nothing more was sent",
     "realm_paused": "the AAA service that judges its credentials looked unwell; nothing more was sent",
     "refused_before": "refused all that matches, not long ago; nothing was sent again",
+    "window_closed": "the run had to be finished before its turn came, or before it was through with it",
 }
 """What each failure class and each reason to skip a device means, in a few words."""
 

@@ -130,7 +130,7 @@ async def test_every_command_and_every_log(
                     assert "\\x1b]0;" in ended.out
         for words, code in (
             (["job", "add", "odd", "--device", "name*"], 0),
-            (["job", "run", "odd"], 0),
+            (["job", "run", "odd"], 1),
             (["run", "retry", "1"], 1),
         ):
             ended = await command(*words, config=installation.file)

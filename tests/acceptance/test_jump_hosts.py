@@ -13,7 +13,8 @@ import pytest
 from netraven import Credential, Device, NetRaven
 from netraven.app import RunReport
 from netraven.collect.access import AccessRules
-from netraven.config import CollectSettings, JumpSettings
+from netraven.collect.floor import FloorLimits
+from netraven.config import CollectSettings
 from netraven.lab import Ill, Lab, LabDevice
 from netraven.testing import MemoryStore
 from tests.transport.jump_server import jump_server
@@ -240,7 +241,7 @@ async def test_a_way_that_cannot_be_is_said(rules: AccessRules, said: str) -> No
 async def test_no_more_devices_than_told_log_in_or_are_in_session_through_one_jump_host() -> None:
     async with jump_server({"jumper": "jump-pw"}) as jump, Lab(routers(12)) as lab:
         async with raven(lab, [jump.device("bastion", "bastions")], behind("bastion")) as opened:
-            opened._jump = JumpSettings(max_logins=1, max_sessions=2)
+            opened._floor.change(FloorLimits(jump_logins=1, jump_sessions=2))
             most = 0
 
             async def watch() -> None:
