@@ -526,7 +526,7 @@ class FrozenMeanwhile(MemoryStore):
 
     frozen = 0.0
 
-    async def commit(self, entries: Sequence[Entry], *, of: Batch | None = None) -> list[Any]:
+    async def commit(self, entries: Sequence[Entry], *, of: Batch | None = None) -> Sequence[Any]:
         answers = await super().commit(entries, of=of)
         await asyncio.sleep(self.frozen)
         return answers
