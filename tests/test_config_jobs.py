@@ -199,4 +199,5 @@ def test_what_needs_no_jobs_gets_the_rest_of_the_settings(file: Path) -> None:
     write(file, "a.toml", '[a]\nevery = "banana"\n')
     settings = load_settings(file, environ={}, without_jobs=True)
     assert settings.jobs == {}
-    assert settings.jobs_problem is not None and "a.toml, line 2: job 'a': every" in settings.jobs_problem
+    assert settings.jobs_problem is not None
+    assert "a.toml, line 2: job 'a': every" in settings.jobs_problem
