@@ -185,13 +185,13 @@ def test_a_folder_of_jobs_that_is_none_is_an_error_and_not_an_empty_one(file: Pa
 
 def test_a_file_that_is_not_text_is_named(file: Path) -> None:
     write(file, "a.toml", "").write_bytes(b"\xff\xfe")
-    with pytest.raises(SettingsError, match="a.toml: is not UTF-8"):
+    with pytest.raises(SettingsError, match=r"a\.toml: is not UTF-8"):
         load(file)
 
 
 def test_a_pipe_among_the_files_is_not_waited_for(file: Path) -> None:
     os.mkfifo(write(file, "a.toml", "").with_name("b.toml"))
-    with pytest.raises(SettingsError, match="b.toml: is a pipe"):
+    with pytest.raises(SettingsError, match=r"b\.toml: is a pipe"):
         load(file)
 
 
