@@ -40,7 +40,7 @@ class DatabaseError(NetRavenError):
 
 
 class DatabaseUnfit(DatabaseError):
-    """There is no such database, or it is of another version: it does not get better by waiting."""
+    """No such database, of another version, or a URL that says nothing: it does not get better by waiting."""
 
 
 class RowRefused(DatabaseError):

@@ -185,13 +185,13 @@ def test_a_folder_of_jobs_that_is_none_is_an_error_and_not_an_empty_one(file: Pa
 
 def test_a_file_that_is_not_text_is_named(file: Path) -> None:
     write(file, "a.toml", "").write_bytes(b"\xff\xfe")
-    with pytest.raises(SettingsError, match="a.toml: is not UTF-8"):
+    with pytest.raises(SettingsError, match=r"a\.toml: is not UTF-8"):
         load(file)
 
 
 def test_a_pipe_among_the_files_is_not_waited_for(file: Path) -> None:
     os.mkfifo(write(file, "a.toml", "").with_name("b.toml"))
-    with pytest.raises(SettingsError, match="b.toml: is a pipe"):
+    with pytest.raises(SettingsError, match=r"b\.toml: is a pipe"):
         load(file)
 
 
@@ -199,4 +199,5 @@ def test_what_needs_no_jobs_gets_the_rest_of_the_settings(file: Path) -> None:
     write(file, "a.toml", '[a]\nevery = "banana"\n')
     settings = load_settings(file, environ={}, without_jobs=True)
     assert settings.jobs == {}
-    assert settings.jobs_problem is not None and "a.toml, line 2: job 'a': every" in settings.jobs_problem
+    assert settings.jobs_problem is not None
+    assert "a.toml, line 2: job 'a': every" in settings.jobs_problem

@@ -78,8 +78,10 @@ class Metrics:
         self.refreshed = gauge("refresh_timestamp_seconds", "When the values below were last read")
         self.devices = gauge("devices", "Devices by how long ago they were last collected", "freshness")
         self.runs = gauge("runs", "Runs on record that have not ended, by state", "state")
-        self.job_eta = gauge("job_eta_timestamp_seconds", "When the job's run is expected to end", "job")
-        self.job_finish_by = gauge("job_finish_by_timestamp_seconds", "When the job's run has to end", "job")
+        self.job_eta = gauge("job_eta_timestamp_seconds", "When the job's run is expected to end", "job_name")
+        self.job_finish_by = gauge(
+            "job_finish_by_timestamp_seconds", "When the job's run has to end", "job_name"
+        )
         self.jobs = gauge("jobs_enabled", "Jobs that are enabled")
         self.jobs_overdue = gauge(
             "jobs_overdue", "Jobs whose time was more than a minute ago and that nobody has taken up"

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
-from netraven.errors import DatabaseError
+from netraven.errors import DatabaseUnfit
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for PostgreSQL to answer; ``connect_timeout`` in the URL says otherwise."""
@@ -31,7 +31,7 @@ class Location:
 
 
 def locate(url: str) -> Location:
-    """Read a database URL, or raise ``DatabaseError``.
+    """Read a database URL, or raise ``DatabaseUnfit``.
 
     ``sqlite:///relative.db``, ``sqlite:////absolute.db`` and ``postgresql://user:password@host/name``, each also with
     its async driver named (``sqlite+aiosqlite``, ``postgresql+asyncpg``). For SQLite the query may hold
@@ -41,7 +41,7 @@ def locate(url: str) -> Location:
     """
     parsed = _parsed(url)
     if parsed is None:
-        raise DatabaseError(
+        raise DatabaseUnfit(
             "the database URL cannot be read: write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME, "
             "with a / or @ in the password written as %2F or %40"
         )
@@ -50,7 +50,7 @@ def locate(url: str) -> Location:
             return _sqlite(parsed)
         case "postgresql" | "postgres" | "postgresql+asyncpg":
             return _postgresql(parsed)
-    raise DatabaseError(f"{parsed.drivername} databases are not supported: use sqlite or postgresql")
+    raise DatabaseUnfit(f"{parsed.drivername} databases are not supported: use sqlite or postgresql")
 
 
 def _parsed(url: str) -> URL | None:
@@ -66,7 +66,7 @@ def _parsed(url: str) -> URL | None:
 
 def _sqlite(url: URL) -> Location:
     if not url.database or url.database == ":memory:":
-        raise DatabaseError("the database URL names no file: write sqlite:///FILE")
+        raise DatabaseUnfit("the database URL names no file: write sqlite:///FILE")
     path = Path(url.database).expanduser()
     told = url.query.get("busy_timeout")
     return Location(str(path), path, {} if told is None else {"busy_timeout": _seconds("busy_timeout", told)})
@@ -92,5 +92,5 @@ def _seconds(name: str, told: object) -> float:
     except ValueError:
         seconds = -1.0
     if not 0.0 <= seconds < 1e6:
-        raise DatabaseError(f"{name} in the database URL is not a number of seconds")
+        raise DatabaseUnfit(f"{name} in the database URL is not a number of seconds")
     return seconds

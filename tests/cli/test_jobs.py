@@ -485,8 +485,8 @@ def test_a_mistake_in_a_job_is_in_the_way_of_the_jobs_only(ready: Path, nr: Comm
         said = nr(*words)
         assert said.code == 2
         assert "jobs/b.toml, line 2: job 'b': every" in said.err
-    for words in (("status",), ("job", "list"), ("job", "show", "a"), ("device", "list"), ("run", "list")):
-        said = nr(*words)
+    for line in ("status", "job list", "job show a", "device list", "run list"):
+        said = nr(*line.split())
         assert said.code == 0
         assert "warning: no job of the settings can be taken over: jobs/b.toml, line 2" in said.err
     assert "no longer have it" not in nr("job", "show", "a").out

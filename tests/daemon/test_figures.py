@@ -57,9 +57,9 @@ def test_every_value_is_shown() -> None:
     figures.show(metrics, known())
     assert value(metrics, "devices", freshness="never") == 2
     assert value(metrics, "runs", state="running") == 2
-    assert value(metrics, "job_eta_timestamp_seconds", job="nightly") == AT.timestamp()
-    assert value(metrics, "job_finish_by_timestamp_seconds", job="nightly") == AT.timestamp() + 3600
-    assert value(metrics, "job_eta_timestamp_seconds", job="hourly") is None
+    assert value(metrics, "job_eta_timestamp_seconds", job_name="nightly") == AT.timestamp()
+    assert value(metrics, "job_finish_by_timestamp_seconds", job_name="nightly") == AT.timestamp() + 3600
+    assert value(metrics, "job_eta_timestamp_seconds", job_name="hourly") is None
     assert (value(metrics, "jobs_enabled"), value(metrics, "jobs_overdue")) == (3, 1)
     assert value(metrics, "hook_deliveries_waiting", hook="chat") == 4
     assert value(metrics, "realm_paused", realm="tacacs") == 1
@@ -73,7 +73,7 @@ def test_what_is_gone_shows_no_old_value() -> None:
     metrics = Metrics("1")
     figures.show(metrics, known())
     figures.show(metrics, Known(Figures(), standing()))
-    assert value(metrics, "job_eta_timestamp_seconds", job="nightly") is None
+    assert value(metrics, "job_eta_timestamp_seconds", job_name="nightly") is None
     assert value(metrics, "realm_paused", realm="tacacs") is None
     assert value(metrics, "hook_deliveries_waiting", hook="chat") is None
 

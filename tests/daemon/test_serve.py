@@ -429,6 +429,16 @@ async def test_settings_that_it_does_not_begin_with(
     assert "Traceback" not in ended.err
 
 
+async def test_a_database_url_that_says_nothing_is_not_waited_for(tmp_path: Path) -> None:
+    folder = tmp_path / "nr"
+    folder.mkdir()
+    installation = Installation(folder, "nonsense")
+    configure(installation)
+    ended = await netraven("serve", config=installation.file)
+    assert ended.code == 2
+    assert "the database URL cannot be read" in ended.err
+
+
 async def test_a_database_of_another_version_is_not_waited_for(tmp_path: Path) -> None:
     folder = tmp_path / "nr"
     folder.mkdir()

@@ -81,6 +81,12 @@ def test_nothing_that_is_measured_names_a_device() -> None:
             assert "device" not in sample.labels
 
 
+def test_no_label_is_one_that_a_scrape_gives() -> None:
+    """Prometheus would rename ours, and alerts and the dashboard would show its own in the place of it."""
+    for collector in Metrics("1").registry._collector_to_names:
+        assert not {"job", "instance"} & set(getattr(collector, "_labelnames", ()))
+
+
 def test_the_settings_for_the_daemon_load_and_speak_of_every_section(tmp_path: Path) -> None:
     text = (CONFIG / "netraven.toml").read_text(encoding="utf-8")
     plain = tmp_path / "plain.toml"
