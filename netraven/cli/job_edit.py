@@ -24,19 +24,20 @@ _WHENS = ("cron", "every", "at")
 _OPTIONS = {option.removeprefix("--"): key for option, (key, *_) in {**LISTS, **TEXTS}.items()}
 
 
-async def add(context: Context, *, name: str, **told: Any) -> int:
+async def add(context: Context, *, name: str, allow_empty: bool, **told: Any) -> int:
     table = {key: value for key, value in told.items() if value is not None}
     job = job_of(name, table)
     _refuse_past(job)
     check_job(job, Catalogue(context.settings.platforms_folder))
     async with context.store() as store:
         await _check_tags(store, job)
+        await _check_devices(store, job, allow_empty=allow_empty)
         standing = await store.jobs.add(job)
         await _say_what_it_is(context, store, standing, "added")
     return 0
 
 
-async def edit(context: Context, *, name: str, clear: list[str], **told: Any) -> int:
+async def edit(context: Context, *, name: str, clear: list[str], allow_empty: bool, **told: Any) -> int:
     changes = {key: value for key, value in told.items() if value is not None}
     cleared = [_key(word) for word in clear]
     if not changes and not cleared:
@@ -56,6 +57,8 @@ async def edit(context: Context, *, name: str, clear: list[str], **told: Any) ->
             _refuse_past(job)
         check_job(job, Catalogue(context.settings.platforms_folder))
         await _check_tags(store, job)
+        if job.selector != before.job.selector:
+            await _check_devices(store, job, allow_empty=allow_empty)
         standing = await store.jobs.edit(job)
         await _say_what_it_is(context, store, standing, "unchanged" if job == before.job else "changed")
     return 0
@@ -167,7 +170,7 @@ def _refuse_past(job: Job) -> None:
 
 
 async def _check_tags(store: SqlStore, job: Job) -> None:
-    """A tag that nothing carries is a slip; a pattern that no device fits may be one, or devices are to come."""
+    """A tag that nothing carries is a slip."""
     told = job.selector.tags | job.selector.without_tags
     if not told:
         return
@@ -176,6 +179,16 @@ async def _check_tags(store: SqlStore, job: Job) -> None:
         close = difflib.get_close_matches(tag, sorted(known), n=1)
         hint = f", did you mean {close[0]!r}?" if close else ""
         raise InputError(f"no device or credential carries the tag {plain_line(tag)!r}{hint}")
+
+
+async def _check_devices(store: SqlStore, job: Job, *, allow_empty: bool) -> None:
+    """Raises ``InputError`` for a job that would do nothing."""
+    if allow_empty or job.what is What.PRUNE or await store.count(job.selector, collected_only=True):
+        return
+    raise InputError(
+        f"job {plain_line(job.name)} selects no device, so nothing was changed: check its tags, patterns and platforms "
+        "(`netraven device list`), or say --allow-empty where its devices are still to come"
+    )
 
 
 async def _unfit(store: SqlStore, job: Job) -> Sequence[str]:

@@ -118,6 +118,7 @@ def _definition(parser: Parser) -> None:
     for option, (key, metavar, about) in TEXTS.items():
         parser.add_argument(option, dest=key, metavar=metavar, help=about)
     parser.add_argument("--concurrency", type=positive, metavar="N", help="devices in session at once")
+    parser.add_argument("--allow-empty", action="store_true", help="also where it selects no device yet")
     parser.add_argument("--priority", type=_priority, metavar="N", help="lower goes first (default: 100)")
 
 

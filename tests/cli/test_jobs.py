@@ -100,7 +100,7 @@ def test_what_is_not_told_stays_as_it_is(ready: Path, nr: Command) -> None:
 
 
 def test_a_job_is_switched_off_and_on_and_removed(home: Path, nr: Command) -> None:
-    nr("job", "add", "j", "--every", "6h")
+    nr("job", "add", "j", "--every", "6h", "--allow-empty")
     assert nr("job", "disable", "j").code == 0
     assert (jobs(nr)["j"]["enabled"], jobs(nr)["j"]["next_run_at"]) == (False, None)
     assert "disabled" in nr("job", "list").out
@@ -110,16 +110,24 @@ def test_a_job_is_switched_off_and_on_and_removed(home: Path, nr: Command) -> No
     assert jobs(nr)["j"]["next_run_at"] is not None
     assert nr("job", "remove", "j").code == 0
     assert jobs(nr) == {}
-    assert nr("job", "add", "off", "--every", "6h", "--disabled").code == 0
+    assert nr("job", "add", "off", "--every", "6h", "--disabled", "--allow-empty").code == 0
     assert jobs(nr)["off"]["enabled"] is False
 
 
-def test_a_job_that_selects_nothing_is_kept_and_says_so(home: Path, nr: Command) -> None:
-    said = nr("job", "add", "later", "--every", "1h", "--device", "new-*")
+def test_a_job_that_selects_nothing_is_none_unless_that_is_meant(home: Path, nr: Command) -> None:
+    words = ("job", "add", "later", "--every", "1h", "--device", "new-*")
+    said = nr(*words)
+    assert said.code == 2
+    assert "job later selects no device, so nothing was changed" in said.err
+    assert jobs(nr) == {}
+    said = nr(*words, "--allow-empty")
     assert said.code == 0
     assert "warning: job later selects no device at the moment" in said.err
     assert list(jobs(nr)) == ["later"]
     assert "selects no device" in nr("job", "show", "later").err
+    assert nr("job", "edit", "later", "--every", "2h").code == 0, "what is not about its devices may change"
+    assert "selects no device" in nr("job", "edit", "later", "--device", "newer-*").err
+    assert nr("job", "show", "later", "--json").json["definition"]["names"] == ["new-*"]
 
 
 def test_no_jobs(home: Path, nr: Command) -> None:
@@ -164,9 +172,9 @@ def test_a_job_that_cannot_be_is_refused_and_nothing_changes(
 
 
 def test_names_that_are_none_or_taken(home: Path, nr: Command) -> None:
-    nr("job", "add", "nightly", "--every", "6h")
+    nr("job", "add", "nightly", "--every", "6h", "--allow-empty")
     for words, said in (
-        (("add", "nightly"), "there is a job 'nightly' already"),
+        (("add", "nightly", "--allow-empty"), "there is a job 'nightly' already"),
         (("add", "a\nb"), "must not contain control characters"),
         (("add", ""), "must not be empty"),
         (("edit", "nightyl", "--every", "1h"), "there is no job 'nightyl', did you mean 'nightly'?"),
@@ -278,7 +286,7 @@ def test_without_a_daemon_it_is_run_here(ready: Path, nr: Command) -> None:
 def test_its_exit_code_is_that_of_collect(ready: Path, nr: Command) -> None:
     nr("job", "add", "some", "--tag", "edge")
     assert nr("job", "run", "some").code == 1
-    nr("job", "add", "none", "--device", "zz*")
+    nr("job", "add", "none", "--device", "zz*", "--allow-empty")
     said = nr("job", "run", "none")
     assert said.code == 1
     assert "there was no device" in said.out
