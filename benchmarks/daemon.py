@@ -1,6 +1,7 @@
 """What a daemon bears: killed again and again in the middle of a run, and a month of its life in minutes.
 
 ``python -m benchmarks.daemon survive --database postgresql --devices 2000 --kills 20``
+``python -m benchmarks.daemon outage --devices 2000 --kills 3`` stops and starts PostgreSQL in place of the daemon
 ``python -m benchmarks.daemon soak --database postgresql --days 30 --devices 100``
 """
 
@@ -37,10 +38,12 @@ async def _installed(database: str, folder: Path) -> AsyncIterator[tuple[Install
         yield await Installation.create(folder / "netraven", url=server.url), server
 
 
-async def _survive(database: str, folder: Path, devices: int, kills: int, seed: int) -> None:
+async def _survive(
+    database: str, folder: Path, devices: int, kills: int, seed: int, *, outage: bool = False
+) -> None:
     made = fleet(devices, shares={"first": 0.5, "second": 0.5}, config_size=8_192)
     async with (
-        _installed(database, folder) as (installation, _),
+        _installed(database, folder) as (installation, postgresql),
         LabProcess.running(
             folder / "lab", made.devices, locks_after=LOCKS_AFTER, forgets_after=FORGETS_AFTER
         ) as lab,
@@ -57,8 +60,16 @@ async def _survive(database: str, folder: Path, devices: int, kills: int, seed: 
                     await raven.store.jobs.run_now("all")
 
             chance = random.Random(seed)
+            strike = partial(_restart, postgresql) if outage and postgresql is not None else None
             told_of = await survive(
-                lab, server, run_now, devices=devices, kills=kills, chance=chance, patience=1_800.0
+                lab,
+                server,
+                run_now,
+                devices=devices,
+                kills=kills,
+                chance=chance,
+                strike=strike,
+                patience=1_800.0,
             )
     print(f"{database}: {devices} devices, seed {seed}: {told_of}")
 
@@ -100,7 +111,7 @@ async def _soak(database: str, folder: Path, days: int, devices: int, seed: int,
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.daemon", description=__doc__)
-    parser.add_argument("what", choices=("survive", "soak"))
+    parser.add_argument("what", choices=("survive", "outage", "soak"))
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--devices", type=int, default=None)
     parser.add_argument("--kills", type=int, default=20)
@@ -118,6 +129,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="nr-", dir="/tmp") as name:
         if told.what == "survive":
             work = _survive(told.database, Path(name), told.devices or 2_000, told.kills, seed)
+        elif told.what == "outage":
+            work = _survive("postgresql", Path(name), told.devices or 2_000, told.kills, seed, outage=True)
         else:
             work = _soak(told.database, Path(name), told.days, told.devices or 100, seed, calm=told.calm)
         asyncio.run(work)

@@ -7,13 +7,14 @@ import random
 import signal
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from netraven.errors import DatabaseError
 from tests.acceptance.installation import Installation
 from tests.acceptance.processes import NETRAVEN, PATIENCE, ROOT, LabProcess, environment
 
@@ -122,17 +123,19 @@ async def survive(
     devices: int,
     kills: int,
     chance: random.Random,
+    strike: Callable[[], Awaitable[None]] | None = None,
     patience: float = 90.0,
 ) -> Survived:
     """Begin a run, kill the daemon at random moments of it, and hold what is on record against what the lab saw.
 
     ``run_now`` puts the run into the queue. The moments are spread over the run by the number of sessions that the lab
-    has seen.
+    has seen. ``strike`` is done at them in place of the kill: then no device may be collected twice.
     """
     installation = server.installation
     await run_now()
     began = time.monotonic()
     at: list[float] = []
+    struck = 0
     moments = sorted(chance.sample(range(1, max(devices - 2, kills + 1)), kills))
     async with asyncio.timeout(patience):
         for moment in moments:
@@ -145,6 +148,10 @@ async def survive(
             await asyncio.sleep(chance.random() * 0.3)
             if await _ended(installation):
                 break
+            struck += 1
+            if strike is not None:
+                await strike()
+                continue
             at.append(time.monotonic())
             await server.kill()
             await server.start()
@@ -165,11 +172,14 @@ async def survive(
     worst = worst_streak(lab)
     assert worst < LOCKS_AFTER, f"{worst} refusals in a row"
     assert not server.complaints()
-    return Survived(len(at), seconds, len(ledger), in_session, twice, worst)
+    return Survived(struck, seconds, len(ledger), in_session, twice, worst)
 
 
 async def _ended(installation: Installation) -> bool:
-    rows = await installation.rows("SELECT status FROM runs")
+    try:
+        rows = await installation.rows("SELECT status FROM runs")
+    except DatabaseError:
+        return False
     return bool(rows) and all(row["status"] not in ("queued", "running") for row in rows)
 
 
